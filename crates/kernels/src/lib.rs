@@ -1,1 +1,29 @@
+//! CPU arithmetic on plain slices.
+//!
+//! This room owns the inner loops of training and inference: matrix products, attention, normalisation,
+//! activations, cross-entropy, optimiser updates and int8 weights. It knows nothing of Burn, of models or of
+//! files, and with `mmap` it is the only crate that may say `unsafe`.
+//!
+//! How a kernel is built:
+//! * The loop is plain Rust over fixed-width lanes, written once as an `#[inline(always)]` body and compiled three
+//!   times by `multiversion!` ([`cpu`]): AVX-512, AVX2 with FMA, and portable. The choice is made at run time, so one
+//!   binary serves all machines; `DANLU_CPU=avx512|avx2|portable` forces a lower path.
+//! * Work is cut by the *shape* of the problem, never by the number of threads, and partial sums are added in a fixed
+//!   order. A result therefore does not depend on scheduling or on how many threads there are.
+//! * Beside each kernel stands a plain scalar reference, and a property test holds the two together over odd shapes.
+//!
+//! Matrices are row-major. Functions panic on slices whose lengths contradict the stated shape: that is a bug in the
+//! caller (`ops` checks shapes first), never a property of the user's input.
+//!
+//! Begin reading at [`cpu`], then [`int8`] for a complete small kernel.
 
+#[macro_use]
+pub mod cpu;
+pub mod cached;
+pub mod int8;
+mod math;
+pub mod optimizer;
+
+pub use cached::{CachedAttention, CachedSequence, attend_cached};
+pub use cpu::Level;
+pub use int8::Int8Weight;

@@ -1,0 +1,167 @@
+//! Attention of new positions against a key/value cache: the inner loop of generation.
+
+use crate::cpu::Level;
+use crate::math::{axpy, dot, exp};
+use rayon::prelude::*;
+
+/// Shape shared by all sequences of one call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CachedAttention {
+    /// Query heads; a multiple of `kv_heads` (grouped queries: heads `g * heads / kv_heads ..` share key head `g`).
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Factor on the scores, usually `1 / sqrt(head_dim)`.
+    pub scale: f32,
+}
+
+/// One sequence: its new positions' queries and its whole cache, the new positions included at the end.
+///
+/// With `new` query positions and `length` cached positions, query i sees the first `length - new + i + 1` of them.
+/// One new position is a decoding step; many are a prefill.
+pub struct CachedSequence<'a> {
+    /// (new, heads, head_dim)
+    pub queries: &'a [f32],
+    /// (length, kv_heads, head_dim)
+    pub keys: &'a [f32],
+    /// (length, kv_heads, head_dim)
+    pub values: &'a [f32],
+    /// (new, heads, head_dim), overwritten
+    pub out: &'a mut [f32],
+}
+
+/// Softmax attention of every sequence's new positions against its own cache. Sequences may differ in length.
+///
+/// # Panics
+/// If `heads` is not a multiple of `kv_heads`, or a slice's length contradicts the shape.
+pub fn attend_cached(shape: &CachedAttention, sequences: &mut [CachedSequence<'_>]) {
+    attend_cached_at(Level::best(), shape, sequences);
+}
+
+fn attend_cached_at(level: Level, shape: &CachedAttention, sequences: &mut [CachedSequence<'_>]) {
+    let CachedAttention { heads, kv_heads, head_dim, .. } = *shape;
+    assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads over {kv_heads} key heads");
+    let row = heads * head_dim;
+    let tasks: Vec<(&[f32], &[f32], &[f32], usize, &mut [f32])> = sequences
+        .iter_mut()
+        .flat_map(|s| {
+            let CachedSequence { queries, keys, values, out } = s;
+            let length = keys.len() / (kv_heads * head_dim);
+            let new = queries.len() / row;
+            assert_eq!(queries.len(), new * row, "queries");
+            assert_eq!(keys.len(), length * kv_heads * head_dim, "keys");
+            assert_eq!(values.len(), keys.len(), "values");
+            assert_eq!(out.len(), queries.len(), "out");
+            assert!(new <= length, "{new} new positions in a cache of {length}");
+            let (queries, keys, values): (&[f32], &[f32], &[f32]) = (queries, keys, values);
+            out.chunks_exact_mut(head_dim).enumerate().map(move |(i, out)| {
+                let (position, head) = (i / heads, i % heads);
+                let visible = length - new + position + 1;
+                let query = &queries[i * head_dim..(i + 1) * head_dim];
+                (query, keys, values, visible * heads + head, out)
+            })
+        })
+        .collect();
+    tasks.into_par_iter().with_min_len(4).for_each(|(query, keys, values, code, out)| {
+        let (visible, head) = (code / heads, code % heads);
+        let offset = head / (heads / kv_heads) * head_dim;
+        attend_one(level, query, keys, values, visible, kv_heads * head_dim, offset, shape.scale, out);
+    });
+}
+
+multiversion! {
+    fn attend_one(query: &[f32], keys: &[f32], values: &[f32], visible: usize, stride: usize, offset: usize, scale: f32, out: &mut [f32]) = attend_one_body;
+}
+
+/// Blocks of positions keep the scores on the stack; the running maximum and sum are rescaled between blocks
+/// (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax").
+#[inline(always)]
+fn attend_one_body<const FMA: bool>(query: &[f32], keys: &[f32], values: &[f32], visible: usize, stride: usize, offset: usize, scale: f32, out: &mut [f32]) {
+    const BLOCK: usize = 64;
+    let width = query.len();
+    let (mut highest, mut sum) = (f32::NEG_INFINITY, 0f32);
+    out.fill(0.0);
+    for first in (0..visible).step_by(BLOCK) {
+        let count = BLOCK.min(visible - first);
+        let mut scores = [f32::NEG_INFINITY; BLOCK];
+        for (j, score) in scores[..count].iter_mut().enumerate() {
+            let at = (first + j) * stride + offset;
+            *score = scale * dot::<FMA>(query, &keys[at..at + width]);
+        }
+        let block_highest = scores.iter().fold(highest, |m, s| if *s > m { *s } else { m });
+        let shrink = if highest == f32::NEG_INFINITY { 0.0 } else { exp::<FMA>(highest - block_highest) };
+        for s in &mut scores {
+            *s = exp::<FMA>(*s - block_highest);
+        }
+        sum = sum * shrink + scores[..count].iter().sum::<f32>();
+        out.iter_mut().for_each(|o| *o *= shrink);
+        for (j, p) in scores[..count].iter().enumerate() {
+            let at = (first + j) * stride + offset;
+            axpy::<FMA>(*p, &values[at..at + width], out);
+        }
+        highest = block_highest;
+    }
+    let inverse = 1.0 / sum;
+    out.iter_mut().for_each(|o| *o *= inverse);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn values(len: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed | 1;
+        (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                4.0 * (((state >> 40) as f32) / (1u64 << 24) as f32 - 0.5)
+            })
+            .collect()
+    }
+
+    /// Straight from the formula, in f64.
+    fn reference(shape: &CachedAttention, queries: &[f32], keys: &[f32], vals: &[f32]) -> Vec<f64> {
+        let CachedAttention { heads, kv_heads, head_dim, scale } = *shape;
+        let length = keys.len() / (kv_heads * head_dim);
+        let new = queries.len() / (heads * head_dim);
+        let mut out = vec![0f64; queries.len()];
+        for i in 0..new * heads {
+            let (position, head) = (i / heads, i % heads);
+            let visible = length - new + position + 1;
+            let at = |j: usize| (j * kv_heads + head / (heads / kv_heads)) * head_dim;
+            let scores: Vec<f64> = (0..visible)
+                .map(|j| (0..head_dim).map(|c| f64::from(queries[i * head_dim + c]) * f64::from(keys[at(j) + c])).sum::<f64>() * f64::from(scale))
+                .collect();
+            let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
+            for (j, s) in scores.iter().enumerate() {
+                for c in 0..head_dim {
+                    out[i * head_dim + c] += (s - top).exp() / sum * f64::from(vals[at(j) + c]);
+                }
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn agrees_with_the_formula(kv_heads in 1usize..4, group in 1usize..4, head_dim in 1usize..40, old in 0usize..150, new in 1usize..5, seed: u64) {
+            let shape = CachedAttention { heads: kv_heads * group, kv_heads, head_dim, scale: 0.3 };
+            let queries = values(new * shape.heads * head_dim, seed);
+            let keys = values((old + new) * kv_heads * head_dim, seed ^ 1);
+            let vals = values(keys.len(), seed ^ 2);
+            let want = reference(&shape, &queries, &keys, &vals);
+            for level in Level::available() {
+                let mut out = vec![f32::NAN; queries.len()];
+                attend_cached_at(level, &shape, &mut [CachedSequence { queries: &queries, keys: &keys, values: &vals, out: &mut out }]);
+                for (a, b) in out.iter().zip(&want) {
+                    prop_assert!((f64::from(*a) - b).abs() < 1e-5, "{}: {a} {b}", level.name());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Lane-wise building blocks that LLVM turns into vector code.
+
+/// Lanes of one accumulator: an AVX-512 register of f32, two AVX2 registers.
+pub(crate) const LANES: usize = 16;
+
+/// `a * b + c`, fused where that is one instruction.
+#[inline(always)]
+pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Sum of the lanes by halves: the order is fixed, so the result is too.
+#[inline(always)]
+pub(crate) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Dot product of two equally long slices, in four independent accumulators to hide the latency of the FMA.
+#[inline(always)]
+pub(crate) fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let mut acc = [[0f32; LANES]; 4];
+    let n = a.len().min(b.len());
+    let (a, b) = (&a[..n], &b[..n]);
+    let (wide_a, wide_b) = (a.chunks_exact(4 * LANES), b.chunks_exact(4 * LANES));
+    let (rest_a, rest_b) = (wide_a.remainder(), wide_b.remainder());
+    for (x, y) in wide_a.zip(wide_b) {
+        for (u, acc) in acc.iter_mut().enumerate() {
+            for l in 0..LANES {
+                acc[l] = fma::<FMA>(x[u * LANES + l], y[u * LANES + l], acc[l]);
+            }
+        }
+    }
+    let (narrow_a, narrow_b) = (rest_a.chunks_exact(LANES), rest_b.chunks_exact(LANES));
+    let (tail_a, tail_b) = (narrow_a.remainder(), narrow_b.remainder());
+    for (x, y) in narrow_a.zip(narrow_b) {
+        for l in 0..LANES {
+            acc[0][l] = fma::<FMA>(x[l], y[l], acc[0][l]);
+        }
+    }
+    for (l, (x, y)) in tail_a.iter().zip(tail_b).enumerate() {
+        acc[1][l] = fma::<FMA>(*x, *y, acc[1][l]);
+    }
+    let mut total = [0f32; LANES];
+    for l in 0..LANES {
+        total[l] = (acc[0][l] + acc[1][l]) + (acc[2][l] + acc[3][l]);
+    }
+    sum_lanes(total)
+}
+
+/// `y += a * x`.
+#[inline(always)]
+pub(crate) fn axpy<const FMA: bool>(a: f32, x: &[f32], y: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = fma::<FMA>(a, *x, *y);
+    }
+}
+
+/// `e^x` to about 1.5 units in the last place, for `x` in [-87.3, 88]; below it gives 0, above it stays at the top.
+/// Cephes' polynomial after splitting off the power of two, without branches so that it vectorises.
+#[inline(always)]
+pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
+    // 1.5 * 2^23: adding it rounds to the nearest integer, which then sits in the low bits of the mantissa.
+    const ROUND: f32 = 12_582_912.0;
+    let under = x < -87.3;
+    let x = if x > 88.0 { 88.0 } else { x };
+    let shifted = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = fma::<FMA>(n, -0.693_359_4, x);
+    let r = fma::<FMA>(n, 2.121_944_4e-4, r);
+    let mut p = 1.987_569_1e-4;
+    p = fma::<FMA>(p, r, 1.398_199_9e-3);
+    p = fma::<FMA>(p, r, 8.333_452e-3);
+    p = fma::<FMA>(p, r, 4.166_579_6e-2);
+    p = fma::<FMA>(p, r, 1.666_666_5e-1);
+    p = fma::<FMA>(p, r, 0.5);
+    let p = fma::<FMA>(p * r, r, r) + 1.0;
+    let power = f32::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
+    let y = p * power;
+    if under { 0.0 } else { y }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_close_to_the_library_over_its_range() {
+        let mut x = -87.0f32;
+        while x < 88.0 {
+            for y in [exp::<true>(x), exp::<false>(x)] {
+                let want = f64::from(x).exp();
+                assert!((f64::from(y) / want - 1.0).abs() < 3e-7, "exp({x}) = {y}, want {want}");
+            }
+            x += 0.013;
+        }
+        assert_eq!(exp::<true>(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp::<true>(-200.0), 0.0);
+        assert!(exp::<true>(f32::NAN).is_nan());
+        assert_eq!(exp::<true>(0.0), 1.0);
+    }
+
+    #[test]
+    fn dot_agrees_with_f64_at_every_remainder() {
+        for n in 0..150 {
+            let a: Vec<f32> = (0..n).map(|i| ((i * 37 % 19) as f32) - 9.0).collect();
+            let b: Vec<f32> = (0..n).map(|i| ((i * 53 % 23) as f32) - 11.0).collect();
+            let want: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+            assert_eq!(f64::from(dot::<true>(&a, &b)), want, "n = {n}");
+            assert_eq!(f64::from(dot::<false>(&a, &b)), want, "n = {n}");
+        }
+    }
+}
