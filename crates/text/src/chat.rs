@@ -1,0 +1,190 @@
+//! Conversations to prompts, by the Jinja template that a model folder carries.
+
+use std::path::Path;
+
+use minijinja::value::{Kwargs, Value as Jinja, from_args};
+use minijinja::{Environment, Error, ErrorKind, State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::TextError;
+use crate::tokenizer::CONFIG_FILE;
+
+/// The ChatML template that a tokenizer trained here carries.
+pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// "system", "user" or "assistant".
+    pub role: String,
+    pub content: String,
+}
+
+impl Message {
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+}
+
+/// A compiled chat template, with the special tokens it may mention.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: Option<String>,
+    eos: Option<String>,
+}
+
+impl ChatTemplate {
+    /// The template of a model folder: `chat_template` of its `tokenizer_config.json`, or the file
+    /// `chat_template.jinja` where the config has none. `Ok(None)` when the folder has neither.
+    pub fn from_dir(dir: &Path) -> Result<Option<Self>, TextError> {
+        let read = |name: &str| match std::fs::read_to_string(dir.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(TextError::Io { action: "read", path: dir.join(name), source }),
+        };
+        let config: Value = match read(CONFIG_FILE)? {
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|e| TextError::BadTokenizer { path: dir.join(CONFIG_FILE), message: e.to_string() })?,
+            None => Value::Null,
+        };
+        let Some(source) = template_of(&config).or(read("chat_template.jinja")?) else { return Ok(None) };
+        let token = |key: &str| {
+            let value = config.get(key)?;
+            Some(value.as_str().or_else(|| value.get("content")?.as_str())?.to_string())
+        };
+        Self::new(source, token("bos_token"), token("eos_token")).map(Some)
+    }
+
+    /// Compiles a template in the dialect of Hugging Face: blocks trimmed, Python's string methods, `raise_exception`.
+    pub fn new(source: String, bos: Option<String>, eos: Option<String>) -> Result<Self, TextError> {
+        let bad = |e: Error| TextError::ChatTemplate { message: format!("{e:#}") };
+        let mut environment = Environment::new();
+        let syntax = minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(bad)?);
+        environment.set_unknown_method_callback(python_method);
+        environment.add_function("raise_exception", |message: String| -> Result<Jinja, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_template_owned("chat", source).map_err(bad)?;
+        Ok(Self { environment, bos, eos })
+    }
+
+    /// The prompt of a conversation; with `add_generation_prompt` it ends where the assistant's reply begins.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TextError> {
+        let messages: Vec<Jinja> = messages
+            .iter()
+            .map(|message| minijinja::context! { role => message.role.as_str(), content => message.content.as_str() })
+            .collect();
+        let context = minijinja::context! {
+            messages => Jinja::from(messages), add_generation_prompt => add_generation_prompt,
+            bos_token => optional(&self.bos), eos_token => optional(&self.eos),
+        };
+        self.environment
+            .get_template("chat")
+            .and_then(|template| template.render(context))
+            .map_err(|e| TextError::ChatTemplate { message: format!("{e:#}") })
+    }
+}
+
+/// A token that the model does not have is undefined, which renders as nothing (`none` would render as a word).
+fn optional(token: &Option<String>) -> Jinja {
+    token.as_deref().map_or(Jinja::UNDEFINED, Jinja::from)
+}
+
+/// The template, which may also be a list of named ones; then the one named "default".
+fn template_of(config: &Value) -> Option<String> {
+    match config.get("chat_template")? {
+        Value::String(source) => Some(source.clone()),
+        Value::Array(named) => {
+            let default = named.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))?;
+            Some(default.get("template")?.as_str()?.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// The methods of Python's `str` and `dict` that published templates call.
+fn python_method(state: &mut State, value: &Jinja, method: &str, args: &[Jinja]) -> Result<Jinja, Error> {
+    if value.kind() == minijinja::value::ValueKind::Map {
+        return match method {
+            "items" | "keys" | "values" => state.apply_filter(if method == "keys" { "list" } else { method }, std::slice::from_ref(value)),
+            "get" => {
+                let (key, default): (Jinja, Option<Jinja>) = from_args(args)?;
+                let found = value.get_item(&key)?;
+                Ok(if found.is_undefined() { default.unwrap_or(Jinja::from(())) } else { found })
+            }
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        };
+    }
+    let Some(text) = value.as_str() else { return Err(Error::from(ErrorKind::UnknownMethod)) };
+    string_method(text, method, args)
+}
+
+fn string_method(text: &str, method: &str, args: &[Jinja]) -> Result<Jinja, Error> {
+    let set = |args: &[Jinja]| -> Result<Vec<char>, Error> {
+        let (characters,): (Option<String>,) = from_args(args)?;
+        Ok(characters.unwrap_or_else(|| " \t\n\r\x0b\x0c".into()).chars().collect())
+    };
+    Ok(match method {
+        "strip" => text.trim_matches(set(args)?.as_slice()).into(),
+        "lstrip" => text.trim_start_matches(set(args)?.as_slice()).into(),
+        "rstrip" => text.trim_end_matches(set(args)?.as_slice()).into(),
+        "startswith" => text.starts_with(&from_args::<(String,)>(args)?.0).into(),
+        "endswith" => text.ends_with(&from_args::<(String,)>(args)?.0).into(),
+        "upper" => text.to_uppercase().into(),
+        "lower" => text.to_lowercase().into(),
+        "title" | "capitalize" => capitalize(text).into(),
+        "replace" => {
+            let (from, to): (String, String) = from_args(args)?;
+            text.replace(&from, &to).into()
+        }
+        "split" => {
+            let (separator, _): (Option<String>, Kwargs) = from_args(args)?;
+            match separator {
+                Some(separator) => text.split(&separator).map(Jinja::from).collect::<Vec<_>>().into(),
+                None => text.split_whitespace().map(Jinja::from).collect::<Vec<_>>().into(),
+            }
+        }
+        _ => return Err(Error::from(ErrorKind::UnknownMethod)),
+    })
+}
+
+fn capitalize(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters.flat_map(char::to_lowercase)).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn check(template: &str, expect: &str) {
+        let messages = [Message::new("system", "Be brief. "), Message::new("user", "你好")];
+        let template = ChatTemplate::new(template.into(), Some("<s>".into()), Some("</s>".into())).unwrap();
+        assert_eq!(template.render(&messages, true).unwrap(), expect);
+    }
+
+    #[test]
+    fn chatml() {
+        check(CHATML, "<|im_start|>system\nBe brief. <|im_end|>\n<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n");
+    }
+
+    #[test]
+    fn python_methods_and_trimmed_blocks() {
+        check("{% for m in messages %}\n  {% if m['role'] == 'user' %}\n{{ m.content }}\n  {% endif %}\n{% endfor %}", "你好\n");
+        check("{{ bos_token }}{{ messages[0].content.strip() }}|{{ messages[0]['role'].upper() }}", "<s>Be brief.|SYSTEM");
+        check("{% if messages[0].content.startswith('Be') %}{{ 'a,b'.split(',')[1] }}{% endif %}", "b");
+        check("{{ messages[0].get('name', 'none') }}", "none");
+    }
+
+    #[test]
+    fn errors_carry_the_templates_message() {
+        let template = ChatTemplate::new("{{ raise_exception('roles must alternate') }}".into(), None, None).unwrap();
+        let error = template.render(&[], false).unwrap_err();
+        assert!(error.to_string().contains("roles must alternate"), "{error}");
+        assert!(ChatTemplate::new("{% if %}".into(), None, None).is_err());
+    }
+}

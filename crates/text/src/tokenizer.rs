@@ -1,0 +1,307 @@
+//! The tokenizer: byte-level BPE in the Hugging Face layout.
+//!
+//! Pre-tokenization is SmolLM2's: every digit stands alone, then GPT-2's split of the text into words with their leading
+//! space. Every byte is in the vocabulary, so no text is unknown and decoding gives back exactly what was encoded.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
+
+use crate::{CHATML, DecodeStream, TextError};
+
+/// Ends every document and stands before the first one: beginning, end and padding at once, as in GPT-2.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// Opens a message of a conversation (ChatML).
+pub const IM_START: &str = "<|im_start|>";
+/// Closes a message of a conversation (ChatML).
+pub const IM_END: &str = "<|im_end|>";
+/// The special tokens of a tokenizer trained here; their ids are 0, 1, 2.
+pub const SPECIAL_TOKENS: [&str; 3] = [END_OF_TEXT, IM_START, IM_END];
+/// The file in a model folder that holds vocabulary and merges.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// The file in a model folder that names the special tokens and holds the chat template.
+pub const CONFIG_FILE: &str = "tokenizer_config.json";
+
+/// How to train a tokenizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerConfig {
+    /// Number of tokens, the 256 bytes and the special tokens included.
+    pub vocab_size: usize,
+    /// A pair of tokens seen less often than this is never merged.
+    pub min_frequency: u64,
+    /// Train on about this much text at most: beyond it, documents are sampled by their hash.
+    pub sample_megabytes: u64,
+}
+
+impl Default for TokenizerConfig {
+    fn default() -> Self {
+        Self { vocab_size: 4096, min_frequency: 2, sample_megabytes: 256 }
+    }
+}
+
+type Inner = TokenizerImpl<ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+/// The one tokenizer: text to ids and back, both ways exact.
+#[derive(Clone)]
+pub struct Tokenizer {
+    /// Finds special tokens written in the text, as Hugging Face does.
+    inner: Inner,
+    /// The same, but special tokens written in the text are ordinary characters.
+    literal: Inner,
+    /// The bytes that each id stands for; empty for a hole in the ids.
+    bytes: Vec<Vec<u8>>,
+    special: HashMap<u32, String>,
+    eos: u32,
+    /// Exactly what `tokenizer.json` holds, so that saving again does not change the hash.
+    json: String,
+    config: Value,
+    hash: String,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size()).field("hash", &self.hash).finish()
+    }
+}
+
+impl Tokenizer {
+    /// Learns a vocabulary from `texts`. The same texts give the same tokenizer, whatever the number of threads.
+    ///
+    /// # Errors
+    /// [`TextError::VocabularyTooLarge`], with the largest possible size, when the text has too few frequent pairs.
+    pub fn train<S>(texts: impl Iterator<Item = S> + Send, config: &TokenizerConfig) -> Result<Self, TextError>
+    where
+        S: AsRef<str> + Send,
+    {
+        let smallest = 256 + SPECIAL_TOKENS.len();
+        if config.vocab_size < smallest {
+            return Err(TextError::VocabularyTooSmall { requested: config.vocab_size, smallest });
+        }
+        let training = |message: String| TextError::Training { message };
+        let mut inner = untrained().map_err(|e| training(e.to_string()))?;
+        let mut trainer = tokenizers::models::TrainerWrapper::BpeTrainer(
+            BpeTrainer::builder()
+                .vocab_size(config.vocab_size)
+                .min_frequency(config.min_frequency)
+                .show_progress(false)
+                .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+                .special_tokens(SPECIAL_TOKENS.iter().map(|t| AddedToken::from(*t, true)).collect())
+                .build(),
+        );
+        let mut any = false;
+        let seen = texts.inspect(|text| any |= !text.as_ref().is_empty());
+        inner.train(&mut trainer, seen).map_err(|e| training(e.to_string()))?;
+        if !any {
+            return Err(TextError::NoText);
+        }
+        let largest = inner.get_vocab_size(true);
+        if largest < config.vocab_size {
+            let (requested, min_frequency) = (config.vocab_size, config.min_frequency);
+            return Err(TextError::VocabularyTooLarge { requested, largest, min_frequency });
+        }
+        let json = inner.to_string(true).map_err(|e| training(e.to_string()))?;
+        Self::from_json(json, default_config(), Path::new(TOKENIZER_FILE))
+    }
+
+    /// Reads a `tokenizer.json`; `tokenizer_config.json` beside it, where there is one, names the end-of-text token.
+    pub fn from_file(path: &Path) -> Result<Self, TextError> {
+        let read = |path: &Path| std::fs::read_to_string(path);
+        let json = read(path).map_err(|source| TextError::Io { action: "read", path: path.into(), source })?;
+        let config_path = path.with_file_name(CONFIG_FILE);
+        let config = match read(&config_path) {
+            Ok(text) => serde_json::from_str(&text)
+                .map_err(|e| TextError::BadTokenizer { path: config_path, message: e.to_string() })?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Value::Null,
+            Err(source) => return Err(TextError::Io { action: "read", path: config_path, source }),
+        };
+        Self::from_json(json, config, path)
+    }
+
+    /// Reads the tokenizer of a model folder.
+    pub fn from_dir(dir: &Path) -> Result<Self, TextError> {
+        Self::from_file(&dir.join(TOKENIZER_FILE))
+    }
+
+    fn from_json(json: String, config: Value, path: &Path) -> Result<Self, TextError> {
+        let bad = |message: String| TextError::BadTokenizer { path: PathBuf::from(path), message };
+        let inner = Inner::from_bytes(json.as_bytes()).map_err(|e| bad(e.to_string()))?;
+        if !uses_byte_level(&json) {
+            return Err(bad("its decoder is not ByteLevel".into()));
+        }
+        let mut literal = inner.clone();
+        literal.set_encode_special_tokens(true);
+        let special: HashMap<u32, String> =
+            inner.get_added_tokens_decoder().into_iter().map(|(id, token)| (id, token.content)).collect();
+        let bytes = bytes_of_tokens(&inner, &special);
+        let eos = end_of_text(&config, &inner).ok_or_else(|| bad(format!("it has no {END_OF_TEXT} token")))?;
+        let hash = blake3::hash(json.as_bytes()).to_hex().to_string();
+        Ok(Self { inner, literal, bytes, special, eos, json, config, hash })
+    }
+
+    /// Writes `tokenizer.json`, `tokenizer_config.json` (with the chat template) and `special_tokens_map.json` into
+    /// `dir`, so that Hugging Face's `AutoTokenizer` loads the folder. The caller publishes the folder as a whole.
+    pub fn save(&self, dir: &Path) -> Result<(), TextError> {
+        let config = if self.config.is_null() { default_config() } else { self.config.clone() };
+        let special_map = json!({ "bos_token": config.get("bos_token"), "eos_token": config.get("eos_token"),
+            "pad_token": config.get("pad_token"), "unk_token": config.get("unk_token") });
+        let write = |name: &str, text: String| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).map_err(|source| TextError::Io { action: "write", path, source })
+        };
+        std::fs::create_dir_all(dir).map_err(|source| TextError::Io { action: "create", path: dir.into(), source })?;
+        write(TOKENIZER_FILE, self.json.clone())?;
+        write(CONFIG_FILE, format!("{config:#}\n"))?;
+        write("special_tokens_map.json", format!("{special_map:#}\n"))
+    }
+
+    /// Token ids of `text`, identical to Hugging Face's with `add_special_tokens=False`: special tokens written out in
+    /// the text become their ids (which is how a rendered chat prompt gets its markers), and none are added.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        encode_with(&self.inner, text)
+    }
+
+    /// Like [`encode`](Self::encode), but a special token written out in the text is ordinary characters. For
+    /// documents and whatever else strangers wrote: text cannot forge a document boundary or a chat marker.
+    pub fn encode_literal(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        encode_with(&self.literal, text)
+    }
+
+    /// Text of `ids`, special tokens written out. Bytes that are not UTF-8 (a cut-off character) become U+FFFD, ids
+    /// outside the vocabulary nothing.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
+    }
+
+    /// The bytes that `ids` stand for, exactly.
+    pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
+        ids.iter().flat_map(|&id| self.token_bytes(id)).copied().collect()
+    }
+
+    /// The bytes of one token; empty for an id outside the vocabulary.
+    pub fn token_bytes(&self, id: u32) -> &[u8] {
+        self.bytes.get(id as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Decodes token by token as a model generates them.
+    pub fn stream(&self) -> DecodeStream<'_> {
+        DecodeStream::new(self)
+    }
+
+    /// One more than the largest id: the number of rows of an embedding.
+    pub fn vocab_size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The token that ends a document, which also stands before its first token.
+    pub fn eos_id(&self) -> u32 {
+        self.eos
+    }
+
+    /// The id of a token by its exact written form, special tokens included.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special.contains_key(&id)
+    }
+
+    /// The id of the unknown token, where the tokenizer has one (a byte-level one needs none).
+    pub fn unknown_id(&self) -> Option<u32> {
+        match self.inner.get_model() {
+            ModelWrapper::BPE(bpe) => bpe.get_unk_token().as_deref().and_then(|token| self.token_id(token)),
+            _ => None,
+        }
+    }
+
+    /// BLAKE3 of the bytes of `tokenizer.json`, in hex. Token shards carry it.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+fn encode_with(inner: &Inner, text: &str) -> Result<Vec<u32>, TextError> {
+    let encoding = inner
+        .encode_fast(text, false)
+        .map_err(|e| TextError::Encode { bytes: text.len(), message: e.to_string() })?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+fn untrained() -> tokenizers::Result<Inner> {
+    let bpe = BPE::builder().build()?;
+    let byte_level = ByteLevel::new(false, true, true);
+    let mut inner = Inner::new(ModelWrapper::BPE(bpe));
+    inner.with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(Sequence::new(vec![
+        PreTokenizerWrapper::Digits(Digits::new(true)),
+        PreTokenizerWrapper::ByteLevel(byte_level),
+    ]))));
+    inner.with_decoder(Some(DecoderWrapper::ByteLevel(byte_level)));
+    Ok(inner)
+}
+
+fn default_config() -> Value {
+    json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_prefix_space": false,
+        "clean_up_tokenization_spaces": false,
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+        "pad_token": END_OF_TEXT,
+        "unk_token": END_OF_TEXT,
+        "additional_special_tokens": [IM_START, IM_END],
+        "chat_template": CHATML,
+    })
+}
+
+fn uses_byte_level(json: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Outline {
+        decoder: Option<Value>,
+    }
+    let Ok(Outline { decoder: Some(decoder) }) = serde_json::from_str(json) else { return false };
+    let is = |value: &Value| value.get("type").and_then(Value::as_str) == Some("ByteLevel");
+    is(&decoder) || decoder.get("decoders").and_then(Value::as_array).is_some_and(|list| list.iter().any(is))
+}
+
+/// The end-of-text token: as `tokenizer_config.json` says, else the usual names.
+fn end_of_text(config: &Value, inner: &Inner) -> Option<u32> {
+    let configured = config.get("eos_token").and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+    let usual = [END_OF_TEXT, IM_END, "<|end_of_text|>", "</s>", "<eos>"];
+    configured.into_iter().chain(usual).find_map(|token| inner.token_to_id(token))
+}
+
+fn bytes_of_tokens(inner: &Inner, special: &HashMap<u32, String>) -> Vec<Vec<u8>> {
+    let to_byte = byte_of_char();
+    let vocabulary = inner.get_vocab(true);
+    let size = vocabulary.values().max().map_or(0, |&id| id as usize + 1);
+    let mut bytes = vec![Vec::new(); size];
+    for (token, id) in vocabulary {
+        bytes[id as usize] = if special.contains_key(&id) {
+            token.into_bytes()
+        } else {
+            // A character outside GPT-2's table means itself, as in Hugging Face's decoder.
+            let whole: Option<Vec<u8>> = token.chars().map(|c| to_byte.get(&c).copied()).collect();
+            whole.unwrap_or_else(|| token.into_bytes())
+        };
+    }
+    bytes
+}
+
+/// GPT-2's table of printable stand-ins for the 256 bytes, from character to byte: printable Latin-1 bytes are
+/// themselves, the others are numbered from U+0100 in order.
+fn byte_of_char() -> HashMap<char, u8> {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    let mut shifted = (0x100..).filter_map(char::from_u32);
+    (0..=255u8)
+        .filter_map(|byte| if printable(byte) { Some((char::from(byte), byte)) } else { shifted.next().map(|c| (c, byte)) })
+        .collect()
+}
