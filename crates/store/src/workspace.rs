@@ -1,0 +1,133 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::database::{RunDb, RunState};
+use crate::error::At;
+use crate::lock::Lock;
+use crate::{ArtifactStore, StoreError};
+
+/// The run database's file name inside the workspace.
+pub const DATABASE_FILE: &str = "danlu.db";
+
+/// The folder under which danlu keeps everything it writes: `runs/`, or what `--runs-dir` says.
+///
+/// ```text
+/// runs/
+///   danlu.db                      the run database
+///   artifacts/<stage>/<key>/      finished results of stages
+///   <run id>/                     one folder a run: recipe, report, lock
+/// ```
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// Opens the workspace, creating its folders where missing.
+    pub fn open(runs_dir: &Path) -> Result<Self, StoreError> {
+        let workspace = Self { root: runs_dir.to_owned() };
+        let artifacts = workspace.artifacts();
+        fs::create_dir_all(artifacts.root()).at("create the folder", artifacts.root())?;
+        Ok(workspace)
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn artifacts(&self) -> ArtifactStore {
+        ArtifactStore::new(self.root.join("artifacts"))
+    }
+
+    /// Opens the run database; each call gives a connection of its own.
+    pub fn db(&self) -> Result<RunDb, StoreError> {
+        RunDb::open(&self.db_path())
+    }
+
+    pub fn db_path(&self) -> PathBuf {
+        self.root.join(DATABASE_FILE)
+    }
+
+    /// Where the run's own files (recipe, report) lie. Not created.
+    pub fn run_dir(&self, run_id: &str) -> PathBuf {
+        self.root.join(run_id)
+    }
+
+    /// Begins a run and holds it: as [`RunDb::begin_run`] with [`Workspace::hold_run`], without a moment between the
+    /// two in which another process would take the run for abandoned.
+    pub fn begin_run(&self, db: &RunDb, name: &str, recipe: &str) -> Result<(String, Lock), StoreError> {
+        let id = db.new_run_id(name)?;
+        let lock = self.hold_run(&id)?;
+        db.insert_run(&id, name, recipe)?;
+        Ok((id, lock))
+    }
+
+    /// Shows that a process is at work on the run, as long as the lock lives. [`Workspace::mark_interrupted`] in any
+    /// process then leaves the run alone.
+    pub fn hold_run(&self, run_id: &str) -> Result<Lock, StoreError> {
+        Lock::acquire(&self.run_dir(run_id).join("lock"), &format!("run {run_id}"))
+    }
+
+    /// Marks runs as interrupted that still say `running` although no process holds them (killed, or the machine went
+    /// down), and returns their ids.
+    pub fn mark_interrupted(&self, db: &RunDb) -> Result<Vec<String>, StoreError> {
+        let mut marked = Vec::new();
+        for run in db.runs()? {
+            if run.state != RunState::Running {
+                continue;
+            }
+            // A run whose folder is gone cannot be held by anyone; do not bring the folder back.
+            let claim = if self.run_dir(&run.id).is_dir() { self.hold_run(&run.id).map(Some) } else { Ok(None) };
+            match claim {
+                Ok(_claim) => {
+                    db.end_run(&run.id, RunState::Interrupted, &run.summary)?;
+                    marked.push(run.id);
+                }
+                Err(StoreError::Busy { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(marked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn creates_its_folders_and_reopens() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("deep/runs");
+        let workspace = Workspace::open(&root).unwrap();
+        assert_eq!(workspace.root(), root);
+        assert!(workspace.artifacts().root().is_dir());
+        let id = workspace.db().unwrap().begin_run("quick", "[train]").unwrap();
+        let again = Workspace::open(&root).unwrap();
+        assert_eq!(again.db().unwrap().runs().unwrap()[0].id, id);
+        assert_eq!(again.run_dir(&id), root.join(&id));
+    }
+
+    #[test]
+    fn only_abandoned_runs_are_interrupted() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(dir.path()).unwrap();
+        let db = workspace.db().unwrap();
+        let (held, claim) = workspace.begin_run(&db, "held", "").unwrap();
+        let (abandoned, lost) = workspace.begin_run(&db, "abandoned", "").unwrap();
+        drop(lost);
+        let folderless = db.begin_run("folderless", "").unwrap();
+        let mut marked = workspace.mark_interrupted(&db).unwrap();
+        marked.sort();
+        let mut expected = [abandoned.clone(), folderless.clone()];
+        expected.sort();
+        assert_eq!(marked, expected);
+        assert_eq!(db.run(&abandoned).unwrap().state, RunState::Interrupted);
+        assert!(!workspace.run_dir(&folderless).exists());
+        assert_eq!(db.run(&held).unwrap().state, RunState::Running);
+        drop(claim);
+        assert_eq!(workspace.mark_interrupted(&db).unwrap(), [held]);
+        assert!(workspace.mark_interrupted(&db).unwrap().is_empty());
+    }
+}
