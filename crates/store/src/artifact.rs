@@ -121,6 +121,34 @@ impl ArtifactStore {
         }
     }
 
+    /// As [`ArtifactStore::publish`], in the place of an artifact of the same key (a stage that was made to run again).
+    pub fn replace(&self, work: &Path, manifest: Manifest) -> Result<Artifact, StoreError> {
+        let path = self.final_dir(&manifest.stage, &manifest.key)?;
+        if path.exists() {
+            fs::remove_dir_all(&path).at("remove", &path)?;
+        }
+        self.publish(work, manifest)
+    }
+
+    /// Whether a stage was begun for this key and has not ended.
+    pub fn work_in_progress(&self, stage: &str, key: &str) -> bool {
+        self.named(stage, key, ".partial").is_ok_and(|path| path.is_dir())
+    }
+
+    /// Throws away what an unfinished stage has left.
+    pub fn discard_work(&self, stage: &str, key: &str) -> Result<(), StoreError> {
+        let path = self.named(stage, key, ".partial")?;
+        if path.exists() {
+            fs::remove_dir_all(&path).at("remove", &path)?;
+        }
+        Ok(())
+    }
+
+    /// The newest finished artifact of a stage.
+    pub fn latest(&self, stage: &str) -> Result<Option<Artifact>, StoreError> {
+        Ok(self.list(stage)?.pop())
+    }
+
     /// All finished artifacts of a stage, oldest first.
     pub fn list(&self, stage: &str) -> Result<Vec<Artifact>, StoreError> {
         let folder = self.root.join(checked("stage", stage)?);

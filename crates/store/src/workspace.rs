@@ -62,6 +62,30 @@ impl Workspace {
         Ok((id, lock))
     }
 
+    /// As [`Workspace::begin_run`], unless there is a run of the same name and key that nobody holds: then that one goes
+    /// on. The same recipe on the same data so stays one run, however often it was stopped.
+    pub fn begin_or_resume_run(
+        &self,
+        db: &RunDb,
+        name: &str,
+        recipe: &str,
+        key: &str,
+    ) -> Result<(String, Lock), StoreError> {
+        if let Some(run) = db.run_of_key(name, key)? {
+            match self.hold_run(&run.id) {
+                Ok(lock) => {
+                    db.reopen_run(&run.id)?;
+                    return Ok((run.id, lock));
+                }
+                Err(StoreError::Busy { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let (id, lock) = self.begin_run(db, name, recipe)?;
+        db.set_key(&id, key)?;
+        Ok((id, lock))
+    }
+
     /// Shows that a process is at work on the run, as long as the lock lives. [`Workspace::mark_interrupted`] in any
     /// process then leaves the run alone.
     pub fn hold_run(&self, run_id: &str) -> Result<Lock, StoreError> {
@@ -107,6 +131,22 @@ mod tests {
         let again = Workspace::open(&root).unwrap();
         assert_eq!(again.db().unwrap().runs().unwrap()[0].id, id);
         assert_eq!(again.run_dir(&id), root.join(&id));
+    }
+
+    #[test]
+    fn the_same_key_goes_on_as_the_same_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(dir.path()).unwrap();
+        let db = workspace.db().unwrap();
+        let (first, lock) = workspace.begin_or_resume_run(&db, "a", "", "k1").unwrap();
+        let (beside, _held) = workspace.begin_or_resume_run(&db, "a", "", "k1").unwrap();
+        assert_ne!(first, beside, "a run that is at work is not taken over");
+        drop((lock, _held));
+        db.end_run(&beside, RunState::Failed, &serde_json::Value::Null).unwrap();
+        let (again, _lock) = workspace.begin_or_resume_run(&db, "a", "", "k1").unwrap();
+        assert_eq!(again, beside);
+        assert_eq!(db.run(&again).unwrap().state, RunState::Running);
+        assert_ne!(workspace.begin_or_resume_run(&db, "a", "", "k2").unwrap().0, again);
     }
 
     #[test]

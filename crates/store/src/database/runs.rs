@@ -48,6 +48,8 @@ states! {
 pub struct Run {
     pub id: String,
     pub name: String,
+    /// Hash of all that the run is made from; empty where nobody gave one.
+    pub key: String,
     /// The resolved recipe as TOML.
     pub recipe: String,
     pub state: RunState,
@@ -101,6 +103,27 @@ impl RunDb {
                 params![id, name, recipe, now_rfc3339()],
             )
         })?;
+        Ok(())
+    }
+
+    /// The newest run of this name and key.
+    pub(crate) fn run_of_key(&self, name: &str, key: &str) -> Result<Option<Run>, StoreError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached(
+                "SELECT * FROM runs WHERE name = ?1 AND key = ?2 ORDER BY started DESC, rowid DESC LIMIT 1",
+            )?;
+            statement.query_map([name, key], read_run)?.next().transpose()
+        })
+    }
+
+    pub(crate) fn set_key(&self, id: &str, key: &str) -> Result<(), StoreError> {
+        self.with(|db| db.execute("UPDATE runs SET key = ?2 WHERE id = ?1", [id, key]))?;
+        Ok(())
+    }
+
+    /// Puts a run back into state `running`; what it had recorded stays.
+    pub(crate) fn reopen_run(&self, id: &str) -> Result<(), StoreError> {
+        self.with(|db| db.execute("UPDATE runs SET state = 'running', ended = NULL WHERE id = ?1", [id]))?;
         Ok(())
     }
 
@@ -187,6 +210,7 @@ fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
     Ok(Run {
         id: row.get("id")?,
         name: row.get("name")?,
+        key: row.get("key")?,
         recipe: row.get("recipe")?,
         state: RunState::from_column(row, "state")?,
         started: row.get("started")?,

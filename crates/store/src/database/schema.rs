@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE runs (
         id      TEXT PRIMARY KEY,
         name    TEXT NOT NULL,
+        key     TEXT NOT NULL DEFAULT '',
         recipe  TEXT NOT NULL,
         state   TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed', 'interrupted')),
         started TEXT NOT NULL,
