@@ -1,1 +1,30 @@
+//! Data: from files that somebody has to batches that a model trains on.
+//!
+//! ```text
+//! sources --collect--> documents --clean--> train / valid / test / dropped(reason) --write_shards--> shards --> batches
+//! ```
+//!
+//! This room owns the one record type ([`Document`]), the readers of source files ([`SourceConfig`], [`collect`]), the
+//! cleaning steps and their accounts ([`clean`], [`Funnel`]), the token shard format ([`Shard`]) and the order in which
+//! training sees the tokens ([`Batches`]). It never sees a model. Corpora are streamed, never held: what grows with the
+//! number of documents is 16 bytes each for exact deduplication and 24 bytes each for a shard's table.
+//!
+//! Where to begin reading: `document.rs`, then `collect.rs`, `clean/mod.rs`, `shard/mod.rs`, `batches.rs`: the order in
+//! which the data flows. Nothing is dropped silently: every document that does not reach a shard has a counted reason.
 
+mod aside;
+mod batches;
+mod document;
+mod error;
+mod permutation;
+mod progress;
+mod shard;
+mod storage;
+
+pub use batches::{Batch, BatchConfig, Batches};
+pub use document::Document;
+pub use error::DataError;
+pub use permutation::Permutation;
+pub use progress::{Progress, ProgressFn};
+pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
+pub use storage::{DocumentReader, DocumentWriter, read_documents};

@@ -1,0 +1,65 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One text and where it is from: the only record that flows through the data stages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// The content hash: BLAKE3 of `text`, first 32 hex digits. Always that of the present text.
+    pub id: String,
+    pub text: String,
+    /// The name of the source in the recipe.
+    pub source: String,
+    /// ISO 639-1 code, "und" when unknown, empty before identification.
+    #[serde(default)]
+    pub language: String,
+    /// The record's other fields, and `file` and `line`, where it was read.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+}
+
+impl Document {
+    pub fn new(text: impl Into<String>, source: impl Into<String>) -> Self {
+        let text = text.into();
+        let id = content_id(&text);
+        Self { id, text, source: source.into(), language: String::new(), metadata: Map::new() }
+    }
+
+    /// Replaces the text, and the id with it.
+    pub fn set_text(&mut self, text: String) {
+        self.id = content_id(&text);
+        self.text = text;
+    }
+
+    /// The id as a number: evenly distributed, so it also decides splits and samples.
+    pub(crate) fn id_number(&self) -> u128 {
+        u128::from_str_radix(&self.id, 16).unwrap_or_else(|_| hash_number(&self.text))
+    }
+}
+
+fn content_id(text: &str) -> String {
+    format!("{:032x}", hash_number(text))
+}
+
+fn hash_number(text: &str) -> u128 {
+    let hash = blake3::hash(text.as_bytes());
+    hash.as_bytes().iter().take(16).fold(0, |number, &byte| number << 8 | u128::from(byte))
+}
+
+/// Maps a number evenly to [0, 1), by its upper 53 bits.
+pub(crate) fn fraction(number: u128) -> f64 {
+    (number >> 75) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Document;
+
+    #[test]
+    fn the_id_is_the_hash_of_the_text() {
+        let mut document = Document::new("abc", "s");
+        assert_eq!(document.id, &blake3::hash(b"abc").to_hex()[..32]);
+        document.set_text("abd".into());
+        assert_eq!(document.id, &blake3::hash(b"abd").to_hex()[..32]);
+        assert_eq!(format!("{:032x}", document.id_number()), document.id);
+    }
+}

@@ -1,0 +1,83 @@
+use std::path::{Path, PathBuf};
+
+use danlu_store::StoreError;
+use danlu_text::TextError;
+
+/// What can go wrong between source files and batches.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("the disk is full while writing {}", path.display())]
+    NoSpace { path: PathBuf },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error("source {name:?}: no file matches {pattern:?}")]
+    NoFiles { name: String, pattern: String },
+    #[error("source {name:?}: {pattern:?} is not a valid pattern: {message}")]
+    BadPattern { name: String, pattern: String, message: String },
+    #[error("source {name:?}: {} is none of {supported}", path.display())]
+    UnsupportedFile { name: String, path: PathBuf, supported: &'static str },
+    #[error("{}: there is no column {column:?}; the columns are {}", path.display(), available.join(", "))]
+    MissingColumn { path: PathBuf, column: String, available: Vec<String> },
+    #[error("{}: {message}", at(path, *line))]
+    BadRecord { path: PathBuf, line: Option<u64>, message: String },
+    #[error("the corpus is empty: {explanation}")]
+    EmptyCorpus { explanation: String },
+    #[error("the {split} split is empty: none of {documents} kept documents fell into it")]
+    EmptySplit { split: &'static str, documents: u64 },
+    #[error("{key}: {message}")]
+    BadConfig { key: &'static str, message: String },
+    #[error("{}: not a document as danlu writes them: {message}", at(path, Some(*line)))]
+    BadDocument { path: PathBuf, line: u64, message: String },
+    #[error("token shard {}: {message}", path.display())]
+    BadShard { path: PathBuf, message: String },
+    #[error("token shard {} was made with tokenizer {}, not {}", path.display(), short(found), short(expected))]
+    WrongTokenizer { path: PathBuf, expected: String, found: String },
+    #[error("token shard {} holds {tokens} tokens, and one window of seq_len {seq_len} needs {}", path.display(), seq_len + 1)]
+    TooFewTokens { path: PathBuf, tokens: u64, seq_len: usize },
+}
+
+fn at(path: &Path, line: Option<u64>) -> String {
+    line.map_or_else(|| path.display().to_string(), |line| format!("{}:{line}", path.display()))
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+impl DataError {
+    /// An input or output error with what was being done to which file; a full disk is told apart.
+    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::NoSpace { path: path.into() },
+            _ => Self::Io { action, path: path.into(), source },
+        }
+    }
+
+    /// The remedy in one sentence, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Store(error) => return error.hint(),
+            Self::Text(error) => return error.hint(),
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => "check the path",
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => "check the file's permissions",
+            Self::Io { .. } => return None,
+            Self::NoSpace { .. } => "free some space and run again: finished stages are kept",
+            Self::NoFiles { .. } => "paths are relative to the recipe's folder; check the path or the glob pattern",
+            Self::BadPattern { .. } => "a pattern is a path in which * and ? stand for characters and ** for folders",
+            Self::UnsupportedFile { .. } => "narrow the source's path to the files meant, e.g. \"texts/*.jsonl\"",
+            Self::MissingColumn { .. } => "set the source's text_field to one of these columns",
+            Self::BadRecord { .. } => "repair the record, or run without --strict to skip and count such records (text in another encoding: `iconv -f GB18030 -t UTF-8`)",
+            Self::EmptyCorpus { .. } => "see the counted reasons above, or `danlu data show`; loosen the [clean] limits or check the sources' text_field",
+            Self::EmptySplit { .. } => "raise the split's share, or cut large files into more documents with split = \"paragraph\"",
+            Self::BadConfig { .. } => return None,
+            Self::BadDocument { .. } | Self::BadShard { .. } => "the file is damaged: delete the artifact's folder and run again",
+            Self::WrongTokenizer { .. } => "write the shards again with the present tokenizer (danlu run --from shards)",
+            Self::TooFewTokens { .. } => "use a smaller train.seq_len, or more text",
+        };
+        Some(hint.into())
+    }
+}

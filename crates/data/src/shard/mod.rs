@@ -1,0 +1,8 @@
+//! Token shards: the tokens of one split in one memory-mapped file. docs/formats.md draws it byte by byte.
+
+mod header;
+mod read;
+mod write;
+
+pub use read::{Shard, ShardDocument, TokenSlice};
+pub use write::{ShardCount, ShardSummary, write_shards};
