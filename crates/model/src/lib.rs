@@ -1,1 +1,42 @@
+//! Language models: layers, architectures, generation state, and folders in Hugging Face layout.
+//!
+//! The room owns the decoder-only Transformer ([`CausalLm`]) in all its variants, what it remembers of a sequence
+//! while it generates ([`State`]), how the next token is chosen ([`Sampler`]), and how a model lies on disk ([`save`],
+//! [`load`]). It may touch `ops` for arithmetic and `store` for writing files whole; it holds no training logic and
+//! knows nothing of text.
+//!
+//! Three promises:
+//! * One forward code. [`CausalLm::logits`], the training loss and the cached [`CausalLm::step`] run the same layers;
+//!   only the attention core differs, and it is passed in.
+//! * The form of a weight (dense, int8) is a property of [`Linear`]: no architecture has a second, quantised file.
+//! * A model is a folder that `transformers` loads with the same logits, wherever `transformers` has such a model
+//!   (see [`ModelConfig::saved_as`]).
+//!
+//! Begin reading at [`ModelConfig`], then [`CausalLm`] and [`layers`].
 
+mod causal_lm;
+mod config;
+mod dropout;
+mod error;
+mod folder;
+mod generate;
+mod hf_config;
+mod init;
+pub mod layers;
+mod parameters;
+mod positions;
+mod sampler;
+mod state;
+mod weights;
+
+pub use causal_lm::CausalLm;
+pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCounts, Positions, SavedAs};
+pub use dropout::DropoutKey;
+pub use error::ModelError;
+pub use folder::{CONFIG_FILE, GENERATION_CONFIG_FILE, SaveOptions, WEIGHTS_FILE, load, save};
+pub use generate::{FinishReason, Generation, generate};
+pub use hf_config::SpecialTokens;
+pub use layers::{Form, Linear};
+pub use parameters::ParameterInfo;
+pub use sampler::{Sampler, SamplingConfig, log_softmax, top_log_probabilities};
+pub use state::State;

@@ -1,0 +1,235 @@
+//! The model: embedding, decoder, head; and its three ways of running over whole sequences.
+
+use crate::dropout::Dropout;
+use crate::init::{RandomSource, Source};
+use crate::layers::{Builder, Decoder, Form, Linear, Mix, Projections};
+use crate::positions::Frequencies;
+use crate::{DropoutKey, ModelConfig, ModelError, Positions, SpecialTokens};
+use burn::module::Module;
+use burn::prelude::*;
+use burn::tensor::activation;
+use std::sync::Arc;
+
+/// A decoder-only Transformer language model.
+///
+/// Cloning is cheap: clones share their weights. Created on an autodiff device it is trainable; `model.valid()` is the
+/// snapshot to evaluate and generate with.
+#[derive(Module, Debug)]
+pub struct CausalLm {
+    pub model: Decoder,
+    /// The output head; `None` when it is the embedding matrix.
+    pub lm_head: Option<Linear>,
+    #[module(skip)]
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all clones and snapshots of a model have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: ModelConfig,
+    pub(crate) vocab_size: usize,
+    pub(crate) special: SpecialTokens,
+    frequencies: Frequencies,
+}
+
+impl CausalLm {
+    /// A model with random weights: normal with standard deviation 0.02, the projections into the residual stream
+    /// smaller by sqrt(2 layers) (Radford et al. 2019), biases 0 and norms 1. The same for one seed on every device.
+    ///
+    /// # Errors
+    /// [`ModelError::InvalidConfig`].
+    pub fn new(config: &ModelConfig, vocab_size: usize, seed: u64, device: &Device) -> Result<Self, ModelError> {
+        Self::build(config, vocab_size, SpecialTokens::default(), &mut RandomSource { seed }, device)
+    }
+
+    pub(crate) fn build<S: Source>(
+        config: &ModelConfig,
+        vocab_size: usize,
+        special: SpecialTokens,
+        source: &mut S,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        config.validate()?;
+        if !(1..=1 << 24).contains(&vocab_size) {
+            let (found, expected) = (vocab_size.to_string(), "a whole number from 1 to 16777216".to_string());
+            return Err(ModelError::InvalidConfig { key: "vocab_size", found, expected });
+        }
+        let mut builder = Builder { config, source, device };
+        let model = builder.decoder(vocab_size)?;
+        let lm_head = match config.tied {
+            true => None,
+            false => Some(builder.linear("lm_head", vocab_size, config.hidden_size, RandomSource::STD, false)?),
+        };
+        let frequencies = Frequencies::new(config);
+        let shared = Shared { config: config.resolved(), vocab_size, special, frequencies };
+        Ok(CausalLm { model, lm_head, shared: Arc::new(shared) })
+    }
+
+    /// The settings, nothing left to defaults.
+    pub fn config(&self) -> &ModelConfig {
+        &self.shared.config
+    }
+
+    /// Tokens that the model knows.
+    pub fn vocab_size(&self) -> usize {
+        self.shared.vocab_size
+    }
+
+    /// Begin and end tokens, where the model's folder named them.
+    pub fn special_tokens(&self) -> &SpecialTokens {
+        &self.shared.special
+    }
+
+    /// Where the weights lie.
+    pub fn device(&self) -> Device {
+        self.model.embed_tokens.weight.val().device()
+    }
+
+    /// Parameters, those in int8 included.
+    pub fn num_params(&self) -> usize {
+        self.config().parameter_counts(self.vocab_size()).total()
+    }
+
+    /// See [`ModelConfig::flops_per_token`].
+    pub fn flops_per_token(&self, seq_len: usize) -> f64 {
+        self.config().flops_per_token(self.vocab_size(), seq_len)
+    }
+
+    /// Normalised activations before the head.
+    ///
+    /// * `tokens`: (batch, time), time at most `max_seq_len`, ids below the vocabulary's size
+    ///
+    /// Returns (batch, time, hidden).
+    ///
+    /// # Panics
+    /// If `time` is beyond `max_seq_len` or an id is outside the vocabulary, as Burn does: batches come from shards
+    /// that were checked when opened. [`CausalLm::step`] returns errors instead.
+    pub fn hidden(&self, tokens: Tensor<2, Int>, dropout: Option<DropoutKey>) -> Tensor<3> {
+        let [batch, time] = tokens.dims();
+        assert!(time <= self.config().max_seq_len, "{time} tokens in a context of {}", self.config().max_seq_len);
+        let positions: Vec<usize> = (0..time).collect();
+        let mut rotary = None;
+        let mut mix = |_: usize, p: Projections| Ok(self.attend(batch, time, p, &positions, &mut rotary));
+        let repeated: Vec<usize> = (0..batch).flat_map(|_| 0..time).collect();
+        let dropout = Dropout::new(dropout, self.config().dropout, batch);
+        let ids = tokens.reshape([batch * time]);
+        match self.rows(ids, &repeated, &mut mix, dropout.as_ref()) {
+            Ok(x) => self.model.norm.forward(x).reshape([batch, time, self.config().hidden_size]),
+            // `attend` above cannot fail, and nothing else in `rows` can.
+            Err(error) => unreachable!("{error}"),
+        }
+    }
+
+    /// Logits of every position.
+    ///
+    /// * `tokens`: (batch, time)
+    ///
+    /// Returns (batch, time, vocabulary).
+    pub fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let hidden = self.hidden(tokens, None);
+        self.head(hidden)
+    }
+
+    /// Sum over positions of the cross-entropy with the next token, in nats.
+    ///
+    /// * `tokens`: (batch, time)
+    /// * `targets`: (batch * time), -100 where nothing is to be learnt
+    ///
+    /// Returns one value.
+    pub fn loss_sum(&self, tokens: Tensor<2, Int>, targets: Tensor<1, Int>, dropout: Option<DropoutKey>) -> Tensor<1> {
+        let [batch, time] = tokens.dims();
+        let hidden = self.hidden(tokens, dropout).reshape([batch * time, self.config().hidden_size]);
+        let weight = match &self.lm_head {
+            None => self.model.embed_tokens.weight.val(),
+            Some(Linear { weight: Form::Dense(weight), .. }) => weight.val(),
+            Some(head @ Linear { weight: Form::Int8(_), .. }) => return cross_entropy_sum(head.forward(hidden), targets),
+        };
+        danlu_ops::linear_cross_entropy(hidden, weight, targets)
+    }
+
+    /// The head over normalised activations.
+    pub fn head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+        match &self.lm_head {
+            None => danlu_ops::linear(hidden, self.model.embed_tokens.weight.val(), None),
+            Some(head) => head.forward(hidden),
+        }
+    }
+
+    /// Embedding and layers over rows of tokens, each at its position; no last normalisation.
+    pub(crate) fn rows(&self, ids: Tensor<1, Int>, positions: &[usize], mix: Mix, dropout: Option<&Dropout>) -> Result<Tensor<2>, ModelError> {
+        let mut x = self.model.embed_tokens.rows(ids);
+        let device = x.device();
+        if let Some(learned) = &self.model.embed_positions {
+            let ids: Vec<i32> = positions.iter().map(|p| *p as i32).collect();
+            x = x + learned.rows(Tensor::from_data(TensorData::new(ids, [positions.len()]), &device));
+        } else if self.config().positions() == Positions::Sinusoidal {
+            let hidden = self.config().hidden_size;
+            x = x.mul_scalar((hidden as f64).sqrt()) + self.shared.frequencies.sinusoidal(positions, hidden, &device);
+        }
+        if let Some(dropout) = dropout {
+            x = dropout.apply(0, x);
+        }
+        for (index, layer) in self.model.layers.iter().enumerate() {
+            x = layer.forward(index, x, mix, dropout)?;
+        }
+        Ok(x)
+    }
+
+    /// Attention within whole sequences, (batch * time, heads * head_dim).
+    fn attend(&self, batch: usize, time: usize, p: Projections, positions: &[usize], tables: &mut Option<(Tensor<2>, Tensor<2>)>) -> Tensor<2> {
+        let head_dim = self.config().head_dim();
+        let split = |x: Tensor<2>| {
+            let heads = x.dims()[1] / head_dim;
+            x.reshape([batch, time, heads, head_dim]).swap_dims(1, 2)
+        };
+        let (mut q, mut k) = (split(p.queries), split(p.keys));
+        if self.config().positions() == Positions::Rope {
+            let (cos, sin) = tables.get_or_insert_with(|| self.rotary_tables(positions, &q.device()));
+            (q, k) = (danlu_ops::rotary(q, cos, sin), danlu_ops::rotary(k, cos, sin));
+        }
+        let mixed = danlu_ops::causal_attention(q, k, split(p.values), self.attention_scale());
+        mixed.swap_dims(1, 2).reshape([batch * time, self.config().query_size()])
+    }
+
+    /// (cos, sin) of rotary positions, each (positions, head_dim / 2).
+    pub(crate) fn rotary_tables(&self, positions: &[usize], device: &Device) -> (Tensor<2>, Tensor<2>) {
+        self.shared.frequencies.rotary(positions, device)
+    }
+
+    /// `1 / sqrt(head_dim)`
+    pub(crate) fn attention_scale(&self) -> f64 {
+        1.0 / (self.config().head_dim() as f64).sqrt()
+    }
+
+    /// This model with every linear layer in int8; the embedding, and with it a tied head, stays as it is.
+    ///
+    /// # Errors
+    /// [`ModelError::Device`] if weights cannot be read back.
+    pub fn quantized(self) -> Result<Self, ModelError> {
+        let CausalLm { mut model, lm_head, shared } = self;
+        let layers = model.layers.into_iter().map(|mut layer| {
+            let attention = layer.self_attn;
+            layer.self_attn = crate::layers::Attention {
+                q_proj: attention.q_proj.quantized()?,
+                k_proj: attention.k_proj.quantized()?,
+                v_proj: attention.v_proj.quantized()?,
+                o_proj: attention.o_proj.quantized()?,
+            };
+            layer.mlp.gate_proj = layer.mlp.gate_proj.map(Linear::quantized).transpose()?;
+            layer.mlp.up_proj = layer.mlp.up_proj.quantized()?;
+            layer.mlp.down_proj = layer.mlp.down_proj.quantized()?;
+            Ok(layer)
+        });
+        model.layers = layers.collect::<Result<_, ModelError>>()?;
+        Ok(CausalLm { model, lm_head: lm_head.map(Linear::quantized).transpose()?, shared })
+    }
+}
+
+/// The loss from logits, for a head that `ops` has no fused form of.
+fn cross_entropy_sum(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let rows = logits.dims()[0];
+    let ignored = targets.clone().equal_elem(danlu_ops::IGNORED);
+    let targets = targets.mask_fill(ignored.clone(), 0).reshape([rows, 1]);
+    let chosen = activation::log_softmax(logits, 1).gather(1, targets).reshape([rows]);
+    chosen.mask_fill(ignored, 0.0).sum().neg()
+}

@@ -1,0 +1,41 @@
+//! Position angles, computed in f64 for the positions asked for.
+
+use crate::{ModelConfig, Positions};
+use burn::prelude::*;
+
+/// The frequencies of rotary or sinusoidal positions; empty for learned ones, which are parameters.
+#[derive(Debug)]
+pub(crate) struct Frequencies(Vec<f64>);
+
+impl Frequencies {
+    pub(crate) fn new(config: &ModelConfig) -> Self {
+        let up_to = |width: usize, theta: f64| (0..width.div_ceil(2)).map(|i| theta.powf(-2.0 * i as f64 / width as f64)).collect();
+        Frequencies(match config.positions() {
+            Positions::Learned => Vec::new(),
+            Positions::Rope => up_to(config.head_dim(), config.rope_theta),
+            Positions::Sinusoidal => up_to(config.hidden_size, 10_000.0),
+        })
+    }
+
+    /// cos and sin of `position * frequency`, each (positions, head_dim / 2), for `ops::rotary`.
+    pub(crate) fn rotary(&self, positions: &[usize], device: &Device) -> (Tensor<2>, Tensor<2>) {
+        let shape = [positions.len(), self.0.len()];
+        let table = |f: fn(f64) -> f64| {
+            let values: Vec<f32> = positions.iter().flat_map(|p| self.0.iter().map(move |w| f(*p as f64 * w) as f32)).collect();
+            Tensor::from_data(TensorData::new(values, shape), device)
+        };
+        (table(f64::cos), table(f64::sin))
+    }
+
+    /// Vectors to add to the embedding, (positions, hidden): sine at even, cosine at odd places.
+    pub(crate) fn sinusoidal(&self, positions: &[usize], hidden: usize, device: &Device) -> Tensor<2> {
+        let row = |p: usize| {
+            (0..hidden).map(move |i| {
+                let angle = p as f64 * self.0[i / 2];
+                (if i % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+            })
+        };
+        let values: Vec<f32> = positions.iter().flat_map(|p| row(*p)).collect();
+        Tensor::from_data(TensorData::new(values, [positions.len(), hidden]), device)
+    }
+}

@@ -1,0 +1,76 @@
+//! Small models of every kind, and comparisons.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use burn::prelude::*;
+use danlu_model::{Activation, Architecture, CausalLm, ModelConfig, NormKind, Positions};
+
+pub const VOCAB: usize = 61;
+
+pub fn tiny() -> ModelConfig {
+    ModelConfig {
+        layers: 2,
+        hidden_size: 24,
+        heads: 4,
+        kv_heads: Some(2),
+        head_dim: Some(8),
+        ffn_size: Some(40),
+        max_seq_len: 32,
+        ..ModelConfig::default()
+    }
+}
+
+pub fn tiny_gpt2() -> ModelConfig {
+    let (kv_heads, head_dim) = (None, None);
+    ModelConfig { architecture: Architecture::Gpt2, kv_heads, head_dim, ffn_size: None, ..tiny() }
+}
+
+/// Every kind of norm, position, activation, head and bias at least once.
+pub fn all_kinds() -> Vec<(&'static str, ModelConfig)> {
+    vec![
+        ("llama, grouped queries, tied", tiny()),
+        ("llama, one key head, untied, biases", ModelConfig { kv_heads: Some(1), tied: false, bias: Some(true), ..tiny() }),
+        ("gpt2, tied", tiny_gpt2()),
+        ("gpt2, untied, erf", ModelConfig { tied: false, activation: Some(Activation::GeluErf), ..tiny_gpt2() }),
+        ("sinusoidal, rms, gelu", ModelConfig { positions: Some(Positions::Sinusoidal), activation: Some(Activation::Gelu), ..tiny() }),
+        ("rope, layer norm, swiglu", ModelConfig { norm: Some(NormKind::Layer), ..tiny() }),
+        ("learned, rms, grouped queries", ModelConfig { positions: Some(Positions::Learned), ..tiny() }),
+    ]
+}
+
+/// A model whose weights are far from their start, so that every part has a say in the logits.
+pub fn lively(config: &ModelConfig, seed: u64) -> CausalLm {
+    let model = CausalLm::new(config, VOCAB, seed, &Device::flex()).unwrap();
+    let mut values = model.named_parameters().unwrap();
+    for (i, data) in values.values_mut().enumerate() {
+        let shape = data.shape().to_vec();
+        let scaled: Vec<f32> = data
+            .as_slice::<f32>()
+            .unwrap()
+            .iter()
+            .enumerate()
+            .map(|(j, x)| if shape.len() == 1 { x + 0.3 * ((i * 31 + j * 17) % 13) as f32 / 13.0 } else { x * 12.0 })
+            .collect();
+        *data = TensorData::new(scaled, shape);
+    }
+    model.load_named(values).unwrap()
+}
+
+pub fn tokens(count: usize, seed: usize) -> Vec<u32> {
+    (0..count).map(|i| ((i * i * 7 + i * 13 + seed * 29 + 5) % VOCAB) as u32).collect()
+}
+
+pub fn ids(tokens: &[u32]) -> Tensor<2, Int> {
+    let ids: Vec<i32> = tokens.iter().map(|t| *t as i32).collect();
+    Tensor::from_data(TensorData::new(ids, [1, tokens.len()]), &Device::flex())
+}
+
+/// Logits of every position, by the forward pass over the whole sequence.
+pub fn full_logits(model: &CausalLm, tokens: &[u32]) -> Vec<Vec<f32>> {
+    let data = model.logits(ids(tokens)).into_data();
+    data.as_slice::<f32>().unwrap().chunks(model.vocab_size()).map(<[f32]>::to_vec).collect()
+}
+
+pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
+}

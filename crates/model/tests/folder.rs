@@ -1,0 +1,159 @@
+//! Folders: round trips, determinism, and what is said of damaged ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+use burn::prelude::*;
+use common::*;
+use danlu_model::{
+    CONFIG_FILE, CausalLm, GENERATION_CONFIG_FILE, ModelConfig, ModelError, SaveOptions, SpecialTokens, WEIGHTS_FILE, load, save,
+};
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn saved(config: &ModelConfig) -> (tempfile::TempDir, CausalLm) {
+    let dir = tempfile::tempdir().unwrap();
+    let model = lively(config, 5);
+    let special = SpecialTokens { bos: Some(0), eos: vec![0, 2], pad: None };
+    save(&model, dir.path(), &SaveOptions { special_tokens: Some(special) }).unwrap();
+    (dir, model)
+}
+
+fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
+    let mut json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    edit(&mut json);
+    std::fs::write(path, serde_json::to_vec(&json).unwrap()).unwrap();
+}
+
+/// Rewrites the weights after a change to the tensors (name -> shape, values).
+fn edit_weights(dir: &Path, edit: impl FnOnce(&mut std::collections::BTreeMap<String, (Vec<usize>, Vec<f32>)>)) {
+    let path = dir.join(WEIGHTS_FILE);
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors = file
+        .tensors()
+        .into_iter()
+        .map(|(name, t)| (name, (t.shape().to_vec(), bytemuck::pod_collect_to_vec::<u8, f32>(t.data()))))
+        .collect();
+    edit(&mut tensors);
+    let views = tensors.iter().map(|(name, (shape, values))| {
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytemuck::cast_slice(values));
+        (name, view.unwrap())
+    });
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+fn failure(dir: &Path) -> ModelError {
+    let error = load(dir, &Device::flex()).unwrap_err();
+    assert!(error.to_string().contains(dir.to_str().unwrap()), "no path in: {error}");
+    error
+}
+
+#[test]
+fn every_kind_comes_back_with_identical_logits_settings_and_bytes() {
+    for (what, config) in all_kinds() {
+        let (dir, model) = saved(&ModelConfig { dropout: 0.1, ..config });
+        let again = load(dir.path(), &Device::flex()).unwrap();
+        let sequence = tokens(20, 1);
+        assert_eq!(full_logits(&model, &sequence), full_logits(&again, &sequence), "{what}");
+        let mut settings = again.config().clone();
+        settings.architecture = model.config().architecture;
+        assert_eq!(settings, *model.config(), "{what}");
+        assert_eq!(again.special_tokens().eos, [0, 2]);
+        let second = tempfile::tempdir().unwrap();
+        save(&again, second.path(), &SaveOptions::default()).unwrap();
+        for file in [CONFIG_FILE, GENERATION_CONFIG_FILE, WEIGHTS_FILE] {
+            let (a, b) = (std::fs::read(dir.path().join(file)).unwrap(), std::fs::read(second.path().join(file)).unwrap());
+            assert_eq!(a, b, "{what}: {file}");
+        }
+    }
+}
+
+#[test]
+fn int8_folders_come_back_with_identical_logits() {
+    for (what, config) in all_kinds() {
+        let model = lively(&config, 6).quantized().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        save(&model, dir.path(), &SaveOptions::default()).unwrap();
+        let again = load(dir.path(), &Device::flex()).unwrap();
+        let sequence = tokens(20, 1);
+        assert_eq!(full_logits(&model, &sequence), full_logits(&again, &sequence), "{what}");
+    }
+}
+
+#[test]
+fn a_missing_folder_or_file_is_named() {
+    let error = failure(Path::new("/nonexistent/model"));
+    assert!(error.to_string().contains("config.json"), "{error}");
+    assert!(error.hint().is_some());
+    let (dir, _) = saved(&tiny());
+    std::fs::remove_file(dir.path().join(WEIGHTS_FILE)).unwrap();
+    assert!(failure(dir.path()).to_string().contains("model.safetensors"));
+}
+
+#[test]
+fn missing_and_unexpected_tensors_are_named() {
+    let (dir, _) = saved(&tiny());
+    edit_weights(dir.path(), |t| drop(t.remove("model.layers.1.mlp.up_proj.weight").unwrap()));
+    let error = failure(dir.path());
+    assert!(error.to_string().ends_with("tensor `model.layers.1.mlp.up_proj.weight` is missing, expected shape [40, 24]"), "{error}");
+
+    let (dir, _) = saved(&tiny_gpt2());
+    edit_weights(dir.path(), |t| drop(t.remove("transformer.h.0.attn.c_attn.weight").unwrap()));
+    let error = failure(dir.path());
+    assert!(error.to_string().ends_with("tensor `transformer.h.0.attn.c_attn.weight` is missing, expected shape [24, 72]"), "{error}");
+
+    let (dir, _) = saved(&tiny());
+    edit_weights(dir.path(), |t| drop(t.insert("model.layers.0.self_attn.q_norm.weight".into(), (vec![2], vec![1.0, 1.0]))));
+    let error = failure(dir.path());
+    assert!(matches!(&error, ModelError::UnexpectedTensor { tensor, .. } if tensor == "model.layers.0.self_attn.q_norm.weight"), "{error}");
+}
+
+#[test]
+fn wrong_shapes_say_what_was_expected_and_found() {
+    let (dir, _) = saved(&tiny());
+    edit_json(&dir.path().join(CONFIG_FILE), |c| c["intermediate_size"] = json!(48));
+    let error = failure(dir.path());
+    assert!(error.to_string().contains("has shape [40, 24], expected [48, 24]"), "{error}");
+}
+
+#[test]
+fn damaged_numbers_and_files_are_refused() {
+    let (dir, _) = saved(&tiny());
+    edit_weights(dir.path(), |t| t.get_mut("model.norm.weight").unwrap().1[3] = f32::NAN);
+    let error = failure(dir.path());
+    assert!(error.to_string().contains("tensor `model.norm.weight` holds NaN at element 3"), "{error}");
+
+    let (dir, _) = saved(&tiny());
+    let path = dir.path().join(WEIGHTS_FILE);
+    let whole = std::fs::read(&path).unwrap();
+    for length in [0, 5, 100, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let error = failure(dir.path());
+        assert!(matches!(error, ModelError::Safetensors { .. }), "{length}: {error}");
+    }
+    std::fs::write(dir.path().join(CONFIG_FILE), "{\"architectures\": [").unwrap();
+    assert!(matches!(failure(dir.path()), ModelError::Json { .. }));
+}
+
+#[test]
+fn unknown_architectures_and_settings_are_refused() {
+    let cases: [(&str, Value, &str); 7] = [
+        ("architectures", json!(["MambaForCausalLM"]), "unknown architecture `MambaForCausalLM`, expected one of LlamaForCausalLM, GPT2LMHeadModel"),
+        ("hidden_act", json!("relu"), "`hidden_act` is \"relu\", expected \"silu\""),
+        ("rope_parameters", json!({"rope_type": "yarn"}), "rope_type"),
+        ("num_hidden_layers", json!(-3), "`num_hidden_layers` is -3, expected a whole number"),
+        ("hidden_size", json!(null), "`hidden_size` is null, expected a whole number"),
+        ("vocab_size", json!("many"), "`vocab_size` is \"many\""),
+        ("quantization_config", json!({"quant_method": "gptq"}), "compressed-tensors"),
+    ];
+    for (key, value, expected) in cases {
+        let (dir, _) = saved(&tiny());
+        edit_json(&dir.path().join(CONFIG_FILE), |c| c[key] = value);
+        let error = failure(dir.path());
+        assert!(error.to_string().contains(expected), "{key}: {error}");
+    }
+    let (dir, _) = saved(&tiny());
+    edit_json(&dir.path().join(CONFIG_FILE), |c| c["num_attention_heads"] = json!(1_000_000_000_000_u64));
+    let error = load(dir.path(), &Device::flex()).unwrap_err();
+    assert!(matches!(error, ModelError::InvalidConfig { key: "heads", .. }), "{error}");
+}
