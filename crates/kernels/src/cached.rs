@@ -110,16 +110,11 @@ fn attend_one_body<const FMA: bool>(query: &[f32], keys: &[f32], values: &[f32],
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::matrix;
     use proptest::prelude::*;
 
     fn values(len: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed | 1;
-        (0..len)
-            .map(|_| {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                4.0 * (((state >> 40) as f32) / (1u64 << 24) as f32 - 0.5)
-            })
-            .collect()
+        matrix(len, seed).into_iter().map(|x| 4.0 * x).collect()
     }
 
     /// Straight from the formula, in f64.

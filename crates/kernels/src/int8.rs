@@ -4,7 +4,8 @@
 //! worth more than the conversion costs. For many rows the weight is expanded panel by panel and multiplied densely.
 
 use crate::cpu::Level;
-use crate::math::{LANES, fma, sum_lanes};
+use crate::gemm::{FEW_ROWS, Matrix, Threads, few_rows, multiply};
+use crate::math::Shared;
 use rayon::prelude::*;
 
 /// A weight matrix (out, in) quantised symmetrically per output channel: `weight[o][i] ~ data[o][i] * scales[o]`.
@@ -63,8 +64,6 @@ impl Int8Weight {
 multiversion! {
     /// `y = scale * q`, element by element.
     fn expand(q: &[i8], scale: f32, y: &mut [f32]) = expand_body;
-    /// Dot products of one int8 row with up to 4 rows of activations.
-    fn dots(x: &[&[f32]], q: &[i8], y: &mut [f32; 4]) = dots_body;
 }
 
 #[inline(always)]
@@ -74,117 +73,69 @@ fn expand_body<const FMA: bool>(q: &[i8], scale: f32, y: &mut [f32]) {
     }
 }
 
-#[inline(always)]
-fn dots_body<const FMA: bool>(x: &[&[f32]], q: &[i8], y: &mut [f32; 4]) {
-    for (x, y) in x.iter().zip(y.iter_mut()) {
-        *y = dot_i8::<FMA>(x, q);
-    }
-}
-
-#[inline(always)]
-fn dot_i8<const FMA: bool>(x: &[f32], q: &[i8]) -> f32 {
-    let mut acc = [[0f32; LANES]; 4];
-    let (xs, qs) = (x.chunks_exact(4 * LANES), q.chunks_exact(4 * LANES));
-    let (tail_x, tail_q) = (xs.remainder(), qs.remainder());
-    for (x, q) in xs.zip(qs) {
-        for (u, acc) in acc.iter_mut().enumerate() {
-            for l in 0..LANES {
-                acc[l] = fma::<FMA>(x[u * LANES + l], f32::from(q[u * LANES + l]), acc[l]);
-            }
-        }
-    }
-    for (i, (x, q)) in tail_x.iter().zip(tail_q).enumerate() {
-        let (u, l) = (i / LANES, i % LANES);
-        acc[u][l] = fma::<FMA>(*x, f32::from(*q), acc[u][l]);
-    }
-    let mut total = [0f32; LANES];
-    for l in 0..LANES {
-        total[l] = (acc[0][l] + acc[1][l]) + (acc[2][l] + acc[3][l]);
-    }
-    sum_lanes(total)
-}
-
-/// `y = x * weight^T` for x (rows, in) and y (rows, out), both row-major f32.
+/// `x * weight^T (+ bias)` for x (rows, in): (rows, out), both row-major f32.
 ///
 /// # Panics
 /// If a slice's length contradicts the shape.
-pub fn matmul_int8(x: &[f32], rows: usize, weight: &Int8Weight, y: &mut [f32]) {
-    matmul_int8_at(Level::best(), x, rows, weight, y);
+pub fn linear_int8(x: &[f32], rows: usize, weight: &Int8Weight, bias: Option<&[f32]>) -> Vec<f32> {
+    linear_int8_at(Level::best(), x, rows, weight, bias)
 }
 
-fn matmul_int8_at(level: Level, x: &[f32], rows: usize, weight: &Int8Weight, y: &mut [f32]) {
-    let (inp, out) = (weight.inp, weight.out);
+fn linear_int8_at(level: Level, x: &[f32], rows: usize, weight: &Int8Weight, bias: Option<&[f32]>) -> Vec<f32> {
+    let Int8Weight { inp, out, data, scales } = weight;
     assert_eq!(x.len(), rows * inp, "x of {rows} x {inp}");
-    assert_eq!(y.len(), rows * out, "y of {rows} x {out}");
-    if rows == 0 || out == 0 {
-        return;
+    if rows < FEW_ROWS {
+        return few_rows(level, x, rows, data, *out, *inp, Some(scales), bias);
     }
-    // One task per block of output channels; each result is written transposed and put in place afterwards, so that
-    // no two tasks share a cache line of y.
-    const BLOCK: usize = 32;
-    let blocks: Vec<Vec<f32>> = (0..out.div_ceil(BLOCK))
-        .into_par_iter()
-        .map(|b| {
-            let channels = b * BLOCK..((b + 1) * BLOCK).min(out);
-            let width = channels.len();
-            let mut block = vec![0f32; rows * width];
-            for (j, o) in channels.enumerate() {
-                let q = &weight.data[o * inp..(o + 1) * inp];
-                for first in (0..rows).step_by(4) {
-                    let count = (rows - first).min(4);
-                    let mut group: [&[f32]; 4] = [&[]; 4];
-                    for (i, g) in group[..count].iter_mut().enumerate() {
-                        *g = &x[(first + i) * inp..(first + i + 1) * inp];
-                    }
-                    let mut dot = [0f32; 4];
-                    dots(level, &group[..count], q, &mut dot);
-                    for i in 0..count {
-                        block[(first + i) * width + j] = dot[i] * weight.scales[o];
-                    }
-                }
-            }
-            block
-        })
-        .collect();
-    for (b, block) in blocks.iter().enumerate() {
-        let width = block.len() / rows;
-        for (r, row) in block.chunks_exact(width).enumerate() {
-            y[r * out + b * BLOCK..r * out + b * BLOCK + width].copy_from_slice(row);
+    dense_panels(level, x, rows, weight, bias)
+}
+
+/// Many rows: panels of the weight are expanded to f32 and multiplied densely, a task per panel.
+fn dense_panels(level: Level, x: &[f32], rows: usize, weight: &Int8Weight, bias: Option<&[f32]>) -> Vec<f32> {
+    const PANEL: usize = 128;
+    let Int8Weight { inp, out, data, scales } = weight;
+    let (inp, out) = (*inp, *out);
+    assert!(bias.is_none_or(|b| b.len() == out), "bias of {out}");
+    let mut y = match bias {
+        Some(bias) => bias.repeat(rows),
+        None => vec![0f32; rows * out],
+    };
+    if inp == 0 || out == 0 {
+        return y;
+    }
+    let shared = Shared::new(&mut y);
+    let x = Matrix::new(x, rows, inp);
+    (0..out.div_ceil(PANEL)).into_par_iter().for_each(|p| {
+        let (first, width) = (p * PANEL, PANEL.min(out - p * PANEL));
+        let mut dense = vec![0f32; width * inp];
+        for (o, row) in dense.chunks_exact_mut(inp).enumerate() {
+            expand(level, &data[(first + o) * inp..(first + o + 1) * inp], scales[first + o], row);
         }
-    }
+        let dense = Matrix::new(&dense, width, inp).transposed();
+        // SAFETY: the columns of this panel, in all rows of y, are this task's alone.
+        unsafe { multiply(shared.at(first), out, x, dense, true, Threads::One) };
+    });
+    y
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{assert_close, matrix};
     use proptest::prelude::*;
-
-    fn matrix(len: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed | 1;
-        (0..len)
-            .map(|_| {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                ((state >> 40) as f32) / (1u64 << 24) as f32 - 0.5
-            })
-            .collect()
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn product_is_that_of_the_dequantized_weight(rows in 1usize..9, inp in 1usize..200, out in 1usize..90, seed: u64) {
+        fn product_is_that_of_the_dequantized_weight(rows in 1usize..40, inp in 1usize..150, out in 1usize..150, seed: u64) {
             let weight = Int8Weight::quantize(&matrix(out * inp, seed), out, inp);
             let dense = weight.dequantize();
-            let x = matrix(rows * inp, seed ^ 7);
+            let (x, bias) = (matrix(rows * inp, seed ^ 7), matrix(out, seed ^ 8));
+            let want: Vec<f64> = (0..rows * out)
+                .map(|i| (0..inp).map(|j| f64::from(x[i / out * inp + j]) * f64::from(dense[i % out * inp + j])).sum::<f64>() + f64::from(bias[i % out]))
+                .collect();
             for level in Level::available() {
-                let mut y = vec![f32::NAN; rows * out];
-                matmul_int8_at(level, &x, rows, &weight, &mut y);
-                for r in 0..rows {
-                    for o in 0..out {
-                        let want: f64 = (0..inp).map(|i| f64::from(x[r * inp + i]) * f64::from(dense[o * inp + i])).sum();
-                        prop_assert!((f64::from(y[r * out + o]) - want).abs() < 1e-4, "{} {r} {o}", level.name());
-                    }
-                }
+                assert_close(&linear_int8_at(level, &x, rows, &weight, Some(&bias)), &want, 1e-5);
             }
         }
 
@@ -204,6 +155,6 @@ mod tests {
         assert_eq!(weight.scales, vec![1.0, 1.0]);
         assert_eq!(weight.dequantize(), vec![0.0; 6]);
         let empty = Int8Weight::quantize(&[], 0, 3);
-        matmul_int8(&[1.0, 2.0, 3.0], 1, &empty, &mut []);
+        assert!(linear_int8(&[1.0, 2.0, 3.0], 1, &empty, None).is_empty());
     }
 }

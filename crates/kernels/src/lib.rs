@@ -19,11 +19,22 @@
 
 #[macro_use]
 pub mod cpu;
+pub mod activation;
+pub mod attention;
 pub mod cached;
+pub mod cross_entropy;
+pub mod embedding;
+pub mod gemm;
 pub mod int8;
 mod math;
+pub mod norm;
 pub mod optimizer;
+mod probe;
+pub mod rotary;
+#[cfg(test)]
+mod testing;
 
 pub use cached::{CachedAttention, CachedSequence, attend_cached};
 pub use cpu::Level;
 pub use int8::Int8Weight;
+pub use probe::peak_gflops;

@@ -1,7 +1,68 @@
-//! Lane-wise building blocks that LLVM turns into vector code.
+//! Lane-wise building blocks that LLVM turns into vector code, and the two ways of writing results that need `unsafe`.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 /// Lanes of one accumulator: an AVX-512 register of f32, two AVX2 registers.
 pub(crate) const LANES: usize = 16;
+
+/// Output of a kernel that has not been written yet: memory fresh from the allocator need not be cleared first.
+pub(crate) type Unwritten = [MaybeUninit<f32>];
+
+/// A vector of `n` values that `fill` writes.
+///
+/// # Safety
+/// `fill` must write every element.
+pub(crate) unsafe fn filled(n: usize, fill: impl FnOnce(&mut Unwritten)) -> Vec<f32> {
+    let mut values = Vec::with_capacity(n);
+    fill(&mut values.spare_capacity_mut()[..n]);
+    // SAFETY: the capacity is at least n, and the caller vouches that all n elements were written.
+    unsafe { values.set_len(n) };
+    values
+}
+
+/// A mutable slice into which several threads write disjoint elements that are not chunks of it.
+pub(crate) struct Shared<'a> {
+    start: *mut f32,
+    len: usize,
+    slice: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: the pointer is only used through the unsafe methods below, whose callers vouch for disjointness.
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+        Shared { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
+    }
+
+    /// # Safety
+    /// No other thread may touch element `i` meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn write(&self, i: usize, value: f32) {
+        assert!(i < self.len);
+        // SAFETY: inside the slice, and the caller vouches that nobody else is there.
+        unsafe { *self.start.add(i) = value }
+    }
+
+    /// Pointer to element `i`, which must be inside.
+    pub(crate) fn at(&self, i: usize) -> *mut f32 {
+        assert!(i < self.len, "{i} of {}", self.len);
+        // SAFETY: inside the slice.
+        unsafe { self.start.add(i) }
+    }
+
+    /// # Safety
+    /// No other thread may touch these elements meanwhile.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn slice(&self, first: usize, count: usize) -> &mut [f32] {
+        assert!(first + count <= self.len, "{first}..{} of {}", first + count, self.len);
+        // SAFETY: inside the slice, and the caller vouches that nobody else is there.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), count) }
+    }
+}
 
 /// `a * b + c`, fused where that is one instruction.
 #[inline(always)]

@@ -1,0 +1,97 @@
+//! Rotary position embedding in the `rotate_half` convention; its gradient is the rotation backwards.
+
+use crate::attention::Heads;
+use crate::cpu::Level;
+use crate::math::{Unwritten, filled, fma};
+use rayon::prelude::*;
+
+/// Rotates (batch, heads, time, head_dim) by tables (time, head_dim / 2); the result lies as
+/// [`time_major`](crate::attention::time_major). `backwards` turns the other way.
+///
+/// # Panics
+/// If `head_dim` is odd or a slice is shorter than its shape says.
+pub fn rotary(x: Heads<'_>, dims: [usize; 4], cos: &[f32], sin: &[f32], backwards: bool) -> Vec<f32> {
+    rotary_at(Level::best(), x, dims, cos, sin, backwards)
+}
+
+fn rotary_at(level: Level, x: Heads<'_>, dims: [usize; 4], cos: &[f32], sin: &[f32], backwards: bool) -> Vec<f32> {
+    let [batch, heads, time, width] = dims;
+    let half = width / 2;
+    assert!(width == 2 * half && cos.len() == time * half && sin.len() == cos.len(), "tables for {dims:?}");
+    let row = heads * width;
+    let n = batch * time * row;
+    if n == 0 {
+        return Vec::new();
+    }
+    let sign = if backwards { -1.0 } else { 1.0 };
+    // SAFETY: the chunks are the (batch, time) rows, and `rotate_row` writes all of each.
+    unsafe {
+        filled(n, |y| {
+            y.par_chunks_mut(row).with_min_len(16).enumerate().for_each(|(i, y)| {
+                let (b, t) = (i / time, i % time);
+                let from = &x.data[b * x.strides[0] + t * x.strides[2]..];
+                rotate_row(level, from, x.strides[1], &cos[t * half..(t + 1) * half], &sin[t * half..(t + 1) * half], sign, y);
+            });
+        })
+    }
+}
+
+multiversion! {
+    fn rotate_row(x: &[f32], head_stride: usize, cos: &[f32], sin: &[f32], sign: f32, y: &mut Unwritten) = rotate_body;
+}
+
+/// All heads of one position. Multiplying the sine by `sign` is exact, so turning back undoes the same angles.
+#[inline(always)]
+fn rotate_body<const FMA: bool>(x: &[f32], head_stride: usize, cos: &[f32], sin: &[f32], sign: f32, y: &mut Unwritten) {
+    let half = cos.len();
+    let sin = &sin[..half];
+    for (h, y) in y.chunks_exact_mut(2 * half).enumerate() {
+        let (first, second) = x[h * head_stride..h * head_stride + 2 * half].split_at(half);
+        let (y_first, y_second) = y.split_at_mut(half);
+        for i in 0..half {
+            let s = sin[i] * sign;
+            y_first[i].write(fma::<FMA>(first[i], cos[i], -(second[i] * s)));
+            y_second[i].write(fma::<FMA>(second[i], cos[i], first[i] * s));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::time_major;
+    use crate::testing::{assert_close, matrix, to_f64};
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn rotates_pairs_and_back(batch in 1usize..3, heads in 1usize..4, time in 1usize..40, half in 1usize..20, seed: u64) {
+            let width = 2 * half;
+            let x = matrix(batch * heads * time * width, seed);
+            let angles: Vec<f64> = (0..time * half).map(|i| 0.1 * i as f64).collect();
+            let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
+            let dims = [batch, heads, time, width];
+            // Head-major input, time-major output.
+            let view = Heads { data: &x, strides: [heads * time * width, time * width, width] };
+            let [sb, sh, st] = time_major(heads, time, width);
+            for level in Level::available() {
+                let y = rotary_at(level, view, dims, &cos, &sin, false);
+                let mut want = vec![0f64; x.len()];
+                for i in 0..batch * heads * time {
+                    let (b, h, t) = (i / (heads * time), i / time % heads, i % time);
+                    let (from, to) = (i * width, b * sb + h * sh + t * st);
+                    for c in 0..half {
+                        let (u, v, a) = (f64::from(x[from + c]), f64::from(x[from + half + c]), angles[t * half + c]);
+                        want[to + c] = u * a.cos() - v * a.sin();
+                        want[to + half + c] = v * a.cos() + u * a.sin();
+                    }
+                }
+                assert_close(&y, &want, 1e-6);
+                let back = rotary_at(level, Heads { data: &y, strides: [sb, sh, st] }, dims, &cos, &sin, true);
+                let undone = rotary_at(level, view, dims, &vec![1.0; cos.len()], &vec![0.0; sin.len()], false);
+                assert_close(&back, &to_f64(&undone), 1e-6);
+            }
+        }
+    }
+}
