@@ -1,1 +1,44 @@
+//! Training: from token shards to a model folder.
+//!
+//! What it owns: the settings of a run ([`TrainConfig`]), the learning-rate [`schedule`], the
+//! optimiser over a whole model ([`optimizer`]), the watchdog ([`watchdog`]), checkpoints
+//! ([`checkpoint`]), the loop that joins them ([`train`]) and the estimate before it ([`plan()`]).
+//!
+//! It uses `data` for batches, `model` for the network, `ops` for arithmetic and `store` for files
+//! and metrics. It prints nothing and knows no command line: what happens goes to an
+//! [`Observer`] and to the metrics.
+//!
+//! Three promises hold it together:
+//! - The data of a step is a pure function of the step and of the list of skipped groups
+//!   ([`order`]). Everything else a step depends on lies in the checkpoint. So a run killed at any
+//!   instant and started again ends with the weights of an uninterrupted one, to the bit, on the
+//!   CPU with the same number of threads.
+//! - A step of `accumulate` micro-batches has the loss and the gradient of one large batch: sums
+//!   over tokens are added, and divided once.
+//! - Nothing that failed goes into the weights: loss and gradient are judged before the update.
+//!
+//! Begin reading at [`train`] in `run.rs`, then `checkpoint.rs`.
 
+pub mod checkpoint;
+mod clock;
+mod config;
+mod error;
+mod exact;
+mod export;
+mod observer;
+pub mod optimizer;
+pub mod order;
+mod plan;
+mod run;
+pub mod schedule;
+mod state;
+pub mod step;
+pub mod tensors;
+pub mod watchdog;
+
+pub use config::{ScheduleKind, TrainConfig};
+pub use error::TrainError;
+pub use observer::{Observer, Silent, StepInfo, ValidationInfo};
+pub use plan::{ASSUMED_MFU, Basis, MemoryPlan, Plan, measured_peak, plan, plan_for};
+pub use run::{Ending, Job, TrainOutcome, train};
+pub use state::{Best, Finish, Identity, TrainState};

@@ -1,0 +1,211 @@
+//! What a training run may be told. One struct, one place for the defaults.
+
+use crate::TrainError;
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves after the warm-up. The formulas are in [`crate::schedule`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// Half a cosine from `learning_rate` to `learning_rate * min_lr_ratio`.
+    #[default]
+    Cosine,
+    /// Warm-up, stable, decay: constant, then the last `decay_ratio` of the steps goes down.
+    Wsd,
+    /// `learning_rate` to the end.
+    Constant,
+}
+
+/// The settings of one training run. A *step* is one update of the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Updates of the weights in the whole run.
+    pub steps: u64,
+    /// Sequences in one micro-batch (what is in memory at once).
+    pub batch_size: usize,
+    /// Micro-batches in one step; loss and gradient are those of the `accumulate`-fold batch.
+    pub accumulate: usize,
+    /// Tokens in one sequence.
+    pub seq_len: usize,
+    /// The highest learning rate, reached at the end of the warm-up.
+    pub learning_rate: f64,
+    /// The last learning rate, as a part of the highest (cosine and wsd).
+    pub min_lr_ratio: f64,
+    pub schedule: ScheduleKind,
+    /// Steps in which the learning rate rises linearly from near zero.
+    pub warmup_steps: u64,
+    /// The part of all steps, at the end, in which wsd goes down.
+    pub decay_ratio: f64,
+    /// Decoupled weight decay (AdamW); norms and biases are spared.
+    pub weight_decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    /// Upper bound of the gradient's norm over all parameters; 0 = no bound.
+    pub grad_clip: f64,
+    /// Steps between validations; 0 = never.
+    pub valid_every: u64,
+    /// Micro-batches in one validation, at most (fewer where the split is smaller).
+    pub valid_batches: u64,
+    /// Validations without a better loss before the run stops early; 0 = never.
+    pub patience: u32,
+    /// Steps between checkpoints; 0 = only at the end and when interrupted.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept; older ones are deleted.
+    pub keep_checkpoints: usize,
+    /// Steps between rows in the metrics.
+    pub log_every: u64,
+    /// A step whose loss lies this many standard deviations above the mean of the last
+    /// `spike_window` losses is a spike; 0 = never.
+    pub spike_zscore: f64,
+    /// Losses the watchdog remembers; it judges spikes once it has half of them.
+    pub spike_window: usize,
+    /// Failed steps (non-finite or spike) without a healthy checkpoint between them, before the
+    /// run gives up.
+    pub max_failures: u32,
+    /// Stop after this much training time (all sessions together). The step at which that
+    /// happens depends on the machine: such a run cannot be repeated to the bit.
+    pub time_limit_seconds: Option<f64>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch_size: 16,
+            accumulate: 1,
+            seq_len: 256,
+            learning_rate: 1e-3,
+            min_lr_ratio: 0.1,
+            schedule: ScheduleKind::Cosine,
+            warmup_steps: 100,
+            decay_ratio: 0.2,
+            weight_decay: 0.1,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            grad_clip: 1.0,
+            valid_every: 100,
+            valid_batches: 8,
+            patience: 0,
+            checkpoint_every: 100,
+            keep_checkpoints: 2,
+            log_every: 1,
+            spike_zscore: 6.0,
+            spike_window: 64,
+            max_failures: 5,
+            time_limit_seconds: None,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Tokens in one step: `batch_size * accumulate * seq_len`.
+    pub fn tokens_per_step(&self) -> u64 {
+        self.batch_size as u64 * self.accumulate as u64 * self.seq_len as u64
+    }
+
+    /// Names the first value that cannot be trained with.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let bad = |key: &str, value: String, need: &str| {
+            Err(TrainError::Config { key: key.to_owned(), value, need: need.to_owned() })
+        };
+        let positive = [
+            ("steps", self.steps),
+            ("batch_size", self.batch_size as u64),
+            ("accumulate", self.accumulate as u64),
+            ("seq_len", self.seq_len as u64),
+            ("keep_checkpoints", self.keep_checkpoints as u64),
+            ("log_every", self.log_every),
+            ("max_failures", u64::from(self.max_failures)),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return bad(key, value.to_string(), "at least 1");
+            }
+        }
+        let ranges = [
+            ("learning_rate", self.learning_rate, 0.0, f64::MAX),
+            ("min_lr_ratio", self.min_lr_ratio, 0.0, 1.0),
+            ("decay_ratio", self.decay_ratio, 0.0, 1.0),
+            ("weight_decay", self.weight_decay, 0.0, f64::MAX),
+            ("beta1", self.beta1, 0.0, 1.0 - f64::EPSILON),
+            ("beta2", self.beta2, 0.0, 1.0 - f64::EPSILON),
+            ("eps", self.eps, f64::MIN_POSITIVE, f64::MAX),
+            ("grad_clip", self.grad_clip, 0.0, f64::MAX),
+            ("spike_zscore", self.spike_zscore, 0.0, f64::MAX),
+            ("time_limit_seconds", self.time_limit_seconds.unwrap_or(1.0), 0.0, f64::MAX),
+        ];
+        for (key, value, low, high) in ranges {
+            // The negated form also refuses NaN.
+            if !(low..=high).contains(&value) {
+                return bad(key, value.to_string(), &range_text(low, high));
+            }
+        }
+        if self.warmup_steps > self.steps {
+            return bad("warmup_steps", self.warmup_steps.to_string(), "at most `steps`");
+        }
+        if self.valid_every > 0 && self.valid_batches == 0 {
+            return bad("valid_batches", "0".to_owned(), "at least 1 (or valid_every = 0)");
+        }
+        if self.patience > 0 && self.valid_every == 0 {
+            return bad("patience", self.patience.to_string(), "0 where valid_every = 0");
+        }
+        Ok(())
+    }
+}
+
+fn range_text(low: f64, high: f64) -> String {
+    if high == f64::MAX && low == 0.0 {
+        "0 or more, and finite".to_owned()
+    } else if high == f64::MAX {
+        "more than 0, and finite".to_owned()
+    } else if high < 1.0 {
+        "from 0 to less than 1".to_owned()
+    } else {
+        format!("from {low} to {high}")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_can_be_trained_with() {
+        TrainConfig::default().check().unwrap();
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let check = |edit: fn(&mut TrainConfig), key: &str| {
+            let mut config = TrainConfig::default();
+            edit(&mut config);
+            let text = config.check().unwrap_err().to_string();
+            assert!(text.contains(key), "{text} does not name {key}");
+        };
+        check(|c| c.steps = 0, "steps");
+        check(|c| c.learning_rate = f64::NAN, "learning_rate");
+        check(|c| c.learning_rate = -1.0, "learning_rate");
+        check(|c| c.beta2 = 1.0, "beta2");
+        check(|c| c.min_lr_ratio = 1.5, "min_lr_ratio");
+        check(|c| c.eps = 0.0, "eps");
+        check(|c| c.warmup_steps = 1001, "warmup_steps");
+        check(|c| c.valid_batches = 0, "valid_batches");
+        check(
+            |c| {
+                c.valid_every = 0;
+                c.patience = 3;
+            },
+            "patience",
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let got = serde_json::from_str::<TrainConfig>(r#"{"stepz": 3}"#);
+        assert!(got.unwrap_err().to_string().contains("stepz"));
+    }
+}

@@ -1,0 +1,203 @@
+//! What a run will need, before it starts: parameters, memory by class, time.
+
+use crate::{TrainConfig, TrainError};
+use burn::prelude::*;
+use danlu_model::ModelConfig;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// The part of the machine's measured GEMM peak that a plan expects training to reach. Small
+/// models and other machines may reach less; [`Plan::basis`] says when this stands behind an
+/// estimate.
+pub const ASSUMED_MFU: f64 = 0.6;
+
+/// Bytes by class. What the allocator and the system add is not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryPlan {
+    pub weights: u64,
+    /// One gradient for each weight; two while micro-batches are added up.
+    pub gradients: u64,
+    /// AdamW's two moments.
+    pub optimizer: u64,
+    /// What the forward pass keeps for the backward pass of one micro-batch.
+    pub activations: u64,
+    /// Logits that the CPU's fused loss holds at once.
+    pub logits: u64,
+    /// Token ids of one micro-batch.
+    pub data: u64,
+}
+
+impl MemoryPlan {
+    /// All classes together.
+    pub fn total(&self) -> u64 {
+        let Self { weights, gradients, optimizer, activations, logits, data } = self;
+        weights + gradients + optimizer + activations + logits + data
+    }
+}
+
+/// What the estimated time rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// The machine's GEMM peak, measured just now, times an assumed MFU.
+    PeakTimesAssumedMfu { peak_flops: f64, assumed_mfu: f64 },
+    /// A speed that the caller measured.
+    MeasuredSpeed,
+}
+
+/// What a run will need.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    pub parameters: u64,
+    pub memory: MemoryPlan,
+    pub memory_total: u64,
+    /// Forward and backward.
+    pub flops_per_token: f64,
+    pub tokens_per_step: u64,
+    pub tokens: u64,
+    pub tokens_per_second: f64,
+    /// Training steps only.
+    pub estimated_seconds: f64,
+    pub basis: Basis,
+}
+
+/// Plans a run on the CPU. Measures the machine for about half a second.
+pub fn plan(
+    config: &TrainConfig,
+    model: &ModelConfig,
+    vocab_size: usize,
+) -> Result<Plan, TrainError> {
+    plan_for(config, model, vocab_size, measured_peak(&Device::flex()))
+}
+
+/// Plans a run on a machine with the GEMM peak `peak_flops` (see [`measured_peak`]).
+pub fn plan_for(
+    config: &TrainConfig,
+    model: &ModelConfig,
+    vocab_size: usize,
+    peak_flops: f64,
+) -> Result<Plan, TrainError> {
+    config.check()?;
+    model.validate()?;
+    let parameters = model.parameter_counts(vocab_size).total() as u64;
+    let memory = memory(config, model, vocab_size, parameters);
+    let flops_per_token = model.flops_per_token(vocab_size, config.seq_len);
+    let plan = Plan {
+        parameters,
+        memory,
+        memory_total: memory.total(),
+        flops_per_token,
+        tokens_per_step: config.tokens_per_step(),
+        tokens: config.tokens_per_step() * config.steps,
+        tokens_per_second: 0.0,
+        estimated_seconds: 0.0,
+        basis: Basis::PeakTimesAssumedMfu { peak_flops, assumed_mfu: ASSUMED_MFU },
+    };
+    Ok(plan.at_speed(peak_flops * ASSUMED_MFU / flops_per_token))
+}
+
+impl Plan {
+    /// The same plan at a measured speed in tokens a second.
+    pub fn with_measured_speed(self, tokens_per_second: f64) -> Self {
+        Self { basis: Basis::MeasuredSpeed, ..self }.at_speed(tokens_per_second)
+    }
+
+    fn at_speed(self, tokens_per_second: f64) -> Self {
+        let estimated_seconds = self.tokens as f64 / tokens_per_second;
+        Self { tokens_per_second, estimated_seconds, ..self }
+    }
+}
+
+const F32: u64 = 4;
+
+/// Rows of logits that the CPU's fused loss holds at once; other devices hold them all.
+fn logit_rows(tokens: u64, vocab_size: u64) -> u64 {
+    ((1 << 22) / vocab_size.max(1)).max(256).min(tokens)
+}
+
+fn memory(
+    config: &TrainConfig,
+    model: &ModelConfig,
+    vocab_size: usize,
+    parameters: u64,
+) -> MemoryPlan {
+    let tokens = (config.batch_size * config.seq_len) as u64;
+    // While micro-batches are added up, the sum and the newest gradient are both there.
+    let gradients = if config.accumulate > 1 { 2 } else { 1 };
+    MemoryPlan {
+        weights: F32 * parameters,
+        gradients: F32 * parameters * gradients,
+        optimizer: 2 * F32 * parameters,
+        activations: F32 * tokens * model.activations_per_token() as u64,
+        logits: F32 * logit_rows(tokens, vocab_size as u64) * vocab_size as u64,
+        // Inputs and targets as 64-bit integers.
+        data: 2 * 8 * tokens,
+    }
+}
+
+/// The fastest of many matrix products of 1024 x 1024 in f32 on `device`, in FLOP/s, measured for
+/// about half a second with the kernel that training uses.
+pub fn measured_peak(device: &Device) -> f64 {
+    const SIZE: usize = 1024;
+    let ones = Tensor::<2>::ones([SIZE, SIZE], device);
+    let begun = Instant::now();
+    let mut best = Duration::MAX;
+    while begun.elapsed() < Duration::from_millis(500) {
+        let product_begun = Instant::now();
+        let product = danlu_ops::linear(ones.clone(), ones.clone(), None);
+        // Reading one value waits for the device.
+        let read = product.slice([0..1, 0..1]).into_data();
+        std::hint::black_box(read);
+        best = best.min(product_begun.elapsed());
+    }
+    2.0 * (SIZE as f64).powi(3) / best.as_secs_f64()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn small() -> (TrainConfig, ModelConfig) {
+        let model = ModelConfig { layers: 2, hidden_size: 32, heads: 2, ..ModelConfig::default() };
+        (TrainConfig { steps: 10, batch_size: 2, seq_len: 8, ..TrainConfig::default() }, model)
+    }
+
+    #[test]
+    fn time_is_flops_over_the_assumed_part_of_the_peak() {
+        let (mut config, model) = small();
+        config.warmup_steps = 1;
+        let plan = plan_for(&config, &model, 100, 1e9).unwrap();
+        let flops = model.flops_per_token(100, 8) * 10.0 * 16.0;
+        assert!((plan.estimated_seconds - flops / (0.6 * 1e9)).abs() < 1e-9);
+        assert_eq!(plan.tokens, 160);
+        let measured = plan.with_measured_speed(16.0);
+        assert_eq!((measured.estimated_seconds, measured.basis), (10.0, Basis::MeasuredSpeed));
+    }
+
+    #[test]
+    fn memory_counts_what_is_allocated() {
+        let (mut config, model) = small();
+        config.warmup_steps = 1;
+        let built = danlu_model::CausalLm::new(&model, 100, 1, &Device::flex()).unwrap();
+        let parameters: usize =
+            built.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        let plan = plan_for(&config, &model, 100, 1e9).unwrap();
+        assert_eq!(plan.parameters, parameters as u64);
+        assert_eq!(plan.memory.weights, 4 * parameters as u64);
+        assert_eq!(plan.memory.optimizer, 2 * plan.memory.weights);
+        assert_eq!(plan.memory.gradients, plan.memory.weights);
+        assert_eq!(plan.memory_total, plan.memory.total());
+        config.accumulate = 4;
+        let accumulated = plan_for(&config, &model, 100, 1e9).unwrap();
+        assert_eq!(accumulated.memory.gradients, 2 * plan.memory.weights);
+        assert_eq!(accumulated.memory.activations, plan.memory.activations);
+        assert_eq!(accumulated.tokens, 4 * plan.tokens);
+    }
+
+    #[test]
+    fn a_peak_is_measured() {
+        let peak = measured_peak(&Device::flex());
+        assert!(peak.is_finite() && peak > 0.0);
+    }
+}
