@@ -10,6 +10,7 @@ const COLOURS: &[(&str, &str, &str)] = &[
     ("muted", "#5d6067", "#a2a6ad"),
     ("rule", "#dcd9d1", "#33373d"),
     ("accent", "#a63520", "#ea8b77"),
+    ("bar", "#8b919a", "#7b828c"),
     ("s0", "#b03a22", "#ea8b77"),
     ("s1", "#23648f", "#7db4e0"),
     ("s2", "#8a600c", "#dcb25c"),
@@ -61,13 +62,16 @@ mod tests {
     fn text_and_lines_stand_out_in_both_themes() {
         assert!((contrast("#ffffff", "#000000") - 21.0).abs() < 1e-9);
         let of = |name: &str| *COLOURS.iter().find(|colour| colour.0 == name).unwrap();
-        for (name, light, dark) in COLOURS.iter().filter(|c| !["paper", "panel", "rule"].contains(&c.0)) {
+        for (name, light, dark) in COLOURS.iter().filter(|c| !["paper", "panel", "rule", "bar"].contains(&c.0)) {
             for ground in ["paper", "panel"] {
                 // WCAG AA for text; series need only 3 but their names in legends are text.
                 assert!(contrast(light, of(ground).1) >= 4.5, "{name} on light {ground}");
                 assert!(contrast(dark, of(ground).2) >= 4.5, "{name} on dark {ground}");
             }
         }
+        // Bars are shapes, for which 3 is enough.
+        assert!(contrast(of("bar").1, of("paper").1) >= 3.0);
+        assert!(contrast(of("bar").2, of("paper").2) >= 3.0);
         assert!(contrast(of("ink").1, of("paper").1) >= 12.0);
         assert!(contrast(of("ink").2, of("paper").2) >= 12.0);
     }

@@ -83,7 +83,10 @@ impl ArtifactStore {
     /// The finished artifact of this stage and key. A folder without a readable manifest counts as not there.
     pub fn find(&self, stage: &str, key: &str) -> Result<Option<Artifact>, StoreError> {
         let path = self.final_dir(stage, key)?;
-        let artifact = read_artifact(&path)?;
+        let mut artifact = read_artifact(&path)?;
+        if artifact.is_none() && self.restore_replaced(&path)? {
+            artifact = read_artifact(&path)?;
+        }
         Ok(artifact.filter(|found| found.manifest.key == key && found.manifest.stage == stage))
     }
 
@@ -104,9 +107,7 @@ impl ArtifactStore {
     /// When another process has published the same key meanwhile, its artifact stands and `work` is removed.
     pub fn publish(&self, work: &Path, mut manifest: Manifest) -> Result<Artifact, StoreError> {
         let path = self.final_dir(&manifest.stage, &manifest.key)?;
-        atomic::remove_leftovers(work)?;
-        manifest.content = of_dir_without(work, &[MANIFEST_FILE])?.as_str().to_owned();
-        write_manifest(work, &manifest)?;
+        complete(work, &mut manifest)?;
         if self.make_room(&path)? {
             atomic::publish_dir(work, &path)?;
         }
@@ -124,10 +125,33 @@ impl ArtifactStore {
     /// As [`ArtifactStore::publish`], in the place of an artifact of the same key (a stage that was made to run again).
     pub fn replace(&self, work: &Path, manifest: Manifest) -> Result<Artifact, StoreError> {
         let path = self.final_dir(&manifest.stage, &manifest.key)?;
+        let aside = replaced(&path);
+        // All slow work comes before the old artifact is touched.
+        let mut completed = manifest.clone();
+        complete(work, &mut completed)?;
+        atomic::sync_tree(work)?;
         if path.exists() {
-            fs::remove_dir_all(&path).at("remove", &path)?;
+            if aside.exists() {
+                fs::remove_dir_all(&aside).at("remove", &aside)?;
+            }
+            fs::rename(&path, &aside).at("move", &path)?;
         }
-        self.publish(work, manifest)
+        // Killed here, the next `find` puts the old one back.
+        let artifact = self.publish(work, manifest)?;
+        if aside.exists() {
+            fs::remove_dir_all(&aside).at("remove", &aside)?;
+        }
+        Ok(artifact)
+    }
+
+    /// Puts back an artifact that a killed [`ArtifactStore::replace`] had moved aside; true when there was one.
+    fn restore_replaced(&self, path: &Path) -> Result<bool, StoreError> {
+        let aside = replaced(path);
+        if path.exists() || read_artifact(&aside)?.is_none() {
+            return Ok(false);
+        }
+        fs::rename(&aside, path).at("move", &aside)?;
+        Ok(true)
     }
 
     /// Whether a stage was begun for this key and has not ended.
@@ -192,6 +216,18 @@ impl ArtifactStore {
         let digits = key.get(..KEY_DIGITS).unwrap_or(key);
         Ok(self.root.join(checked("stage", stage)?).join(format!("{digits}{suffix}")))
     }
+}
+
+/// Where an artifact waits while another takes its place.
+fn replaced(path: &Path) -> PathBuf {
+    path.with_extension("replaced")
+}
+
+/// Hashes the files of a work folder and writes its manifest.
+fn complete(work: &Path, manifest: &mut Manifest) -> Result<(), StoreError> {
+    atomic::remove_leftovers(work)?;
+    manifest.content = of_dir_without(work, &[MANIFEST_FILE])?.as_str().to_owned();
+    write_manifest(work, manifest)
 }
 
 fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), StoreError> {
@@ -321,6 +357,40 @@ mod tests {
         rebuilt.verify().unwrap();
         assert!(rebuilt.path.with_extension("damaged-0").exists());
         assert_eq!(store.list("clean").unwrap(), [rebuilt]);
+    }
+
+    #[test]
+    fn replacing_puts_the_new_in_the_old_ones_place() {
+        let (_dir, store) = store();
+        let key = "k".repeat(64);
+        for contents in ["one", "two", "three"] {
+            let work = store.work_dir("clean", &key).unwrap();
+            fs::write(work.join("f"), contents).unwrap();
+            let artifact = store.replace(&work, manifest(&key)).unwrap();
+            assert_eq!(fs::read_to_string(artifact.path.join("f")).unwrap(), contents);
+            artifact.verify().unwrap();
+            assert_eq!(store.list("clean").unwrap(), [artifact]);
+            assert!(!store.work_in_progress("clean", &key));
+        }
+    }
+
+    #[test]
+    fn a_replacement_killed_half_way_leaves_the_old_one() {
+        let (_dir, store) = store();
+        let key = "k".repeat(64);
+        let work = store.work_dir("clean", &key).unwrap();
+        fs::write(work.join("f"), b"old").unwrap();
+        let old = store.publish(&work, manifest(&key)).unwrap();
+        // As `replace` leaves things between its two renames.
+        fs::write(store.work_dir("clean", &key).unwrap().join("f"), b"new").unwrap();
+        fs::rename(&old.path, replaced(&old.path)).unwrap();
+        assert_eq!(store.find("clean", &key).unwrap(), Some(old.clone()));
+        old.verify().unwrap();
+        // After both renames, the new one stands whatever lies aside.
+        let work = store.work_dir("clean", &key).unwrap();
+        let new = store.replace(&work, manifest(&key)).unwrap();
+        fs::create_dir(replaced(&new.path)).unwrap();
+        assert_eq!(store.find("clean", &key).unwrap(), Some(new));
     }
 
     #[test]

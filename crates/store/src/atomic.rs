@@ -83,7 +83,8 @@ fn create_aside(path: &Path) -> Result<(PathBuf, File), StoreError> {
     Ok((aside, file))
 }
 
-fn sync_tree(folder: &Path) -> Result<(), StoreError> {
+/// Makes the contents of a folder durable.
+pub(crate) fn sync_tree(folder: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(folder).at("list", folder)? {
         let entry = entry.at("list", folder)?;
         let path = entry.path();

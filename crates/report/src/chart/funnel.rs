@@ -80,7 +80,12 @@ impl Funnel {
 fn told_both(step: &FunnelStep, lost: u64) -> T {
     let reasons = |pick: fn(&T) -> &str, comma: &str| {
         let reasons = step.dropped.iter().filter(|reason| reason.1 > 0);
-        let told: Vec<_> = reasons.map(|(reason, count)| format!("{} {}", pick(reason), grouped(*count))).collect();
+        let told: Vec<_> = reasons
+            .map(|(reason, count)| {
+                let only = *count == lost;
+                if only { pick(reason).to_owned() } else { format!("{} {}", pick(reason), grouped(*count)) }
+            })
+            .collect();
         if told.is_empty() { String::new() } else { format!("  {}", told.join(comma)) }
     };
     T::new(

@@ -59,11 +59,11 @@ impl Histogram {
         };
         // Counts are whole.
         let y_ticks: Vec<_> = y.ticks(5).into_iter().filter(|tick| tick.0.fract() == 0.0).collect();
-        let area = area_with_axes(frame, &y_ticks.iter().map(|tick| tick.1.clone()).collect::<Vec<_>>());
+        let area = area_with_axes(frame, &self.y_label, &y_ticks.iter().map(|tick| tick.1.clone()).collect::<Vec<_>>());
         let place_x = |value: f64| x.at(value, area.left, area.right).unwrap_or(area.left);
         let place_y = |value: f64| y.at(value, area.bottom, area.top).unwrap_or(area.bottom);
         let y_places: Vec<_> = y_ticks.into_iter().map(|(value, text)| (place_y(value), text)).collect();
-        let x_ticks = x.ticks(if frame.width > 500.0 { 8 } else { 4 });
+        let x_ticks = x.ticks(if frame.width > 500.0 { 8 } else { 5 });
         let x_places: Vec<_> = x_ticks.into_iter().map(|(value, text)| (place_x(value), text)).collect();
         let body = html! {
             (y_axis(area, &self.y_label, &y_places))

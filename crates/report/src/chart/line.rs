@@ -72,11 +72,11 @@ impl LineChart {
             return super::svg(frame, &self.title, "no data · 无数据", &no_data(frame));
         };
         let y_ticks = y.ticks(if frame.width > 500.0 { 6 } else { 5 });
-        let area = area_with_axes(frame, &y_ticks.iter().map(|tick| tick.1.clone()).collect::<Vec<_>>());
+        let area = area_with_axes(frame, &self.y_label, &y_ticks.iter().map(|tick| tick.1.clone()).collect::<Vec<_>>());
         let place_y = |value: f64| y.at(value, area.bottom, area.top).unwrap_or(area.bottom);
         let place_x = |value: f64| x.at(value, area.left, area.right).unwrap_or(area.left);
         let y_places: Vec<_> = y_ticks.into_iter().map(|(value, text)| (place_y(value), text)).collect();
-        let x_ticks = x.ticks(if frame.width > 500.0 { 7 } else { 4 });
+        let x_ticks = x.ticks(if frame.width > 500.0 { 7 } else { 5 });
         let x_places: Vec<_> = x_ticks.into_iter().map(|(value, text)| (place_x(value), text)).collect();
         let place = |&(at, value): &(f64, f64)| (place_x(at), place_y(value));
         html! {
@@ -103,7 +103,7 @@ impl LineChart {
         } else {
             let (low, high) = (ys().fold(f64::INFINITY, f64::min), ys().fold(f64::NEG_INFINITY, f64::max));
             // Curves that come near to zero are read against it.
-            if low >= 0.0 && low < 0.25 * high { Scale::from_zero(ys(), 0.05)? } else { Scale::linear(ys(), 0.05)? }
+            if low >= 0.0 && low < 0.1 * high { Scale::from_zero(ys(), 0.05)? } else { Scale::linear(ys(), 0.05)? }
         };
         Some((x, y))
     }

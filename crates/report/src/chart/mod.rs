@@ -27,7 +27,7 @@ struct Frame {
     class: &'static str,
 }
 
-const WIDE: Frame = Frame { width: 720.0, height: 320.0, class: "wide" };
+const WIDE: Frame = Frame { width: 760.0, height: 300.0, class: "wide" };
 const NARROW: Frame = Frame { width: 360.0, height: 260.0, class: "narrow" };
 
 /// The rectangle of a drawing inside its axes.
@@ -127,9 +127,10 @@ fn x_axis(area: Area, label: &T, ticks: &[(f64, String)]) -> Markup {
 }
 
 /// The area left for data once the tick labels have their place.
-fn area_with_axes(frame: Frame, y_ticks: &[String]) -> Area {
+fn area_with_axes(frame: Frame, y_label: &T, y_ticks: &[String]) -> Area {
     let widest = y_ticks.iter().map(|tick| text_width(tick)).fold(0.0, f64::max);
-    Area { left: widest * FONT + 12.0, right: frame.width - 14.0, top: 28.0, bottom: frame.height - 42.0 }
+    let top = if y_label.en.is_empty() { 10.0 } else { 26.0 };
+    Area { left: widest * FONT + 12.0, right: frame.width - 14.0, top, bottom: frame.height - 42.0 }
 }
 
 #[cfg(test)]
