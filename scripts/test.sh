@@ -1,0 +1,36 @@
+#!/bin/sh
+# Runs the whole test suite. Brings what the browser and client tests need when it can (Debian or Ubuntu, as root or with
+# sudo); without it those tests print SKIPPED and why, and the suite says at its end how many did.
+set -eu
+cd "$(dirname "$0")/.."
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+if ! command -v chromedriver >/dev/null 2>&1 || ! command -v chromium >/dev/null 2>&1; then
+  echo "installing chromium and chromium-driver for the browser tests"
+  { as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq chromium chromium-driver; } \
+    >/dev/null 2>&1 || echo "could not install them; the browser tests will be skipped"
+fi
+
+# The official OpenAI client, in an environment of its own under target/.
+venv="${CARGO_TARGET_DIR:-target}/test-venv"
+if ! "$venv/bin/python" -c "import openai" >/dev/null 2>&1; then
+  { python3 -m venv "$venv" && "$venv/bin/pip" install -q openai; } >/dev/null 2>&1 \
+    || echo "could not install the openai package; its tests will be skipped"
+fi
+DANLU_TEST_PYTHON=$(cd "$(dirname "$venv")" 2>/dev/null && pwd)/test-venv/bin/python
+export DANLU_TEST_PYTHON
+
+status=0
+# --nocapture would drown the output; skips are written to a file that the tests append to.
+DANLU_TEST_SKIPS="$(pwd)/target/test-skips.txt"
+mkdir -p target && : > "$DANLU_TEST_SKIPS"
+export DANLU_TEST_SKIPS
+cargo test --release --workspace || status=$?
+if [ -s "$DANLU_TEST_SKIPS" ]; then
+  echo "skipped: $(wc -l < "$DANLU_TEST_SKIPS")"
+  cat "$DANLU_TEST_SKIPS"
+else
+  echo "skipped: 0"
+fi
+exit "$status"
