@@ -1,0 +1,217 @@
+//! The engine's loop: admit, read prompts, give every running sequence its next token.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, TryRecvError},
+    },
+    time::Instant,
+};
+
+use danlu_model::{CausalLm, State};
+
+use super::{
+    EngineError, Load, Work,
+    sequence::{Progress, Sequence},
+};
+use crate::{language::LanguageModel, metrics::Metrics};
+
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Sequences in the batch.
+    pub max_batch: usize,
+    /// Prompt tokens read between two decode steps.
+    pub prefill_chunk: usize,
+}
+
+struct Scheduler<'m> {
+    model: &'m CausalLm,
+    language: &'m LanguageModel,
+    metrics: &'m Metrics,
+    limits: Limits,
+    waiting: VecDeque<Work>,
+    /// In the order of admission.
+    running: Vec<Sequence<'m>>,
+}
+
+/// Runs until `stop` is set, or until the queue's senders are gone and all work is done.
+pub(super) fn run(
+    model: &CausalLm,
+    language: &LanguageModel,
+    limits: Limits,
+    queue: &Receiver<Work>,
+    load: &Load,
+    stop: &AtomicBool,
+    metrics: &Metrics,
+) {
+    let mut scheduler = Scheduler { model, language, metrics, limits, waiting: VecDeque::new(), running: Vec::new() };
+    loop {
+        if scheduler.is_idle() {
+            match queue.recv() {
+                Ok(work) => scheduler.waiting.push_back(work),
+                Err(_) => return,
+            }
+        }
+        loop {
+            match queue.try_recv() {
+                Ok(work) => scheduler.waiting.push_back(work),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) if scheduler.is_idle() => return,
+                Err(TryRecvError::Disconnected) => break,
+            }
+        }
+        if stop.load(Ordering::Acquire) {
+            scheduler.give_up();
+            return;
+        }
+        scheduler.drop_ended();
+        scheduler.admit();
+        scheduler.publish(load);
+        scheduler.prefill();
+        scheduler.decode();
+        scheduler.publish(load);
+    }
+}
+
+impl Scheduler<'_> {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    fn publish(&self, load: &Load) {
+        let cached: usize = self.running.iter().map(|sequence| sequence.state.len()).sum();
+        load.cached_tokens.store(cached, Ordering::Relaxed);
+        load.running.store(self.running.len(), Ordering::Relaxed);
+    }
+
+    /// Frees the places of clients that left and of requests whose time is over.
+    fn drop_ended(&mut self) {
+        let now = Instant::now();
+        let metrics = self.metrics;
+        let ended = |work: &Work| {
+            if work.events.is_closed() {
+                metrics.cancelled.add(1);
+                return true;
+            }
+            if work.deadline <= now {
+                metrics.timed_out.add(1);
+                drop(work.events.send(super::Event::Failed { error: EngineError::Timeout }));
+                return true;
+            }
+            false
+        };
+        self.waiting.retain(|work| !ended(work));
+        self.running.retain(|sequence| !ended(&sequence.work));
+    }
+
+    fn admit(&mut self) {
+        while self.running.len() < self.limits.max_batch {
+            let Some(work) = self.waiting.pop_front() else { return };
+            self.running.push(Sequence::new(work, self.model, self.language, self.metrics));
+        }
+    }
+
+    /// Reads prompt tokens, first come first served, up to the step's budget. Each sequence is read
+    /// on its own: a prompt's numbers must not depend on its neighbours' lengths.
+    fn prefill(&mut self) {
+        let mut budget = self.limits.prefill_chunk;
+        while budget > 0 {
+            let Some(at) = self.running.iter().position(Sequence::in_prefill) else { return };
+            let sequence = &mut self.running[at];
+            let chunk = sequence.next_chunk(self.limits.prefill_chunk);
+            budget = budget.saturating_sub(chunk.len());
+            let prompt = Arc::clone(&sequence.work.prompt);
+            let logits = step(self.model, &[&prompt[chunk.clone()]], &mut [&mut sequence.state]);
+            match logits.map(|mut logits| logits.pop().unwrap_or_default()) {
+                Ok(logits) => {
+                    sequence.after_chunk(&chunk, &logits);
+                    if !sequence.in_prefill() {
+                        self.begin(at, &logits);
+                    }
+                }
+                Err(message) => {
+                    self.metrics.failed.add(1);
+                    sequence.fail(EngineError::Model(message));
+                    self.running.remove(at);
+                }
+            }
+        }
+    }
+
+    /// The prompt of the sequence at `at` is read: it and all others of the same prompt (`n` replies) begin.
+    fn begin(&mut self, at: usize, logits: &[f32]) {
+        let first = &self.running[at];
+        let siblings: Vec<usize> = (0..self.running.len()).filter(|i| self.running[*i].can_adopt(first)).collect();
+        for sibling in &siblings {
+            let (state, scores) = self.running[at].prompt_read();
+            self.running[*sibling].adopt(state, scores);
+        }
+        let mut beginning: Vec<usize> = siblings.into_iter().chain([at]).collect();
+        // From the back, so that removing one does not move those still to come.
+        beginning.sort_unstable_by(|a, b| b.cmp(a));
+        for index in beginning {
+            if matches!(self.running[index].begin(logits.to_vec()), Progress::Ended) {
+                self.running.remove(index);
+            }
+        }
+    }
+
+    /// Gives every sequence behind its prompt one more token, all in one step of the model.
+    fn decode(&mut self) {
+        let mut ready: Vec<&mut Sequence> = self.running.iter_mut().filter(|one| !one.in_prefill()).collect();
+        if ready.is_empty() {
+            return;
+        }
+        self.metrics.decode_batch_size.observe(ready.len() as f64);
+        let last: Vec<[u32; 1]> = ready.iter().map(|one| [one.last()[0]]).collect();
+        let tokens: Vec<&[u32]> = last.iter().map(|token| token.as_slice()).collect();
+        let mut states: Vec<&mut State> = ready.iter_mut().map(|one| &mut one.state).collect();
+        let outcome = step(self.model, &tokens, &mut states);
+        let ended: Vec<bool> = match outcome {
+            Ok(logits) if logits.len() == ready.len() => {
+                let taken = ready.iter_mut().zip(logits).map(|(one, logits)| one.after_decode(logits));
+                taken.map(|progress| matches!(progress, Progress::Ended)).collect()
+            }
+            Ok(_) => fail_all(&ready, "the model gave logits for another number of sequences", self.metrics),
+            Err(message) => fail_all(&ready, &message, self.metrics),
+        };
+        let mut ended = ended.into_iter();
+        // `ended` has one entry for each sequence behind its prompt, in order.
+        self.running.retain(|one| one.in_prefill() || !ended.next().unwrap_or(false));
+    }
+
+    fn give_up(&mut self) {
+        for work in self.waiting.drain(..) {
+            drop(work.events.send(super::Event::Failed { error: EngineError::Stopped }));
+        }
+        for sequence in self.running.drain(..) {
+            sequence.fail(EngineError::Stopped);
+        }
+    }
+}
+
+fn fail_all(sequences: &[&mut Sequence], message: &str, metrics: &Metrics) -> Vec<bool> {
+    metrics.failed.add(sequences.len() as u64);
+    for one in sequences {
+        one.fail(EngineError::Model(message.to_owned()));
+    }
+    vec![true; sequences.len()]
+}
+
+/// One step of the model. A panic in it costs the sequences of this step, not the server.
+fn step(model: &CausalLm, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Vec<f32>>, String> {
+    match catch_unwind(AssertUnwindSafe(|| model.step(tokens, states))) {
+        Ok(Ok(logits)) => Ok(logits),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the model failed");
+            Err(error.to_string())
+        }
+        Err(_) => {
+            tracing::error!("the model panicked");
+            Err("the model failed unexpectedly; see the server's log".into())
+        }
+    }
+}
