@@ -14,17 +14,30 @@
 
 mod aside;
 mod batches;
+mod clean;
+mod collect;
 mod document;
 mod error;
 mod permutation;
 mod progress;
 mod shard;
+mod show;
+mod source;
 mod storage;
+mod tokenizer;
 
 pub use batches::{Batch, BatchConfig, Batches};
+pub use clean::{
+    CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Outcome, Reason, SplitConfig,
+    SplitRow, Step, StepFunnel, clean, standard_steps,
+};
+pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
 pub use document::Document;
 pub use error::DataError;
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
 pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
+pub use show::{ShowFilter, Shown, show};
+pub use source::{Problem, SourceConfig, TextSplit, read_source};
 pub use storage::{DocumentReader, DocumentWriter, read_documents};
+pub use tokenizer::train_tokenizer;

@@ -10,5 +10,5 @@ pub struct Progress<'a> {
     pub unit: &'static str,
 }
 
-/// Told how far the work has come; called every few megabytes, from one thread.
-pub type ProgressFn<'a> = dyn Fn(Progress<'_>) + 'a;
+/// Told how far the work has come; called every few megabytes, from any thread.
+pub type ProgressFn<'a> = dyn Fn(Progress<'_>) + Sync + 'a;

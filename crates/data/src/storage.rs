@@ -55,7 +55,9 @@ pub struct DocumentReader {
 
 /// Streams the documents of a `.jsonl.zst` (also `.jsonl`, `.jsonl.gz`) file as danlu writes them.
 pub fn read_documents(path: &Path) -> Result<DocumentReader, DataError> {
-    let (lines, meter) = open_decompressed(path)?;
+    let read = Arc::new(AtomicU64::new(0));
+    let (lines, total) = open_decompressed(path, read.clone())?;
+    let meter = ReadMeter { read, total };
     Ok(DocumentReader { lines, path: path.into(), line_number: 0, line: Vec::new(), meter, failed: false })
 }
 
@@ -122,19 +124,19 @@ impl<R: Read> Read for Metered<R> {
     }
 }
 
-/// Opens a file, decompressing by its extension (`.gz`, `.zst`), and counts the bytes read of it.
-pub(crate) fn open_decompressed(path: &Path) -> Result<(Box<dyn BufRead + Send>, ReadMeter), DataError> {
+/// Opens a file, decompressing by its extension (`.gz`, `.zst`), and gives its length. What is read of it, before
+/// decompression, is added to `read`.
+pub(crate) fn open_decompressed(path: &Path, read: Arc<AtomicU64>) -> Result<(Box<dyn BufRead + Send>, u64), DataError> {
     let io = |e| DataError::io("open", path, e);
     let file = File::open(path).map_err(io)?;
     let total = file.metadata().map_err(io)?.len();
-    let read = Arc::new(AtomicU64::new(0));
-    let metered = Metered { inner: file, read: read.clone() };
+    let metered = Metered { inner: file, read };
     let reader: Box<dyn BufRead + Send> = match path.extension().and_then(|e| e.to_str()) {
         Some("gz") => Box::new(BufReader::with_capacity(1 << 17, flate2::read::MultiGzDecoder::new(BufReader::new(metered)))),
         Some("zst") => Box::new(BufReader::with_capacity(1 << 17, zstd::Decoder::new(metered).map_err(io)?)),
         _ => Box::new(BufReader::with_capacity(1 << 17, metered)),
     };
-    Ok((reader, ReadMeter { read, total }))
+    Ok((reader, total))
 }
 
 /// Groups documents into chunks of about `CHUNK_BYTES` of text: the unit of parallel work, and what memory holds.

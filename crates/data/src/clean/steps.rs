@@ -1,0 +1,228 @@
+//! The steps of the standard cleaning. Bytes counted in the funnel are those of the text as a step leaves it.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use danlu_text::{detect_language, normalize};
+
+use super::{CleanConfig, Outcome, Reason, Step};
+use crate::Document;
+
+/// The steps that a configuration asks for, in order.
+pub fn standard_steps(config: &CleanConfig) -> Vec<Box<dyn Step>> {
+    let mut steps: Vec<Box<dyn Step>> = vec![
+        Box::new(Repair),
+        Box::new(IdentifyLanguage { wanted: config.languages.clone() }),
+        Box::new(Length { min: config.min_chars, max: config.max_chars }),
+        Box::new(Symbols { max_ratio: config.max_symbol_ratio }),
+        Box::new(RepeatedLines { max_ratio: config.max_repeated_line_ratio }),
+    ];
+    if config.dedup {
+        steps.push(Box::<Duplicates>::default());
+    }
+    steps
+}
+
+fn drop(document: Document, code: &'static str, detail: String) -> Outcome {
+    Outcome::Drop { document, reason: Reason::new(code, detail) }
+}
+
+/// Unicode and white space repair; see [`normalize`].
+struct Repair;
+
+impl Step for Repair {
+    fn name(&self) -> &str {
+        "repair"
+    }
+
+    fn apply(&self, mut document: Document) -> Outcome {
+        let text = normalize(&document.text);
+        if text.is_empty() {
+            return drop(document, "empty", "nothing but white space and control characters".into());
+        }
+        if text != document.text {
+            document.set_text(text);
+        }
+        Outcome::Keep(document)
+    }
+}
+
+/// Fills in the language where the source does not say it.
+struct IdentifyLanguage {
+    wanted: Vec<String>,
+}
+
+impl Step for IdentifyLanguage {
+    fn name(&self) -> &str {
+        "language"
+    }
+
+    fn apply(&self, mut document: Document) -> Outcome {
+        if document.language.is_empty() {
+            document.language = detect_language(&document.text).code;
+        }
+        if self.wanted.is_empty() || self.wanted.contains(&document.language) {
+            return Outcome::Keep(document);
+        }
+        let detail = format!("{}, not one of {}", document.language, self.wanted.join(", "));
+        drop(document, "unwanted_language", detail)
+    }
+}
+
+struct Length {
+    min: usize,
+    max: usize,
+}
+
+impl Step for Length {
+    fn name(&self) -> &str {
+        "length"
+    }
+
+    fn apply(&self, document: Document) -> Outcome {
+        let chars = document.text.chars().count();
+        if chars < self.min {
+            drop(document, "too_short", format!("{chars} characters, fewer than {}", self.min))
+        } else if chars > self.max {
+            drop(document, "too_long", format!("{chars} characters, more than {}", self.max))
+        } else {
+            Outcome::Keep(document)
+        }
+    }
+}
+
+/// Tables of figures, rules and rubble: text that is mostly neither letters nor digits.
+struct Symbols {
+    max_ratio: f64,
+}
+
+impl Step for Symbols {
+    fn name(&self) -> &str {
+        "symbols"
+    }
+
+    fn apply(&self, document: Document) -> Outcome {
+        let (mut all, mut symbols) = (0u64, 0u64);
+        for c in document.text.chars().filter(|c| !c.is_whitespace()) {
+            all += 1;
+            symbols += u64::from(!c.is_alphanumeric());
+        }
+        let ratio = symbols as f64 / all.max(1) as f64;
+        if ratio > self.max_ratio {
+            let detail = format!("{:.0}% are neither letters nor digits, more than {:.0}%", ratio * 100.0, self.max_ratio * 100.0);
+            return drop(document, "too_many_symbols", detail);
+        }
+        Outcome::Keep(document)
+    }
+}
+
+/// Menus, boilerplate and stuck printers: lines that say what an earlier line said (Rae et al. 2021, "Gopher", A.1.1).
+struct RepeatedLines {
+    max_ratio: f64,
+}
+
+impl Step for RepeatedLines {
+    fn name(&self) -> &str {
+        "repeated_lines"
+    }
+
+    fn apply(&self, document: Document) -> Outcome {
+        let mut seen = HashSet::new();
+        let (mut all, mut repeated) = (0u64, 0u64);
+        for line in document.text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            all += line.len() as u64;
+            if !seen.insert(line) {
+                repeated += line.len() as u64;
+            }
+        }
+        let ratio = repeated as f64 / all.max(1) as f64;
+        if ratio > self.max_ratio {
+            let detail = format!("{:.0}% in repeated lines, more than {:.0}%", ratio * 100.0, self.max_ratio * 100.0);
+            return drop(document, "repeated_lines", detail);
+        }
+        Outcome::Keep(document)
+    }
+}
+
+/// Exact deduplication across sources: of documents with the same text the first stays. 16 bytes of memory each.
+#[derive(Default)]
+struct Duplicates {
+    seen: Mutex<HashSet<u128>>,
+}
+
+impl Step for Duplicates {
+    fn name(&self) -> &str {
+        "duplicates"
+    }
+
+    fn apply(&self, document: Document) -> Outcome {
+        let new = self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(document.id_number());
+        if new {
+            return Outcome::Keep(document);
+        }
+        drop(document, "duplicate", "the same text as an earlier document".into())
+    }
+
+    fn in_order(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    /// The code of the reason for which `step` drops `text`; empty when it is kept.
+    fn fate(step: &dyn Step, text: &str) -> String {
+        match step.apply(Document::new(text, "s")) {
+            Outcome::Keep(_) => String::new(),
+            Outcome::Drop { reason, .. } => reason.code.into_owned(),
+        }
+    }
+
+    fn check(step: &dyn Step, text: &str, expect: &str) {
+        assert_eq!(fate(step, text), expect, "{} on {text:?}", step.name());
+    }
+
+    #[test]
+    fn limits_are_inclusive() {
+        let length = Length { min: 3, max: 5 };
+        for (text, expect) in [("春眠", "too_short"), ("春眠不", ""), ("abcde", ""), ("abcdef", "too_long")] {
+            check(&length, text, expect);
+        }
+        let symbols = Symbols { max_ratio: 0.5 };
+        for (text, expect) in [("a-", ""), ("a--", "too_many_symbols"), ("a \n\n b", ""), ("□□春", "too_many_symbols")] {
+            check(&symbols, text, expect);
+        }
+        let repeated = RepeatedLines { max_ratio: 0.5 };
+        for (text, expect) in [("ab\nab", ""), ("ab\nab\nab", "repeated_lines"), ("ab\n\n\nba", ""), ("one line", "")] {
+            check(&repeated, text, expect);
+        }
+    }
+
+    #[test]
+    fn repair_renames_the_document_by_its_new_text() {
+        check(&Repair, " \u{FEFF}\r\n", "empty");
+        let Outcome::Keep(document) = Repair.apply(Document::new("a\r\nb ", "s")) else { panic!("dropped") };
+        assert_eq!(document, Document::new("a\nb", "s"));
+    }
+
+    #[test]
+    fn language_is_identified_unless_the_source_says_it() {
+        let step = IdentifyLanguage { wanted: vec!["zh".into()] };
+        check(&step, "秦川雄帝宅，函谷壯皇居。", "");
+        check(&step, "It is a truth universally acknowledged, that a single man must be in want of a wife.", "unwanted_language");
+        let mut document = Document::new("It is a truth universally acknowledged", "s");
+        document.language = "zh".into();
+        assert!(matches!(step.apply(document), Outcome::Keep(_)));
+    }
+
+    #[test]
+    fn only_the_first_of_equal_texts_is_kept() {
+        let step = Duplicates::default();
+        for (text, expect) in [("a", ""), ("b", ""), ("a", "duplicate"), ("a ", "")] {
+            check(&step, text, expect);
+        }
+    }
+}
