@@ -138,6 +138,7 @@ fn quantization(tied: bool) -> Value {
         "quantization_status": "compressed",
         "config_groups": {"group_0": {
             "targets": ["Linear"],
+            "format": "int-quantized",
             "weights": {
                 "num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel",
                 "dynamic": false, "group_size": null, "block_structure": null, "actorder": null,

@@ -81,9 +81,14 @@ impl Sampler {
         candidates.last().map_or(0, |c| c.0)
     }
 
-    /// The tokens that may be chosen after the sampler's masks, with their probabilities; for tests and inspection.
-    pub fn distribution(&self, logits: &[f32]) -> Vec<(u32, f64)> {
-        let mut candidates = self.candidates(logits);
+    /// The tokens that [`Sampler::sample`] may choose and their probabilities, in no particular order.
+    pub fn distribution(&self, logits: &[f32], history: &[u32]) -> Vec<(u32, f64)> {
+        let mut logits = logits.to_vec();
+        penalize(&mut logits, history, self.config.repetition_penalty);
+        if self.config.temperature <= 0.0 {
+            return vec![(argmax(&logits), 1.0)];
+        }
+        let mut candidates = self.candidates(&logits);
         let total: f64 = candidates.iter().map(|c| c.1).sum();
         candidates.iter_mut().for_each(|c| c.1 /= total);
         candidates
@@ -170,4 +175,135 @@ pub fn top_log_probabilities(log_probabilities: &[f32], count: usize) -> Vec<(u3
     tokens.truncate(count);
     tokens.sort_unstable_by(descending);
     tokens
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn with(config: SamplingConfig) -> Sampler {
+        config.validate().unwrap();
+        Sampler::new(config)
+    }
+
+    fn greedy() -> Sampler {
+        with(SamplingConfig { temperature: 0.0, ..Default::default() })
+    }
+
+    #[test]
+    fn temperature_zero_takes_the_first_highest_whatever_the_masks() {
+        let mut sampler = with(SamplingConfig { temperature: 0.0, top_k: 3, top_p: 0.2, min_p: 0.5, ..Default::default() });
+        assert_eq!(sampler.sample(&mut [0.5, 2.0, -1.0, 2.0], &[]), 1);
+        assert_eq!(greedy().sample(&mut [f32::NAN, -5.0, f32::NAN], &[]), 1);
+    }
+
+    #[test]
+    fn nothing_to_choose_from_gives_token_0_without_a_panic() {
+        let all = SamplingConfig { top_k: 2, top_p: 0.5, min_p: 0.5, repetition_penalty: 2.0, ..Default::default() };
+        for config in [SamplingConfig::default(), all, SamplingConfig { temperature: 0.0, ..Default::default() }] {
+            for logits in [&mut [][..], &mut [f32::NAN; 3], &mut [f32::NEG_INFINITY; 3]] {
+                assert_eq!(with(config.clone()).sample(logits, &[0, 9]), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn an_infinite_logit_wins() {
+        assert_eq!(with(SamplingConfig::default()).sample(&mut [1.0, f32::INFINITY, 3.0], &[]), 1);
+    }
+
+    #[test]
+    fn the_penalty_counts_a_repeated_token_once_and_knows_the_sign() {
+        let mut logits = [2.0, -2.0, 2.0];
+        let mut sampler = with(SamplingConfig { repetition_penalty: 2.0, temperature: 0.0, ..Default::default() });
+        sampler.sample(&mut logits, &[0, 0, 1, 1, 1, 77]);
+        assert_eq!(logits, [1.0, -4.0, 2.0]);
+    }
+
+    #[test]
+    fn frequencies_follow_the_distribution() {
+        let logits = [0.0, 1.0, 2.0, -1.0, f32::NEG_INFINITY];
+        let mut sampler = with(SamplingConfig { temperature: 0.8, seed: 7, ..Default::default() });
+        let mut counts = [0usize; 5];
+        for _ in 0..40_000 {
+            counts[sampler.sample(&mut logits.clone(), &[]) as usize] += 1;
+        }
+        assert_eq!(counts[4], 0);
+        for (token, p) in sampler.distribution(&logits, &[]) {
+            let share = counts[token as usize] as f64 / 40_000.0;
+            assert!((share - p).abs() < 0.01, "token {token}: {share}, expected {p}");
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let base = SamplingConfig::default;
+        let cases = [
+            (SamplingConfig { temperature: -1.0, ..base() }, "temperature"),
+            (SamplingConfig { temperature: f32::NAN, ..base() }, "temperature"),
+            (SamplingConfig { top_p: 0.0, ..base() }, "top_p"),
+            (SamplingConfig { top_p: 1.1, ..base() }, "top_p"),
+            (SamplingConfig { min_p: -0.1, ..base() }, "min_p"),
+            (SamplingConfig { repetition_penalty: 0.0, ..base() }, "repetition_penalty"),
+            (SamplingConfig { repetition_penalty: f32::INFINITY, ..base() }, "repetition_penalty"),
+        ];
+        for (config, expected) in cases {
+            match config.validate() {
+                Err(ModelError::InvalidSampling { key, .. }) => assert_eq!(key, expected),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn log_probabilities_sum_to_one_and_come_in_order() {
+        let log_probabilities = log_softmax(&[1000.0, 1001.0, 999.0]);
+        let sum: f64 = log_probabilities.iter().map(|x| f64::from(*x).exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-6);
+        let top = top_log_probabilities(&log_probabilities, 2);
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(top_log_probabilities(&log_probabilities, 99).len(), 3);
+        assert_eq!(top_log_probabilities(&log_probabilities, 0), []);
+        assert_eq!(log_softmax(&[]), Vec::<f32>::new());
+    }
+
+    proptest! {
+        /// Each mask against its definition, straight from the softmax.
+        #[test]
+        fn masks_keep_what_they_promise(logits in prop::collection::vec(-6f32..6.0, 1..60), top_k in 0usize..70, top_p in 0.01f32..1.0, min_p in 0f32..1.0, temperature in 0.1f32..3.0, seed: u64) {
+            let base = SamplingConfig { temperature, seed, ..Default::default() };
+            let full = with(base.clone()).distribution(&logits, &[]);
+            let p = |token: u32| full.iter().find(|c| c.0 == token).unwrap().1;
+            let highest = full.iter().map(|c| c.1).fold(0.0, f64::max);
+
+            let kept = with(SamplingConfig { top_k, ..base.clone() }).distribution(&logits, &[]);
+            let wanted = if top_k == 0 { logits.len() } else { top_k.min(logits.len()) };
+            prop_assert!(kept.len() >= wanted);
+            let smallest = kept.iter().map(|c| p(c.0)).fold(1.0, f64::min);
+            prop_assert!(full.iter().filter(|c| c.1 > smallest).count() < wanted);
+
+            let kept = with(SamplingConfig { top_p, ..base.clone() }).distribution(&logits, &[]);
+            let mass: f64 = kept.iter().map(|c| p(c.0)).sum();
+            let smallest = kept.iter().map(|c| p(c.0)).fold(1.0, f64::min);
+            prop_assert!(mass >= f64::from(top_p) - 1e-9, "{mass} kept for {top_p}");
+            prop_assert!(kept.len() == 1 || mass - smallest < f64::from(top_p) + 1e-9);
+
+            let kept = with(SamplingConfig { min_p, ..base.clone() }).distribution(&logits, &[]);
+            let wanted = full.iter().filter(|c| c.1 >= f64::from(min_p) * highest * (1.0 + 1e-9)).count();
+            let at_most = full.iter().filter(|c| c.1 >= f64::from(min_p) * highest * (1.0 - 1e-9)).count();
+            prop_assert!((wanted..=at_most).contains(&kept.len()));
+
+            // The same seed gives the same tokens, and only from what is kept.
+            let all = SamplingConfig { top_k, top_p, min_p, ..base };
+            let (mut a, mut b) = (with(all.clone()), with(all));
+            let allowed: Vec<u32> = a.distribution(&logits, &[]).iter().map(|c| c.0).collect();
+            for _ in 0..5 {
+                let token = a.sample(&mut logits.clone(), &[]);
+                prop_assert_eq!(token, b.sample(&mut logits.clone(), &[]));
+                prop_assert!(allowed.contains(&token));
+            }
+        }
+    }
 }

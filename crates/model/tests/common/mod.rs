@@ -39,7 +39,11 @@ pub fn all_kinds() -> Vec<(&'static str, ModelConfig)> {
 
 /// A model whose weights are far from their start, so that every part has a say in the logits.
 pub fn lively(config: &ModelConfig, seed: u64) -> CausalLm {
-    let model = CausalLm::new(config, VOCAB, seed, &Device::flex()).unwrap();
+    lively_on(config, seed, &Device::flex())
+}
+
+pub fn lively_on(config: &ModelConfig, seed: u64, device: &Device) -> CausalLm {
+    let model = CausalLm::new(config, VOCAB, seed, device).unwrap();
     let mut values = model.named_parameters().unwrap();
     for (i, data) in values.values_mut().enumerate() {
         let shape = data.shape().to_vec();

@@ -1,0 +1,84 @@
+//! Models and sampling of transformers, made once by scripts/golden_logits.py.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+use burn::prelude::*;
+use common::largest_difference;
+use danlu_model::{Sampler, SamplingConfig, State, load};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+#[derive(Deserialize)]
+struct Golden {
+    tokens: Vec<Vec<u32>>,
+    logits: Vec<Vec<Vec<f32>>>,
+}
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// The logits of transformers, from the whole forward pass and from the cached step.
+fn check(name: &str) {
+    let dir = golden(name);
+    let model = load(&dir, &Device::flex()).unwrap();
+    let record: Golden = serde_json::from_slice(&std::fs::read(dir.join("logits.json")).unwrap()).unwrap();
+    let (batch, time) = (record.tokens.len(), record.tokens[0].len());
+    let ids: Vec<i32> = record.tokens.iter().flatten().map(|t| *t as i32).collect();
+    let logits = model.logits(Tensor::from_data(TensorData::new(ids, [batch, time]), &Device::flex())).into_data();
+    let want: Vec<f32> = record.logits.iter().flatten().flatten().copied().collect();
+    let difference = largest_difference(logits.as_slice::<f32>().unwrap(), &want);
+    assert!(difference <= 1e-4, "{name}: logits differ from those of transformers by {difference}");
+    for (tokens, want) in record.tokens.iter().zip(&record.logits) {
+        let mut state = State::new(&model);
+        for (token, want) in tokens.iter().zip(want) {
+            let logits = model.step(&[&[*token]], &mut [&mut state]).unwrap();
+            assert!(largest_difference(&logits[0], want) <= 1e-4, "{name}: cached step");
+        }
+    }
+    assert_eq!(model.special_tokens().bos, Some(1));
+    assert_eq!(model.special_tokens().eos, [2]);
+}
+
+#[test]
+fn llama_with_grouped_queries_and_tied_head() {
+    check("llama_tied");
+}
+
+#[test]
+fn llama_untied_with_biases_wide_heads_and_another_rope_theta() {
+    check("llama_untied");
+}
+
+#[test]
+fn llama_stored_in_bf16() {
+    check("llama_bf16");
+}
+
+#[test]
+fn gpt2() {
+    check("gpt2");
+}
+
+#[derive(Deserialize)]
+struct SamplingCase {
+    settings: SamplingConfig,
+    logits: Vec<f32>,
+    history: Vec<u32>,
+    probabilities: Vec<f64>,
+}
+
+#[test]
+fn sampling_gives_the_probabilities_of_transformers() {
+    let cases: Vec<SamplingCase> = serde_json::from_slice(&std::fs::read(golden("sampling.json")).unwrap()).unwrap();
+    assert!(cases.len() >= 10);
+    for case in cases {
+        let mut found = vec![0.0; case.logits.len()];
+        for (token, p) in Sampler::new(case.settings.clone()).distribution(&case.logits, &case.history) {
+            found[token as usize] = p;
+        }
+        for (token, (found, want)) in found.iter().zip(&case.probabilities).enumerate() {
+            assert!((found - want).abs() < 1e-5, "{:?}, token {token}: {found}, expected {want}", case.settings);
+        }
+    }
+}

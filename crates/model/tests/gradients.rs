@@ -1,0 +1,148 @@
+//! Gradients of every layer's every parameter against finite differences, and dropout in training.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::prelude::*;
+use burn::tensor::Gradients;
+use common::*;
+use danlu_model::{CausalLm, DropoutKey, ModelConfig};
+use std::collections::BTreeMap;
+
+const BATCH: usize = 2;
+const TIME: usize = 7;
+
+struct Collector<'a> {
+    gradients: &'a Gradients,
+    collected: Vec<Vec<f32>>,
+}
+
+impl ModuleVisitor for Collector<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let gradient = param.val().grad(self.gradients).expect("every parameter has a gradient");
+        self.collected.push(gradient.into_data().try_into_vec().unwrap());
+    }
+}
+
+fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
+    let inputs: Vec<i32> = tokens(BATCH * TIME, 3).iter().map(|t| *t as i32).collect();
+    let mut targets: Vec<i32> = tokens(BATCH * TIME, 8).iter().map(|t| *t as i32).collect();
+    targets[4] = -100;
+    let inputs = Tensor::from_data(TensorData::new(inputs, [BATCH, TIME]), device);
+    (inputs, Tensor::from_data(TensorData::new(targets, [BATCH * TIME]), device))
+}
+
+fn loss(model: &CausalLm, dropout: Option<DropoutKey>) -> f64 {
+    let (inputs, targets) = batch(&model.device());
+    f64::from(model.loss_sum(inputs, targets, dropout).into_data().as_slice::<f32>().unwrap()[0])
+}
+
+fn gradients(model: &CausalLm, dropout: Option<DropoutKey>) -> BTreeMap<String, Vec<f32>> {
+    let (inputs, targets) = batch(&model.device());
+    let gradients = model.loss_sum(inputs, targets, dropout).backward();
+    let mut collector = Collector { gradients: &gradients, collected: Vec::new() };
+    model.visit(&mut collector);
+    model.parameters().into_iter().map(|p| p.name).zip(collector.collected).collect()
+}
+
+/// The loss's slope along `direction` of one parameter, by central differences of two widths (Richardson).
+fn slope(model: &CausalLm, values: &BTreeMap<String, TensorData>, name: &str, direction: &[f32], dropout: Option<DropoutKey>) -> f64 {
+    let at = |width: f32| {
+        let mut moved = values.clone();
+        let data = &values[name];
+        let sum = data.as_slice::<f32>().unwrap().iter().zip(direction).map(|(x, d)| x + width * d).collect::<Vec<f32>>();
+        moved.insert(name.to_string(), TensorData::new(sum, data.shape().clone()));
+        loss(&model.clone().load_named(moved).unwrap(), dropout)
+    };
+    let central = |width: f32| (at(width) - at(-width)) / (2.0 * f64::from(width));
+    (4.0 * central(0.02) - central(0.04)) / 3.0
+}
+
+/// Along the gradient itself, where the slope is its length, and along a fixed zigzag.
+fn check(what: &str, config: &ModelConfig, dropout: Option<DropoutKey>) {
+    let model = lively_on(config, 9, &Device::flex().autodiff());
+    let plain = model.valid();
+    let values = plain.named_parameters().unwrap();
+    let gradients = gradients(&model, dropout);
+    assert_eq!(gradients.len(), values.len());
+    for (name, gradient) in &gradients {
+        let length = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        // A bias of the keys shifts all scores of a query alike, which softmax does not see.
+        if !name.ends_with("k_proj.bias") {
+            assert!(length > 1e-3, "{what}: no gradient reaches {name}");
+        }
+        let along: Vec<f32> = gradient.iter().map(|g| (f64::from(*g) / length.max(1e-9)) as f32).collect();
+        let unit = 1.0 / (gradient.len() as f32).sqrt();
+        let zigzag: Vec<f32> = (0..gradient.len()).map(|i| if (i * 7 + i / 3) % 5 < 2 { unit } else { -unit }).collect();
+        for direction in [along, zigzag] {
+            let want: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+            let found = slope(&plain, &values, name, &direction, dropout);
+            assert!((found - want).abs() <= 0.01 * want.abs() + 3e-3, "{what}: {name}: slope {found}, gradient {want}");
+        }
+    }
+}
+
+#[test]
+fn every_parameter_of_every_kind() {
+    for (what, config) in all_kinds() {
+        check(what, &config, None);
+    }
+}
+
+#[test]
+fn with_dropout() {
+    let config = ModelConfig { dropout: 0.3, ..tiny() };
+    check("dropout", &config, Some(DropoutKey { seed: 1, step: 5, first_sequence: 0 }));
+}
+
+#[test]
+fn a_split_batch_has_the_loss_of_the_whole_dropout_included() {
+    let model = lively(&ModelConfig { dropout: 0.3, ..tiny() }, 3);
+    let key = DropoutKey { seed: 1, step: 5, first_sequence: 10 };
+    let (inputs, targets) = batch(&Device::flex());
+    let parts: f64 = (0..BATCH)
+        .map(|i| {
+            let key = DropoutKey { first_sequence: 10 + i as u64, ..key };
+            let (inputs, targets) = (inputs.clone().narrow(0, i, 1), targets.clone().narrow(0, i * TIME, TIME));
+            f64::from(model.loss_sum(inputs, targets, Some(key)).into_data().as_slice::<f32>().unwrap()[0])
+        })
+        .sum();
+    let whole = loss(&model, Some(key));
+    assert!((parts - whole).abs() < 1e-4 * whole, "{parts} {whole}");
+    assert_eq!(loss(&model, Some(key)), whole);
+    assert_ne!(loss(&model, Some(DropoutKey { step: 6, ..key })), whole);
+    assert_ne!(loss(&model, None), whole);
+}
+
+#[test]
+fn loss_is_the_cross_entropy_of_the_logits_for_every_form_of_head() {
+    for (what, config) in all_kinds() {
+        for model in [lively(&config, 3), lively(&config, 3).quantized().unwrap()] {
+            let (inputs, targets) = batch(&Device::flex());
+            let logits = model.logits(inputs).into_data();
+            let targets: Vec<i32> = targets.into_data_as::<i32>().try_into_vec().unwrap();
+            let rows = logits.as_slice::<f32>().unwrap().chunks(VOCAB);
+            let want: f64 = rows
+                .zip(targets)
+                .filter(|(_, target)| *target >= 0)
+                .map(|(row, target)| -f64::from(danlu_model::log_softmax(row)[target as usize]))
+                .sum();
+            let found = loss(&model, None);
+            assert!((found - want).abs() < 1e-4 * want, "{what}: {found}, expected {want}");
+        }
+    }
+}
+
+#[test]
+fn parameters_decay_but_for_norms_and_biases_and_count_as_computed() {
+    for (what, config) in all_kinds() {
+        let model = lively(&config, 1);
+        let parameters = model.parameters();
+        let sum: usize = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        assert_eq!(sum, model.num_params(), "{what}");
+        for p in &parameters {
+            let undecayed = p.name.ends_with(".bias") || p.name.contains("norm");
+            assert_eq!(p.decay, !undecayed, "{what}: {}", p.name);
+        }
+    }
+}
