@@ -162,6 +162,13 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_framed_as_tensorboard_frames_it() {
+        // The checksums come from tensorboard 2.21.0: `pywrap_tensorflow.masked_crc32c` of the length and of the data.
+        let expected = b"\x05\0\0\0\0\0\0\0\xea\xb2\x04\x3edanlu\x1d\xcc\x0c\xa8";
+        assert_eq!(record(b"danlu"), expected);
+    }
+
+    #[test]
     fn varints_as_the_protocol_buffer_guide_shows() {
         for (value, bytes) in [(0, &[0u8][..]), (1, &[1]), (150, &[0x96, 0x01]), (300, &[0xac, 0x02])] {
             let mut out = Vec::new();

@@ -8,10 +8,19 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use danlu_store::{Artifact, Manifest, MetricsWriter, RunDb, RunState, StoreError, Workspace, atomic, hash};
 use serde_json::json;
+
+/// Held by each test. A child holds copies of all open files between its fork and its exec, so that a file which another
+/// test has just removed would for a moment still take space on the small disk.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const FOLDER: &str = "DANLU_TEST_FOLDER";
 
@@ -82,6 +91,7 @@ fn child_writes_a_file() {
 
 #[test]
 fn killed_while_writing_a_file() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let mut written = 0;
     for (progress, delay) in instants().take(25) {
@@ -134,6 +144,7 @@ fn child_publishes_artifacts() {
 
 #[test]
 fn killed_while_publishing_artifacts() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let store = Workspace::open(dir.path()).unwrap().artifacts();
     let mut told = Vec::new();
@@ -172,6 +183,7 @@ fn child_writes_the_database() {
 
 #[test]
 fn killed_while_writing_the_database() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let workspace = Workspace::open(dir.path()).unwrap();
     let mut flushed = 0;
@@ -214,6 +226,7 @@ fn child_shares_the_database() {
 
 #[test]
 fn two_processes_write_the_database() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let children: Vec<_> = (0..2).map(|_| child("child_shares_the_database", dir.path())).collect();
     let db = RunDb::open(&dir.path().join("danlu.db")).unwrap();
@@ -277,6 +290,7 @@ fn publish(workspace: &Workspace, key: &str, bytes: usize) -> Result<Artifact, S
 
 #[test]
 fn a_full_disk_loses_no_artifact() {
+    let _alone = alone();
     let Some(disk) = small_disk("a_full_disk_loses_no_artifact") else { return };
     let workspace = Workspace::open(&disk.dir.path().join("runs")).unwrap();
     let first = publish(&workspace, "first", 400_000).unwrap();
@@ -297,6 +311,7 @@ fn a_full_disk_loses_no_artifact() {
 
 #[test]
 fn a_full_disk_spares_the_database() {
+    let _alone = alone();
     let Some(disk) = small_disk("a_full_disk_spares_the_database") else { return };
     let workspace = Workspace::open(&disk.dir.path().join("runs")).unwrap();
     let db = workspace.db().unwrap();
@@ -317,8 +332,8 @@ fn a_full_disk_spares_the_database() {
     assert_eq!(db.run(&id).unwrap().name, "before");
 
     // The rows that had to wait are written once there is space.
-    // (Removing the file would not free it at once: children that other tests fork hold it until they exec.)
-    file.set_len(0).unwrap();
+    drop(file);
+    fs::remove_file(&filler).unwrap();
     writer.finish().unwrap();
     assert_eq!(db.metrics("key", "loss").unwrap().len(), 2000);
     assert_eq!(db.runs().unwrap().len(), 1);
