@@ -136,8 +136,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b/file.txt");
         write_bytes(&path, b"one").unwrap();
-        write_with(&path, |out| write!(out, "{}", "two")).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
+        write_with(&path, |out| write!(out, "{}", 2)).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"2");
         assert_eq!(names(path.parent().unwrap()), ["file.txt"]);
     }
 

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn coordinates_are_short() {
         assert_eq!(px(3.0), "3");
-        assert_eq!(px(3.14159), "3.1");
+        assert_eq!(px(3.1234), "3.1");
         assert_eq!(px(-0.01), "0");
     }
 

@@ -122,7 +122,7 @@ fn log_label(value: f64) -> String {
     if (1e-4..1e4).contains(&value) {
         let text = number::significant(value, 1);
         if value >= 1.0 { format!("{}", value.round()) } else { text }
-    } else if value >= 1e15 || value < 1e-4 {
+    } else if !(1e-4..1e15).contains(&value) {
         format!("{value:.0e}")
     } else {
         number::compact(value)
