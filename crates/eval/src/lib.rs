@@ -1,1 +1,48 @@
+//! Evaluation: what a model's guesses about real text cost, beside baselines.
+//!
+//! This room owns the scoring protocol and its figures; it may touch the model,
+//! the tokenizer and documents, and it writes nothing. Begin reading at
+//! [`evaluate`], then `score` (the loop) and `windows` (who sees what).
+//!
+//! # The protocol
+//!
+//! - A document is encoded without special tokens and scored from its beginning
+//!   with one leading `<|endoftext|>` as context, so every byte of the text is
+//!   paid for, the first token's too. The closing `<|endoftext|>` is not scored:
+//!   `tokens` and `bytes` count the text alone. (The rolling likelihood of
+//!   EleutherAI's lm-evaluation-harness makes the same choice.)
+//! - A document longer than the context is cut into windows that overlap
+//!   (`windows`); each token is scored exactly once, in the first window that
+//!   reaches it, with at least `seq_len - stride` tokens before it.
+//! - Documents never share a window, so no document is context for another, and
+//!   neither their order nor the batch size changes a figure.
+//! - Costs are `-ln softmax` of the f32 logits, summed in f64 in token order.
+//!
+//! [`Scores`] says how the figures follow from the sums. Bits per byte is the
+//! one to compare between models: loss and perplexity depend on the tokenizer.
+//!
+//! # The baselines
+//!
+//! [`measure_baselines`] gives, for the same documents and bytes, what `xz -9e`
+//! needs for all of them as one stream (it learns within the stream, the model
+//! learned before it), and a token [`Unigram`] of the training text. A model
+//! that does not beat them has learned no context.
 
+mod baselines;
+mod choose;
+mod config;
+mod error;
+mod evaluate;
+mod score;
+mod scores;
+#[cfg(test)]
+mod testing;
+mod windows;
+
+pub use baselines::{Baseline, Baselines, Unigram, XzSize, measure_baselines, xz_size};
+pub use choose::{Chosen, Coverage, choose};
+pub use config::{EvalConfig, WindowSize};
+pub use error::EvalError;
+pub use evaluate::{Evaluation, Progress, evaluate, evaluate_path, evaluate_source};
+pub use scores::{Scores, Tally, bits_per_byte, token_cost};
+pub use windows::{Window, windows};
