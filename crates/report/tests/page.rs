@@ -95,6 +95,14 @@ fn both_languages_and_both_drawings_are_there() {
 }
 
 #[test]
+fn without_script_it_is_english_and_shows_no_toggles() {
+    let html = page_full_of("text");
+    assert!(html.contains("html:not([data-lang=zh]) .zh, html[data-lang=zh] .en { display: none; }"));
+    assert!(html.contains("<html lang=\"en\"") && !html.contains("<html data-lang"));
+    assert!(html.contains("<span class=\"toggles\" hidden>"));
+}
+
+#[test]
 fn the_same_page_is_the_same_bytes() {
     assert_eq!(page_full_of("text"), page_full_of("text"));
 }
