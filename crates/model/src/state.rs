@@ -97,6 +97,12 @@ impl CausalLm {
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
+        // Once into the thread pool instead of once for each of some fifty small operations, which from outside costs a
+        // wake-up and a wait every time.
+        rayon::scope(|_| self.step_checked(tokens, states))
+    }
+
+    fn step_checked(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Vec<f32>>, ModelError> {
         let rows = Rows {
             counts: tokens.iter().map(|t| t.len()).collect(),
             ids: tokens.iter().flat_map(|t| t.iter().map(|id| *id as i32)).collect(),
