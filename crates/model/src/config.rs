@@ -306,7 +306,7 @@ fn check(fits: bool, key: &'static str, found: impl ToString, expected: impl FnO
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -9,7 +9,7 @@ pub enum ModelError {
     #[error("cannot {action} {path}")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error("cannot write {path}")]
-    Write { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    Write { path: PathBuf, source: danlu_store::StoreError },
     #[error("{path} is not valid JSON")]
     Json { path: PathBuf, source: serde_json::Error },
     #[error("{path} is not a whole safetensors file")]
@@ -73,6 +73,7 @@ impl ModelError {
             ModelError::TokenOutOfRange { .. } => {
                 "use the tokenizer that the model was trained with".to_string()
             }
+            ModelError::Write { source, .. } => return source.hint(),
             _ => return None,
         })
     }

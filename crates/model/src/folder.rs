@@ -77,7 +77,7 @@ fn write_json(path: &Path, json: &Value) -> Result<(), ModelError> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     danlu_store::atomic::write_bytes(path, bytes)
-        .map_err(|source| ModelError::Write { path: path.to_path_buf(), source: Box::new(source) })
+        .map_err(|source| ModelError::Write { path: path.to_path_buf(), source })
 }
 
 /// All tensors by danlu's names.

@@ -39,3 +39,40 @@ impl Frequencies {
         Tensor::from_data(TensorData::new(values, [positions.len(), hidden]), device)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn check(found: Tensor<2>, shape: [usize; 2], want: impl Fn(usize, usize) -> f64) {
+        assert_eq!(found.dims(), shape);
+        let values: Vec<f32> = found.into_data().try_into_vec().unwrap();
+        for (i, x) in values.iter().enumerate() {
+            let want = want(i / shape[1], i % shape[1]);
+            assert!((f64::from(*x) - want).abs() < 1e-6, "row {}, column {}: {x}, expected {want}", i / shape[1], i % shape[1]);
+        }
+    }
+
+    #[test]
+    fn sinusoidal_rows_are_those_of_the_paper_at_odd_widths_too() {
+        for hidden in [6, 7] {
+            let (positions, heads) = (Some(Positions::Sinusoidal), 1);
+            let config = ModelConfig { positions, heads, hidden_size: hidden, ..ModelConfig::default() };
+            let rows = Frequencies::new(&config).sinusoidal(&[0, 1, 499], hidden, &Device::flex());
+            check(rows, [3, hidden], |row, i| {
+                let angle = [0.0, 1.0, 499.0][row] / 10_000f64.powf((i - i % 2) as f64 / hidden as f64);
+                if i % 2 == 0 { angle.sin() } else { angle.cos() }
+            });
+        }
+    }
+
+    #[test]
+    fn rotary_rows_are_the_angles_of_the_positions_asked_for() {
+        let config = ModelConfig { head_dim: Some(4), rope_theta: 100.0, ..ModelConfig::default() };
+        let (cos, sin) = Frequencies::new(&config).rotary(&[9, 0], &Device::flex());
+        let angle = |row: usize, i: usize| [9.0, 0.0][row] * [1.0, 0.1][i];
+        check(cos, [2, 2], |row, i| f64::cos(angle(row, i)));
+        check(sin, [2, 2], |row, i| f64::sin(angle(row, i)));
+    }
+}

@@ -69,14 +69,16 @@ impl WeightFiles {
         let (index, bytes) = read_file(index)?;
         let json: serde_json::Value =
             serde_json::from_slice(&bytes).map_err(|source| ModelError::Json { path: index.clone(), source })?;
-        let parts: BTreeSet<&str> = json
+        let parts: Option<BTreeSet<&str>> = json
             .get("weight_map")
             .and_then(serde_json::Value::as_object)
-            .map(|map| map.values().filter_map(serde_json::Value::as_str).collect())
-            .unwrap_or_default();
-        // A part is a plain name in the same folder; anything else would read elsewhere.
-        let plain = |name: &&str| Path::new(name).components().count() == 1 && !name.contains("..");
-        parts.into_iter().filter(plain).map(|part| read_file(dir.join(part))).collect::<Result<_, _>>().map(WeightFiles)
+            .and_then(|map| map.values().map(|part| part.as_str().filter(|name| is_plain(name))).collect());
+        let Some(parts) = parts.filter(|parts| !parts.is_empty()) else {
+            let found = json.get("weight_map").map_or("missing".to_string(), serde_json::Value::to_string);
+            let (key, expected) = ("weight_map".to_string(), "names of files in the same folder".to_string());
+            return Err(ModelError::UnsupportedConfig { path: index, key, found, expected });
+        };
+        parts.into_iter().map(|part| read_file(dir.join(part))).collect::<Result<_, _>>().map(WeightFiles)
     }
 
     /// Opens the tensors for reading by danlu's names.
@@ -94,6 +96,12 @@ impl WeightFiles {
         let first = self.0.first().map_or(Path::new(""), |(path, _)| path);
         Ok(FileSource { first, tensors, used: BTreeSet::new(), saved_as, int8 })
     }
+}
+
+/// Whether a name stays within its folder.
+fn is_plain(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    matches!((components.next(), components.next()), (Some(std::path::Component::Normal(_)), None))
 }
 
 fn read_file(path: PathBuf) -> Result<(PathBuf, Vec<u8>), ModelError> {

@@ -157,3 +157,50 @@ fn unknown_architectures_and_settings_are_refused() {
     let error = load(dir.path(), &Device::flex()).unwrap_err();
     assert!(matches!(error, ModelError::InvalidConfig { key: "heads", .. }), "{error}");
 }
+
+#[test]
+fn gpt2_folders_of_the_hub_load_without_prefix_and_with_old_buffers() {
+    let (dir, model) = saved(&tiny_gpt2());
+    edit_weights(dir.path(), |tensors| {
+        let bare = std::mem::take(tensors).into_iter().map(|(name, t)| (name.replace("transformer.", ""), t));
+        tensors.extend(bare);
+        tensors.insert("h.0.attn.bias".into(), (vec![1, 1, 2, 2], vec![1.0, 0.0, 1.0, 1.0]));
+    });
+    let again = load(dir.path(), &Device::flex()).unwrap();
+    let sequence = tokens(9, 1);
+    assert_eq!(full_logits(&model, &sequence), full_logits(&again, &sequence));
+}
+
+#[test]
+fn weights_in_several_files_load_and_stay_within_their_folder() {
+    let (dir, model) = saved(&tiny());
+    let (first, second) = (dir.path().join("model-1.safetensors"), dir.path().join("model-2.safetensors"));
+    std::fs::copy(dir.path().join(WEIGHTS_FILE), &second).unwrap();
+    let is_embedding = |name: &String| name.contains("embed_tokens");
+    edit_weights(dir.path(), |t| t.retain(|name, _| is_embedding(name)));
+    std::fs::rename(dir.path().join(WEIGHTS_FILE), &first).unwrap();
+    std::fs::rename(&second, dir.path().join(WEIGHTS_FILE)).unwrap();
+    edit_weights(dir.path(), |t| t.retain(|name, _| !is_embedding(name)));
+    std::fs::rename(dir.path().join(WEIGHTS_FILE), &second).unwrap();
+    let index = dir.path().join("model.safetensors.index.json");
+    let map = |other: &str| json!({"weight_map": {"model.embed_tokens.weight": "model-1.safetensors", "model.norm.weight": other}});
+    std::fs::write(&index, map("model-2.safetensors").to_string()).unwrap();
+    let again = load(dir.path(), &Device::flex()).unwrap();
+    assert_eq!(full_logits(&model, &tokens(9, 1)), full_logits(&again, &tokens(9, 1)));
+
+    for bad in ["../model-2.safetensors", "/etc/passwd", ""] {
+        std::fs::write(&index, map(bad).to_string()).unwrap();
+        assert!(failure(dir.path()).to_string().contains("names of files in the same folder"), "{bad}");
+    }
+}
+
+#[test]
+fn a_folder_loaded_on_an_autodiff_device_goes_on_learning() {
+    let (dir, _) = saved(&tiny());
+    let device = Device::flex().autodiff();
+    let model = load(dir.path(), &device).unwrap();
+    let inputs = Tensor::from_data(TensorData::new(vec![1, 2, 3, 4], [2, 2]), &device);
+    let targets = Tensor::from_data(TensorData::new(vec![2, 3, 4, 5], [4]), &device);
+    let gradients = model.loss_sum(inputs, targets, None).backward();
+    assert!(model.model.embed_tokens.weight.val().grad(&gradients).is_some());
+}
