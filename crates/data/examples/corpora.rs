@@ -45,6 +45,7 @@ fn run(vocab_size: usize, out: &Path) -> Result<(), DataError> {
     let config = TokenizerConfig { vocab_size, ..Default::default() };
     let tokenizer = train_tokenizer(&out.join("train.jsonl.zst"), &config, &quiet)?;
     println!("tokenizer  {:6.2} s  vocab_size {}", start.elapsed().as_secs_f64(), tokenizer.vocab_size());
+    tokenizer.save(&out.join("tokenizer"))?;
 
     for split in SplitConfig::NAMES {
         let start = Instant::now();
