@@ -12,6 +12,7 @@ mod decode;
 mod error;
 mod language;
 mod normalize;
+mod segments;
 mod tokenizer;
 
 pub use chat::{ChatTemplate, Message, CHATML};

@@ -15,6 +15,7 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
+use crate::segments::{SEGMENT_BYTES, segments};
 use crate::{CHATML, DecodeStream, TextError};
 
 /// Ends every document and stands before the first one: beginning, end and padding at once, as in GPT-2.
@@ -60,6 +61,8 @@ pub struct Tokenizer {
     /// The bytes that each id stands for; empty for a hole in the ids.
     bytes: Vec<Vec<u8>>,
     special: HashMap<u32, String>,
+    /// Whether long texts may be cut before line ends; see `segments`.
+    cut_at_newlines: bool,
     eos: u32,
     /// Exactly what `tokenizer.json` holds, so that saving again does not change the hash.
     json: String,
@@ -98,8 +101,11 @@ impl Tokenizer {
                 .build(),
         );
         let mut any = false;
-        let seen = texts.inspect(|text| any |= !text.as_ref().is_empty());
-        inner.train(&mut trainer, seen).map_err(|e| training(e.to_string()))?;
+        let pieces = texts.flat_map(|text| {
+            any |= !text.as_ref().is_empty();
+            segments(text.as_ref(), SEGMENT_BYTES, true).map(String::from).collect::<Vec<_>>()
+        });
+        inner.train(&mut trainer, pieces).map_err(|e| training(e.to_string()))?;
         if !any {
             return Err(TextError::NoText);
         }
@@ -144,7 +150,9 @@ impl Tokenizer {
         let bytes = bytes_of_tokens(&inner, &special);
         let eos = end_of_text(&config, &inner).ok_or_else(|| bad(format!("it has no {END_OF_TEXT} token")))?;
         let hash = blake3::hash(json.as_bytes()).to_hex().to_string();
-        Ok(Self { inner, literal, bytes, special, eos, json, config, hash })
+        let ours = untrained().map_err(|e| bad(e.to_string()))?;
+        let cut_at_newlines = inner.get_pre_tokenizer() == ours.get_pre_tokenizer();
+        Ok(Self { inner, literal, bytes, special, cut_at_newlines, eos, json, config, hash })
     }
 
     /// Writes `tokenizer.json`, `tokenizer_config.json` (with the chat template) and `special_tokens_map.json` into
@@ -166,13 +174,24 @@ impl Tokenizer {
     /// Token ids of `text`, identical to Hugging Face's with `add_special_tokens=False`: special tokens written out in
     /// the text become their ids (which is how a rendered chat prompt gets its markers), and none are added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        encode_with(&self.inner, text)
+        self.encode_with(&self.inner, text, SEGMENT_BYTES)
     }
 
     /// Like [`encode`](Self::encode), but a special token written out in the text is ordinary characters. For
     /// documents and whatever else strangers wrote: text cannot forge a document boundary or a chat marker.
     pub fn encode_literal(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        encode_with(&self.literal, text)
+        self.encode_with(&self.literal, text, SEGMENT_BYTES)
+    }
+
+    fn encode_with(&self, inner: &Inner, text: &str, segment_bytes: usize) -> Result<Vec<u32>, TextError> {
+        let mut ids = Vec::new();
+        for piece in segments(text, segment_bytes, self.cut_at_newlines) {
+            let encoding = inner
+                .encode_fast(piece, false)
+                .map_err(|e| TextError::Encode { bytes: text.len(), message: e.to_string() })?;
+            ids.extend_from_slice(encoding.get_ids());
+        }
+        Ok(ids)
     }
 
     /// Text of `ids`, special tokens written out. Bytes that are not UTF-8 (a cut-off character) become U+FFFD, ids
@@ -227,13 +246,6 @@ impl Tokenizer {
     pub fn hash(&self) -> &str {
         &self.hash
     }
-}
-
-fn encode_with(inner: &Inner, text: &str) -> Result<Vec<u32>, TextError> {
-    let encoding = inner
-        .encode_fast(text, false)
-        .map_err(|e| TextError::Encode { bytes: text.len(), message: e.to_string() })?;
-    Ok(encoding.get_ids().to_vec())
 }
 
 fn untrained() -> tokenizers::Result<Inner> {
@@ -304,4 +316,47 @@ fn byte_of_char() -> HashMap<char, u8> {
     (0..=255u8)
         .filter_map(|byte| if printable(byte) { Some((char::from(byte), byte)) } else { shifted.next().map(|c| (c, byte)) })
         .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    /// One of ours, and one with Qwen's split, which joins punctuation and line ends.
+    static TOKENIZERS: LazyLock<[Tokenizer; 2]> = LazyLock::new(|| {
+        let texts = ["a. b春眠.\n\nzé 's a'll  a\r\n. an apple. a春眠 an apple"; 4];
+        let ours = Tokenizer::train(texts.iter(), &TokenizerConfig { vocab_size: 270, ..Default::default() }).unwrap();
+        let pattern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        let mut json: Value = serde_json::from_str(&ours.json).unwrap();
+        json["pre_tokenizer"] = json!({ "type": "Sequence", "pretokenizers": [
+            { "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false },
+            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false }] });
+        let qwen = Tokenizer::from_json(json.to_string(), Value::Null, Path::new("qwen")).unwrap();
+        [ours, qwen]
+    });
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn cut_texts_have_the_same_ids(
+            text in "([a-zé春眠]{1,3}|[ \n\t\r]{1,3}|[.,!'\u{301}]|'s|[0-9]|<[|]endoftext[|]>){0,30}", size in 0usize..8,
+        ) {
+            for tokenizer in TOKENIZERS.iter() {
+                for inner in [&tokenizer.inner, &tokenizer.literal] {
+                    let whole = inner.encode_fast(text.as_str(), false).unwrap().get_ids().to_vec();
+                    prop_assert_eq!(tokenizer.encode_with(inner, &text, size).unwrap(), whole);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_our_own_split_is_cut_at_line_ends() {
+        assert_eq!(TOKENIZERS.each_ref().map(|tokenizer| tokenizer.cut_at_newlines), [true, false]);
+    }
 }
