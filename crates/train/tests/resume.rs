@@ -8,7 +8,7 @@ use danlu_train::{Ending, Finish, Silent, TrainError};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 const STEPS: u64 = 40;
@@ -199,6 +199,7 @@ fn killed_at_random_instants_it_ends_with_the_same_bits() {
     let fixture = Fixture::new();
     let straight = trained(&fixture, &fixture.path("straight"));
     let mut random = common::Random(0x5eed);
+    let mut while_writing = 0;
     for round in 0..3 {
         let folder = tempfile::tempdir().unwrap();
         Fixture::at(folder.path());
@@ -219,6 +220,7 @@ fn killed_at_random_instants_it_ends_with_the_same_bits() {
             child.kill().unwrap(); // SIGKILL
             child.wait().unwrap();
             kills += 1;
+            while_writing += u32::from(is_writing(&work));
             if kills >= 12 {
                 assert!(start_child(folder.path()).wait().unwrap().success());
                 break;
@@ -227,6 +229,14 @@ fn killed_at_random_instants_it_ends_with_the_same_bits() {
         assert!(kills > 0, "the child was never killed");
         assert_eq!(weights(&work, STEPS), straight, "round {round}, {kills} kills");
     }
+    assert!(while_writing > 0, "no kill came while a checkpoint was being written");
+}
+
+/// Whether a checkpoint is half-written, or was when its process died.
+fn is_writing(work: &Path) -> bool {
+    fs::read_dir(work.join("checkpoints")).is_ok_and(|entries| {
+        entries.flatten().any(|e| e.file_name().to_string_lossy().ends_with(".partial"))
+    })
 }
 
 /// Whether the child ended by itself within `time`, and if so, well.
@@ -248,10 +258,7 @@ fn wait_for_partial(child: &mut Child, work: &Path, microseconds: u64) -> Option
         if let Some(status) = child.try_wait().unwrap() {
             return Some(status.success());
         }
-        let writing = fs::read_dir(work.join("checkpoints")).is_ok_and(|entries| {
-            entries.flatten().any(|e| e.file_name().to_string_lossy().ends_with(".partial"))
-        });
-        if writing {
+        if is_writing(work) {
             return wait(child, Duration::from_micros(microseconds));
         }
     }
@@ -294,5 +301,4 @@ fn without_room_for_a_checkpoint_the_error_says_so_and_the_one_before_is_intact(
     assert_eq!(outcome.first_step, 7);
     let straight = trained(&fixture, &fixture.path("straight"));
     assert_eq!(weights(&work, STEPS), straight);
-    stop.store(true, Ordering::Relaxed);
 }
