@@ -60,14 +60,15 @@ pub struct TrainOutcome {
     /// The step at which this session began.
     pub first_step: u64,
     pub tokens: u64,
-    /// Mean loss of the last step, where this session made one.
+    /// Mean loss of the last step; none before the first.
     pub last_loss: Option<f64>,
     /// Lowest validation loss and its step.
     pub best: Option<Best>,
     /// The best weights as a Hugging Face folder, where the run is finished.
     pub model_dir: Option<PathBuf>,
     pub parameters: u64,
-    /// Mean over the steps of this session, without validation and checkpoints.
+    /// Tokens over time in training steps, of all sessions; validation and checkpoints do not
+    /// count, work lost to a rollback does.
     pub tokens_per_second: f64,
     /// Model FLOP/s at that speed over the measured peak.
     pub mfu: Option<f64>,
@@ -100,7 +101,6 @@ pub fn train(
         flops_per_token: 0.0,
         parameters: 0,
         first_step: 0,
-        last_loss: None,
         job,
         hooks,
         stop,
@@ -181,7 +181,6 @@ pub(crate) struct Trainer<'a> {
     flops_per_token: f64,
     parameters: u64,
     first_step: u64,
-    last_loss: Option<f64>,
 }
 
 impl Trainer<'_> {
@@ -276,7 +275,6 @@ impl Trainer<'_> {
     fn report(&mut self, state: &mut TrainState, loss: f64, norm: f64, took: Duration) {
         let config = &self.job.config;
         state.seconds += took.as_secs_f64();
-        self.last_loss = Some(loss);
         self.clock.step(config.tokens_per_step(), took);
         let speed = self.clock.recent_speed();
         let info = StepInfo {
@@ -412,13 +410,13 @@ impl Trainer<'_> {
         ending: Ending,
         model_dir: Option<PathBuf>,
     ) -> TrainOutcome {
-        let speed = self.clock.session_speed();
+        let speed = if state.step > 0 { state.tokens as f64 / state.seconds } else { 0.0 };
         TrainOutcome {
             ending,
             step: state.step,
             first_step: self.first_step,
             tokens: state.tokens,
-            last_loss: self.last_loss,
+            last_loss: state.watchdog.last(),
             best: state.best,
             model_dir,
             parameters: self.parameters,

@@ -64,10 +64,15 @@ impl Watchdog {
         if got > zscore { Verdict::Spike { loss, mean, zscore: got } } else { Verdict::Healthy }
     }
 
+    /// The loss of the last healthy step.
+    pub fn last(&self) -> Option<f64> {
+        self.losses.back().copied()
+    }
+
     /// Remembers the loss of a healthy step.
     pub fn remember(&mut self, loss: f64, window: usize) {
         self.losses.push_back(loss);
-        while self.losses.len() > window {
+        while self.losses.len() > window.max(1) {
             self.losses.pop_front();
         }
     }
