@@ -189,6 +189,18 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
+    /// `/dev/full` fails every write as a full disk does.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_apart_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("a.jsonl.zst.danlu-tmp")).unwrap();
+        let mut writer = DocumentWriter::create(&dir.path().join("a.jsonl.zst")).unwrap();
+        let written = documents().iter().try_for_each(|d| writer.write(d)).and_then(|()| writer.finish());
+        assert!(matches!(&written, Err(e @ DataError::NoSpace { .. }) if e.hint().is_some()), "{written:?}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
     #[test]
     fn damage_is_an_error_with_the_line_and_ends_the_reading() {
         let dir = tempfile::tempdir().unwrap();
