@@ -4,7 +4,7 @@ use crate::cpu::Level;
 use crate::math::{Unwritten, exp, filled, fma};
 use rayon::prelude::*;
 
-/// Elements per task.
+/// Elements per task. A single task runs where it is called: waking the thread pool would cost more than the work.
 const CHUNK: usize = 1 << 14;
 /// sqrt(2 / pi), of the tanh form of GELU.
 const ROOT_2_OVER_PI: f32 = 0.797_884_6;
@@ -106,6 +106,9 @@ fn swiglu_at(level: Level, gate: &[f32], up: &[f32]) -> Vec<f32> {
     // SAFETY: chunks of equal position and length cover all elements, and the body writes each.
     unsafe {
         filled(gate.len(), |y| {
+            if y.len() <= CHUNK {
+                return swiglu_chunk(level, gate, up, y);
+            }
             y.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK)).zip(up.par_chunks(CHUNK)).for_each(|((y, a), b)| swiglu_chunk(level, a, b, y));
         })
     }
@@ -136,7 +139,14 @@ fn swiglu_grad_at(level: Level, gate: &[f32], up: &[f32], g: &[f32]) -> (Vec<f32
 
 fn map(x: &[f32], f: impl Fn(&[f32], &mut Unwritten) + Sync) -> Vec<f32> {
     // SAFETY: chunks of equal position and length cover all elements, and the bodies above write each.
-    unsafe { filled(x.len(), |y| y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| f(x, y))) }
+    unsafe {
+        filled(x.len(), |y| {
+            if y.len() <= CHUNK {
+                return f(x, y);
+            }
+            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| f(x, y));
+        })
+    }
 }
 
 fn map2(x: &[f32], g: &[f32], f: impl Fn(&[f32], &[f32], &mut Unwritten) + Sync) -> Vec<f32> {

@@ -40,6 +40,9 @@ pub fn attend_cached(shape: &CachedAttention, sequences: &mut [CachedSequence<'_
     attend_cached_at(Level::best(), shape, sequences);
 }
 
+/// Multiplications below which waking the thread pool costs more than it brings.
+const WORTH_THREADS: usize = 1 << 19;
+
 fn attend_cached_at(level: Level, shape: &CachedAttention, sequences: &mut [CachedSequence<'_>]) {
     let CachedAttention { heads, kv_heads, head_dim, .. } = *shape;
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads over {kv_heads} key heads");
@@ -64,11 +67,17 @@ fn attend_cached_at(level: Level, shape: &CachedAttention, sequences: &mut [Cach
             })
         })
         .collect();
-    tasks.into_par_iter().with_min_len(4).for_each(|(query, keys, values, code, out)| {
+    let attend = |(query, keys, values, code, out): (&[f32], &[f32], &[f32], usize, &mut [f32])| {
         let (visible, head) = (code / heads, code % heads);
         let offset = head / (heads / kv_heads) * head_dim;
         attend_one(level, query, keys, values, visible, kv_heads * head_dim, offset, shape.scale, out);
-    });
+    };
+    let products = tasks.iter().map(|t| 2 * (t.3 / heads) * head_dim).sum::<usize>();
+    if products < WORTH_THREADS {
+        tasks.into_iter().for_each(attend);
+    } else {
+        tasks.into_par_iter().with_min_len(4).for_each(attend);
+    }
 }
 
 multiversion! {

@@ -197,8 +197,8 @@ impl Stored for i8 {
 
 /// Output channels of one parallel task.
 const CHANNELS: usize = 32;
-/// Multiplications below which a second thread costs more than it brings.
-const WORTH_THREADS: usize = 1 << 17;
+/// Multiplications below which a second thread costs more than it brings: waking the pool takes 5 to 20 microseconds.
+const WORTH_THREADS: usize = 1 << 20;
 
 /// `x * (weight * scales)^T + bias` by dot products, for few rows.
 pub(crate) fn few_rows<W: Stored>(
@@ -330,13 +330,10 @@ fn dots_of<const FMA: bool, W: Stored, const R: usize, const O: usize>(x: [&[f32
     let mut dots = [[0f32; O]; R];
     for r in 0..R {
         for o in 0..O {
-            for j in i..n {
-                odd[r][o][j - i] = fma::<FMA>(x[r][j], w[o][j].value(), odd[r][o][j - i]);
-            }
-            for l in 0..LANES {
-                acc[r][o][l] += odd[r][o][l];
-            }
-            dots[r][o] = sum_lanes(acc[r][o]);
+            let total: [f32; LANES] = std::array::from_fn(|l| acc[r][o][l] + odd[r][o][l]);
+            // The remainder is summed apart: writing it into single lanes would force the accumulators out of registers.
+            let tail = (i..n).fold(0f32, |sum, j| fma::<FMA>(x[r][j], w[o][j].value(), sum));
+            dots[r][o] = sum_lanes(total) + tail;
         }
     }
     dots

@@ -70,17 +70,13 @@ pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Sum of the lanes by halves: the order is fixed, so the result is too.
+/// Sum of the lanes by halves: the order is fixed, so the result is too. Written with arrays of falling size, which
+/// stay in registers; a loop over one array goes through memory.
 #[inline(always)]
-pub(crate) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
+pub(crate) fn sum_lanes(lanes: [f32; LANES]) -> f32 {
+    let eight: [f32; 8] = std::array::from_fn(|i| lanes[i] + lanes[i + 8]);
+    let four: [f32; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 /// Dot product of two equally long slices, in four independent accumulators to hide the latency of the FMA.
@@ -105,14 +101,13 @@ pub(crate) fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
             acc[0][l] = fma::<FMA>(x[l], y[l], acc[0][l]);
         }
     }
-    for (l, (x, y)) in tail_a.iter().zip(tail_b).enumerate() {
-        acc[1][l] = fma::<FMA>(*x, *y, acc[1][l]);
-    }
+    // The remainder is summed apart: writing it into single lanes would force the accumulators out of registers.
+    let tail = tail_a.iter().zip(tail_b).fold(0f32, |sum, (x, y)| fma::<FMA>(*x, *y, sum));
     let mut total = [0f32; LANES];
     for l in 0..LANES {
         total[l] = (acc[0][l] + acc[1][l]) + (acc[2][l] + acc[3][l]);
     }
-    sum_lanes(total)
+    sum_lanes(total) + tail
 }
 
 /// `y += a * x`.

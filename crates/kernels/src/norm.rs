@@ -4,7 +4,7 @@ use crate::cpu::Level;
 use crate::math::{LANES, Unwritten, filled, fma, sum_lanes};
 use rayon::prelude::*;
 
-/// Rows per task in the forward pass.
+/// Rows per task in the forward pass; a single task runs where it is called.
 const ROWS: usize = 32;
 /// Most tasks in the backward pass: each has its own partial sum of the weight's gradient.
 const PARTS: usize = 16;
@@ -134,6 +134,9 @@ fn forward(x: &[f32], d: usize, rows: usize, per_row: usize, body: impl Fn(&[f32
     let y = unsafe {
         filled(x.len(), |y| {
             stats = filled(rows * per_row, |stats| {
+                if rows <= ROWS {
+                    return body(x, y, stats);
+                }
                 y.par_chunks_mut(ROWS * d)
                     .zip(stats.par_chunks_mut(ROWS * per_row))
                     .zip(x.par_chunks(ROWS * d))

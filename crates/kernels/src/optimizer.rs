@@ -60,7 +60,8 @@ impl AdamW {
     }
 }
 
-/// Elements per task: a shape of the problem, not of the machine, so results never depend on threads.
+/// Elements per task: a shape of the problem, not of the machine, so results never depend on threads. A single task
+/// runs where it is called.
 const CHUNK: usize = 1 << 15;
 
 /// Update `p`, `m` and `v` in place from gradient `g`.
@@ -74,6 +75,9 @@ pub fn adamw(h: &AdamW, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) 
 fn adamw_at(level: Level, h: &AdamW, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
     assert!(p.len() == g.len() && g.len() == m.len() && m.len() == v.len(), "lengths {} {} {} {}", p.len(), g.len(), m.len(), v.len());
     let factors = h.factors();
+    if p.len() <= CHUNK {
+        return adamw_chunk(level, &factors, p, g, m, v);
+    }
     p.par_chunks_mut(CHUNK)
         .zip(g.par_chunks(CHUNK))
         .zip(m.par_chunks_mut(CHUNK))
@@ -104,6 +108,9 @@ pub fn sum_squares(x: &[f32]) -> f64 {
 }
 
 fn sum_squares_at(level: Level, x: &[f32]) -> f64 {
+    if x.len() <= CHUNK {
+        return sum_squares_chunk(level, x);
+    }
     let parts: Vec<f64> = x.par_chunks(CHUNK).map(|c| sum_squares_chunk(level, c)).collect();
     parts.iter().sum()
 }

@@ -5,6 +5,9 @@ use crate::cpu::Level;
 use crate::math::{Unwritten, filled, fma};
 use rayon::prelude::*;
 
+/// Positions per task; fewer than this run where they are called.
+const POSITIONS: usize = 16;
+
 /// Rotates (batch, heads, time, head_dim) by tables (time, head_dim / 2); the result lies as
 /// [`time_major`](crate::attention::time_major). `backwards` turns the other way.
 ///
@@ -27,11 +30,16 @@ fn rotary_at(level: Level, x: Heads<'_>, dims: [usize; 4], cos: &[f32], sin: &[f
     // SAFETY: the chunks are the (batch, time) rows, and `rotate_row` writes all of each.
     unsafe {
         filled(n, |y| {
-            y.par_chunks_mut(row).with_min_len(16).enumerate().for_each(|(i, y)| {
+            let position = |(i, y): (usize, &mut Unwritten)| {
                 let (b, t) = (i / time, i % time);
                 let from = &x.data[b * x.strides[0] + t * x.strides[2]..];
                 rotate_row(level, from, x.strides[1], &cos[t * half..(t + 1) * half], &sin[t * half..(t + 1) * half], sign, y);
-            });
+            };
+            if batch * time <= POSITIONS {
+                y.chunks_mut(row).enumerate().for_each(position);
+            } else {
+                y.par_chunks_mut(row).with_min_len(POSITIONS).enumerate().for_each(position);
+            }
         })
     }
 }
