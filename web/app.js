@@ -182,6 +182,7 @@ function addUserTurn(text) {
   turn.className = "turn user";
   turn.textContent = text;
   at("log").append(turn);
+  return turn;
 }
 
 function addReply(given) {
@@ -295,7 +296,7 @@ async function send() {
   notify("");
   at("welcome").hidden = true;
   at("clear").hidden = false;
-  if (chat) addUserTurn(prompt);
+  const asked = chat ? addUserTurn(prompt) : null;
   const turn = addReply(chat ? "" : prompt);
   fill("");
   toEnd();
@@ -303,20 +304,22 @@ async function send() {
   showRunning();
   await receive(turn, endpoint, request, page.running.stop.signal);
   if (chat && turn.state.text) page.turns.push({ role: "user", content: prompt }, { role: "assistant", content: turn.state.text });
-  if (!turn.state.id && at("prompt").value === "") fill(prompt);
+  if (!turn.state.id) {
+    // Refused: as if it had not been asked.
+    asked?.remove();
+    if (at("prompt").value === "") fill(prompt);
+  }
   page.running = null;
   showRunning();
 }
 
 async function receive(turn, endpoint, request, signal) {
   const made = turn.querySelector(".made");
-  let began = 0;
+  const began = performance.now();
   const onText = (text) => {
-    began ||= performance.now();
     const follow = nearEnd();
     turn.state.text += text;
     made.append(text);
-    turn.state.seconds = (performance.now() - began) / 1000;
     if (follow) toEnd();
   };
   try {
@@ -326,6 +329,7 @@ async function receive(turn, endpoint, request, signal) {
     else notify(explain(error));
     if (error.status === 401) { at("key-field").hidden = false; showSettings(true); at("key").focus(); }
   }
+  turn.state.seconds = (performance.now() - began) / 1000;
   turn.classList.remove("streaming");
   if (!turn.state.id) return turn.remove();
   turn.querySelector(".judge").hidden = !page.storesFeedback;

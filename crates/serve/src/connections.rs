@@ -2,7 +2,8 @@
 //!
 //! - A head that does not arrive in time, and a connection that stays idle as long, is closed.
 //! - At `max_connections`, or when the system has no more handles, the longest idle connection
-//!   gives way to the new one; connections with a running reply are never closed for it.
+//!   gives way to the new one, and one that has not sent its whole request counts as idle;
+//!   connections with a running reply are never closed for it.
 //! - A client that does not read its reply is dropped after `write_timeout_seconds`.
 
 use std::{
@@ -48,6 +49,8 @@ struct Table {
 struct Connection {
     /// Requests whose response is not sent in full.
     busy: AtomicUsize,
+    /// Those among them whose body is still being received.
+    receiving: AtomicUsize,
     idle_since: Mutex<Instant>,
     evict: Notify,
 }
@@ -60,6 +63,7 @@ impl Table {
     fn add(&self, id: u64) -> Arc<Connection> {
         let connection = Arc::new(Connection {
             busy: AtomicUsize::new(0),
+            receiving: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
             evict: Notify::new(),
         });
@@ -82,7 +86,7 @@ impl Table {
     /// Closes the longest idle connection; `false` if all are busy.
     fn evict_one(&self) -> bool {
         let mut open = self.lock();
-        let idle = open.iter().filter(|(_, one)| one.busy.load(Ordering::Acquire) == 0);
+        let idle = open.iter().filter(|(_, one)| one.is_idle());
         let longest = idle.min_by_key(|(_, one)| *one.idle_since.lock().unwrap_or_else(PoisonError::into_inner));
         let Some(id) = longest.map(|(id, _)| *id) else { return false };
         if let Some(connection) = open.remove(&id) {
@@ -91,6 +95,12 @@ impl Table {
         self.metrics.connections.store(open.len() as u64, Ordering::Relaxed);
         self.metrics.connections_evicted.add(1);
         true
+    }
+}
+
+impl Connection {
+    fn is_idle(&self) -> bool {
+        self.busy.load(Ordering::Acquire) <= self.receiving.load(Ordering::Acquire)
     }
 }
 
@@ -108,6 +118,42 @@ impl Drop for Busy {
     fn drop(&mut self) {
         *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.0.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A request body that marks its connection as receiving until it is read or given up.
+struct ReceivingBody {
+    body: Incoming,
+    connection: Arc<Connection>,
+}
+
+impl ReceivingBody {
+    fn new(body: Incoming, connection: &Arc<Connection>) -> Self {
+        connection.receiving.fetch_add(1, Ordering::AcqRel);
+        Self { body, connection: Arc::clone(connection) }
+    }
+}
+
+impl Drop for ReceivingBody {
+    fn drop(&mut self) {
+        self.connection.receiving.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl HttpBody for ReceivingBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -211,6 +257,10 @@ async fn converse(
     let service = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&connection);
         let router = router.clone();
+        let request = request.map(|body| match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(ReceivingBody::new(body, &connection)),
+        });
         async move {
             let response = call(router, request).await;
             Ok::<_, Infallible>(response.map(|body| BusyBody { body, _busy: busy }))
@@ -239,11 +289,11 @@ async fn converse(
 }
 
 /// Runs the router. A panic in a handler, which would be a fault of this crate, costs one answer.
-async fn call(router: Router, request: Request<Incoming>) -> Response<Body> {
+async fn call(router: Router, request: Request<Body>) -> Response<Body> {
     use axum::response::IntoResponse;
     use tower_service::Service;
     let mut router = router;
-    let answer = std::panic::AssertUnwindSafe(router.call(request.map(Body::new))).catch_unwind();
+    let answer = std::panic::AssertUnwindSafe(router.call(request)).catch_unwind();
     match answer.await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},

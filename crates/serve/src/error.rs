@@ -41,7 +41,7 @@ pub enum ServeError {
         path: PathBuf,
         /// What the model crate says.
         #[source]
-        cause: danlu_model::ModelError,
+        cause: Box<danlu_model::ModelError>,
     },
     /// The model folder's tokenizer or chat template could not be loaded.
     #[error("cannot load the tokenizer in {}", path.display())]

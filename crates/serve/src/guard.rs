@@ -7,7 +7,7 @@
 //! - where no API key is asked for, `Host` must be an address, `localhost` or one of
 //!   `allowed_hosts`: a foreign name that was made to point here (DNS rebinding) is refused.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use axum::{
     extract::{Request, State},
@@ -133,7 +133,9 @@ fn grant(response: &mut Response, origin: HeaderValue) {
 
 /// Counts every response and adds what all of them carry.
 pub(crate) async fn finish_response(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (method, path, began) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
     let mut response = next.run(request).await;
+    tracing::debug!(%method, path, status = response.status().as_u16(), seconds = began.elapsed().as_secs_f64());
     app.metrics.responded(response.status().as_u16());
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

@@ -11,7 +11,7 @@ use danlu_store::RunDb;
 use fantoccini::{Client, ClientBuilder, Locator, elements::Element, key::Key};
 use serde_json::{Map, Value, json};
 
-use crate::harness::TestServer;
+use crate::harness::{TestServer, skip};
 
 /// A chromedriver that ends with the test.
 struct Driver {
@@ -138,7 +138,7 @@ fn in_browser(name: &str, server: &TestServer, size: (u32, u32), test: impl Asyn
         let browser = match Browser::open(&server.url("/"), size.0, size.1).await {
             Ok(browser) => browser,
             Err(reason) => {
-                eprintln!("SKIPPED: {name}: {reason}");
+                skip(name, &reason);
                 return;
             }
         };
@@ -284,7 +284,7 @@ fn a_key_is_asked_for_and_kept_in_the_tab() {
         let page = match Browser::open(&server.url("/"), 1100, 800).await {
             Ok(page) => page,
             Err(reason) => {
-                eprintln!("SKIPPED: a_key_is_asked_for_and_kept_in_the_tab: {reason}");
+                skip("a_key_is_asked_for_and_kept_in_the_tab", &reason);
                 return;
             }
         };

@@ -129,6 +129,22 @@ fn a_thousand_idle_connections_do_not_matter() {
 }
 
 #[test]
+fn clients_that_never_finish_their_requests_give_way() {
+    let server = TestServer::with(ServeConfig { max_connections: 20, ..ServeConfig::default() });
+    let head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{";
+    let slow: Vec<_> = (0..60)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(head).unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": "x", "max_tokens": 1})).status, 200);
+    server.wait_for("http_connections_evicted_total", |count| count >= 41.0);
+    drop(slow);
+}
+
+#[test]
 fn shutdown_finishes_running_replies() {
     let server = TestServer::with(ServeConfig { max_batch: 2, ..ServeConfig::default() });
     let mut streams: Vec<_> = (0..3).map(|_| server.stream("/v1/completions", long())).collect();

@@ -5,18 +5,19 @@ use std::{
     process::Command,
 };
 
-use crate::harness::TestServer;
+use crate::harness::{TestServer, skip};
 
 fn runs(python: &Path) -> bool {
     let outcome = Command::new(python).args(["-c", "import openai"]).output();
     outcome.is_ok_and(|output| output.status.success())
 }
 
-/// A Python that has the package: the system's, or a virtual environment made beside the tests' build.
+/// A Python that has the package: the test command's, the system's, or a virtual environment made beside the build.
 fn python() -> Result<PathBuf, String> {
     let system = PathBuf::from("python3");
-    if runs(&system) {
-        return Ok(system);
+    let given = std::env::var_os("DANLU_TEST_PYTHON").map(PathBuf::from);
+    if let Some(found) = given.into_iter().chain([system.clone()]).find(|python| runs(python)) {
+        return Ok(found);
     }
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openai-client");
     let python = venv.join("bin/python");
@@ -38,7 +39,7 @@ fn the_official_client_is_content() {
     let python = match python() {
         Ok(python) => python,
         Err(reason) => {
-            eprintln!("SKIPPED: the_official_client_is_content: no Python with the openai package ({reason})");
+            skip("the_official_client_is_content", &format!("no Python with the openai package ({reason})"));
             return;
         }
     };
