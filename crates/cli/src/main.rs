@@ -1,1 +1,89 @@
-fn main(){}
+//! The binary `danlu`: parse, resolve, one library call, render.
+//!
+//! It owns the command line and how things look on a terminal, and nothing else. Begin reading at `args`, then the
+//! file under `commands` that bears the command's name.
+
+mod args;
+mod commands;
+mod output;
+mod progress;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command, DataCommand, FeedbackCommand, RecipeCommand};
+
+/// Training touches many fresh pages; mimalloc keeps them (measured: docs/log.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A request that makes no sense, found after parsing. Exit code 2.
+#[derive(Debug)]
+pub struct Usage {
+    message: String,
+    hint: String,
+}
+
+impl Usage {
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        Some(self.hint.clone())
+    }
+}
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.global.verbose);
+    match set_threads(cli.global.threads).and_then(|()| dispatch(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> anyhow::Result<()> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Run(args) => commands::run::run(global, args),
+        Command::Plan(args) => commands::plan::plan(global, args),
+        Command::Data(DataCommand::Show(args)) => commands::data::show(global, args),
+        Command::Generate(args) => commands::generate::generate(global, args),
+        Command::Serve(args) => commands::serve::serve(global, args),
+        Command::Eval(args) => commands::eval::eval(global, args),
+        Command::Feedback(FeedbackCommand::Export(args)) => commands::feedback::export(global, args),
+        Command::Runs(args) => commands::runs::list(global, args.json),
+        Command::Show(args) => commands::runs::show(global, args),
+        Command::Report(args) => commands::report::report(global, args),
+        Command::Recipe(RecipeCommand::Explain { recipe }) => commands::recipe::explain(recipe),
+    }
+}
+
+fn start_logging(verbose: u8) {
+    let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DANLU_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(output::fancy()).with_writer(std::io::stderr).init();
+}
+
+fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
+    match threads {
+        Some(0) => Err(Usage::new("--threads 0 leaves nobody to work", "leave it out to use all cores").into()),
+        Some(n) => Ok(rayon::ThreadPoolBuilder::new().num_threads(n).build_global()?),
+        None => Ok(()),
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{read_files, resolve};
+use crate::source::{read_files, source_files};
 use crate::storage::write_json;
 use crate::{Count, DataError, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig};
 
@@ -52,7 +52,7 @@ pub fn collect(
     progress: &ProgressFn<'_>,
 ) -> Result<CollectSummary, DataError> {
     check_names(sources)?;
-    let files: Vec<Vec<PathBuf>> = sources.iter().map(|source| resolve(source, base)).collect::<Result<_, _>>()?;
+    let files: Vec<Vec<PathBuf>> = sources.iter().map(|source| source_files(source, base)).collect::<Result<_, _>>()?;
     let sizes = files.iter().flatten().map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
     let mut collector = Collector {
         writer: DocumentWriter::create(&out.join(COLLECTED_FILE))?,

@@ -38,6 +38,6 @@ pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
 pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
 pub use show::{ShowFilter, Shown, show};
-pub use source::{Problem, SourceConfig, TextSplit, read_source};
+pub use source::{Problem, SourceConfig, TextSplit, read_source, source_files};
 pub use storage::{DocumentReader, DocumentWriter, read_documents};
 pub use tokenizer::train_tokenizer;

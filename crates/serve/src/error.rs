@@ -62,6 +62,19 @@ pub enum ServeError {
         /// Rows of the model's embedding.
         model: usize,
     },
+    /// A prompt that cannot be rendered or cut into tokens.
+    #[error("the prompt cannot be used: {reason}")]
+    Prompt {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A completion outside the server failed.
+    #[error("cannot continue the prompt")]
+    Generate {
+        /// What the model crate says.
+        #[source]
+        cause: danlu_model::ModelError,
+    },
     /// The run database could not be opened.
     #[error("cannot open the run database")]
     Store(#[from] danlu_store::StoreError),
@@ -90,6 +103,8 @@ impl ServeError {
             }),
             Self::Model { cause, .. } => cause.hint(),
             Self::Tokenizer { cause, .. } => cause.hint(),
+            Self::Generate { cause } => cause.hint(),
+            Self::Prompt { .. } => None,
             Self::VocabularyMismatch { .. } => Some("put the tokenizer.json with which the model was trained into its folder".into()),
             Self::Store(cause) => cause.hint(),
             Self::Start { .. } => None,

@@ -54,6 +54,11 @@ impl LanguageModel {
         Ok((model, language))
     }
 
+    /// The tokens that end a reply.
+    pub fn end_ids(&self) -> &[u32] {
+        &self.end_ids
+    }
+
     /// Whether a reply ends with this token.
     pub fn ends_text(&self, token: u32) -> bool {
         self.end_ids.contains(&token)

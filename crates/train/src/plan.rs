@@ -3,7 +3,7 @@
 use crate::{TrainConfig, TrainError};
 use burn::prelude::*;
 use danlu_model::ModelConfig;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// The part of the machine's measured GEMM peak that a plan expects training to reach. Small
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub const ASSUMED_MFU: f64 = 0.6;
 
 /// Bytes by class. What the allocator and the system add is not in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryPlan {
     pub weights: u64,
     /// One gradient for each weight; two while micro-batches are added up.
@@ -28,6 +28,15 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
+    /// The classes by name, in the order in which tables show them.
+    pub fn classes(&self) -> Vec<(String, u64)> {
+        let Self { weights, gradients, optimizer, activations, logits, data } = *self;
+        [("weights", weights), ("gradients", gradients), ("optimizer", optimizer), ("activations", activations),
+            ("logits", logits), ("data", data)]
+            .map(|(name, bytes)| (name.to_owned(), bytes))
+            .to_vec()
+    }
+
     /// All classes together.
     pub fn total(&self) -> u64 {
         let Self { weights, gradients, optimizer, activations, logits, data } = self;
@@ -36,7 +45,7 @@ impl MemoryPlan {
 }
 
 /// What the estimated time rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// The machine's GEMM peak, measured just now, times an assumed MFU.
@@ -46,7 +55,7 @@ pub enum Basis {
 }
 
 /// What a run will need.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub parameters: u64,
     pub memory: MemoryPlan,

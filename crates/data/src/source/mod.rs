@@ -116,7 +116,10 @@ impl Format {
 }
 
 /// The files of a source, sorted by path.
-pub(crate) fn resolve(source: &SourceConfig, base: &Path) -> Result<Vec<PathBuf>, DataError> {
+///
+/// # Errors
+/// A pattern that is none, that matches no file, or that matches a file of unknown format.
+pub fn source_files(source: &SourceConfig, base: &Path) -> Result<Vec<PathBuf>, DataError> {
     let path = base.join(&source.path);
     let name = || source.name.clone();
     let pattern = if path.is_dir() { path.join("**/*") } else { path.clone() };
@@ -145,7 +148,7 @@ pub(crate) fn resolve(source: &SourceConfig, base: &Path) -> Result<Vec<PathBuf>
 /// Streams the documents of a source, in the order of its files, into `sink`; unreadable records come as problems.
 /// Stops when the sink says so, or at the source's limit.
 pub fn read_source(source: &SourceConfig, base: &Path, sink: &mut Sink<'_>) -> Result<(), DataError> {
-    let files = resolve(source, base)?;
+    let files = source_files(source, base)?;
     read_files(source, base, &files, Arc::new(AtomicU64::new(0)), sink)
 }
 

@@ -23,7 +23,7 @@ use std::{
 use danlu_model::{CausalLm, SamplingConfig};
 use tokio::sync::mpsc;
 
-pub(crate) use assemble::{Piece, TokenScore};
+pub(crate) use assemble::{Assembler, Piece, TokenScore};
 
 use crate::{ServeConfig, ServeError, language::LanguageModel, metrics::Metrics};
 

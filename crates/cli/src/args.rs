@@ -1,0 +1,264 @@
+//! The command line: parsed here, resolved and carried out in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use danlu_pipeline::Stage;
+
+/// danlu (丹炉): one program for the whole life of a language model.
+///
+/// Raw text in; a trained, evaluated, compressed and served model out. One recipe describes it all:
+///
+///   danlu run recipes/quickstart.toml      run the whole life (again: only what changed)
+///   danlu generate runs/RUN/model --prompt "..."
+///   danlu serve runs/RUN/model             a page and an OpenAI-compatible API
+#[derive(Parser, Debug)]
+#[command(name = "danlu", version, max_term_width = 110, verbatim_doc_comment, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command knows.
+#[derive(Args, Debug, Clone)]
+pub struct Global {
+    /// Folder that holds runs, artifacts and the run database.
+    #[arg(long, global = true, default_value = "runs", value_name = "DIR", env = "DANLU_RUNS_DIR")]
+    pub runs_dir: PathBuf,
+    /// Threads for arithmetic (default: all cores). Results are the same to the bit for the same N.
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Where tensors live: flex (CPU); cuda, wgpu, vulkan, metal when built with that cargo feature.
+    #[arg(long, global = true, default_value = "flex", value_name = "NAME")]
+    pub device: String,
+    /// Print more about what is going on (twice: debug messages).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a recipe: collect, clean, tokenizer, train, evaluate, compress, report.
+    Run(RunArgs),
+    /// Say what a recipe will need (parameters, memory, time) without running it.
+    Plan(PlanArgs),
+    /// Look at the documents of a run.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Continue a prompt with a model, streaming.
+    Generate(GenerateArgs),
+    /// Serve a model: OpenAI-compatible API and a page to talk to it.
+    Serve(ServeArgs),
+    /// Score a model on text: loss, perplexity, bits per byte, top-1 and top-5 accuracy.
+    Eval(EvalArgs),
+    /// What users said about served replies.
+    #[command(subcommand)]
+    Feedback(FeedbackCommand),
+    /// List the runs of this folder.
+    Runs(JsonArgs),
+    /// Show one run: stages, figures, where its files are.
+    Show(ShowArgs),
+    /// Write the report page of a run again and say where it is.
+    Report(ReportArgs),
+    /// Explain a recipe: every key with its value and where it comes from.
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
+}
+
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The recipe, a TOML file.
+    pub recipe: PathBuf,
+    /// Run STAGE and everything that depends on it again, even if nothing changed.
+    #[arg(long, value_name = "STAGE")]
+    pub from: Option<Stage>,
+    /// Run STAGE alone; its inputs must be there.
+    #[arg(long, value_name = "STAGE", conflicts_with = "from")]
+    pub only: Option<Stage>,
+    /// Say what would run and why, and run nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Stop at the first malformed record instead of counting and skipping it.
+    #[arg(long)]
+    pub strict: bool,
+    /// End with one JSON line for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// The recipe, a TOML file.
+    pub recipe: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum DataCommand {
+    /// Print documents of a run (by id or recipe), kept or dropped, with filters.
+    Show(DataShowArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct DataShowArgs {
+    /// A run id (see `danlu runs`; the start of one is enough), or a recipe file.
+    pub run: String,
+    /// Only documents of this source.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only documents in this language, as an ISO 639-1 code.
+    #[arg(long)]
+    pub language: Option<String>,
+    /// Only dropped documents with this reason; `any` for all dropped ones.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Which split to read: train, valid or test.
+    #[arg(long, default_value = "train", conflicts_with = "reason")]
+    pub split: String,
+    /// Only documents that contain this text.
+    #[arg(long)]
+    pub contains: Option<String>,
+    /// How many to print.
+    #[arg(long, default_value_t = 5)]
+    pub limit: usize,
+    /// Characters of each text to print; 0 prints all.
+    #[arg(long, default_value_t = 400)]
+    pub chars: usize,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    /// A model folder.
+    pub model: PathBuf,
+    /// The text to continue; `-` reads it from standard input.
+    #[arg(long)]
+    pub prompt: String,
+    /// Render the prompt as a user's message with the model's chat template.
+    #[arg(long)]
+    pub chat: bool,
+    /// The most tokens to write.
+    #[arg(long, default_value_t = 200)]
+    pub max_tokens: usize,
+    /// 0 takes the likeliest token each time.
+    #[arg(long, default_value_t = 0.8)]
+    pub temperature: f32,
+    /// Keep only the K likeliest tokens; 0 keeps all.
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Keep the likeliest tokens that together have this probability.
+    #[arg(long, default_value_t = 0.95)]
+    pub top_p: f32,
+    /// Drop tokens less likely than this share of the likeliest one.
+    #[arg(long, default_value_t = 0.0)]
+    pub min_p: f32,
+    /// Above 1 makes tokens that were already used less likely (CTRL).
+    #[arg(long, default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    /// Seed of the sampler; random when not given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Stop before this text; may be given several times.
+    #[arg(long)]
+    pub stop: Vec<String>,
+    /// End with one JSON line instead of streaming text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// A model folder.
+    pub model: PathBuf,
+    /// Address to listen on. Anything but loopback should have API keys.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// File with one API key a line; requests must carry one of them as a Bearer token.
+    #[arg(long, value_name = "FILE")]
+    pub api_keys: Option<PathBuf>,
+    /// Sequences decoded together.
+    #[arg(long)]
+    pub max_batch: Option<usize>,
+    /// Requests that may wait; more are answered 429.
+    #[arg(long)]
+    pub max_queue: Option<usize>,
+    /// The most tokens one request may ask for.
+    #[arg(long)]
+    pub max_tokens: Option<usize>,
+    /// Seconds after which an unfinished request is ended.
+    #[arg(long)]
+    pub timeout: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// A model folder.
+    pub model: PathBuf,
+    /// Text to score: .txt, .jsonl(.gz, .zst), .parquet or .csv, or a glob.
+    #[arg(long)]
+    pub data: String,
+    /// Field that holds the text in records.
+    #[arg(long, default_value = "text")]
+    pub text_field: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum FeedbackCommand {
+    /// Write feedback with its replies as JSONL that the data stage reads as a source.
+    Export(FeedbackExportArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct FeedbackExportArgs {
+    /// The file to write; standard output when not given.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Only feedback with this rating: up or down.
+    #[arg(long, value_parser = ["up", "down"])]
+    pub rating: Option<String>,
+    /// Only feedback that carries a correction.
+    #[arg(long)]
+    pub corrected: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct JsonArgs {
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// A run id; the start of one is enough.
+    pub run: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// A run id; the start of one is enough.
+    pub run: String,
+    /// Write the page here instead of into the run's folder.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum RecipeCommand {
+    /// Print every key of a recipe with its value and origin (recipe or default).
+    Explain {
+        /// The recipe, a TOML file.
+        recipe: PathBuf,
+    },
+}

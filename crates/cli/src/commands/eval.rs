@@ -1,0 +1,56 @@
+//! `danlu eval MODEL --data PATH`.
+
+use std::path::Path;
+
+use danlu_data::SourceConfig;
+use danlu_eval::{EvalConfig, Scores};
+
+use crate::args::{EvalArgs, Global};
+use crate::output::{count, fancy, line, note, table};
+
+pub fn eval(global: &Global, args: &EvalArgs) -> anyhow::Result<()> {
+    let device = danlu_pipeline::select_device(&global.device)?;
+    let source = SourceConfig {
+        name: "data".into(),
+        path: args.data.clone(),
+        text_field: args.text_field.clone(),
+        ..SourceConfig::default()
+    };
+    let config = EvalConfig::default();
+    let evaluation = danlu_eval::evaluate_source(&args.model, &source, Path::new("."), &device, &config, &mut |p| {
+        if fancy() {
+            eprint_progress(p.tokens_scored);
+        }
+    })?;
+    if fancy() {
+        note("");
+    }
+    if args.json {
+        line(&serde_json::to_string(&evaluation)?);
+        return Ok(());
+    }
+    let mut rows = vec![row("all", &evaluation.overall)];
+    rows.extend(evaluation.by_language.iter().map(|(name, scores)| row(name, scores)));
+    let header = ["text", "documents", "bytes", "tokens", "loss", "perplexity", "bits/byte", "top-1", "top-5"];
+    line(table(&header, &rows).trim_end());
+    Ok(())
+}
+
+fn eprint_progress(tokens: u64) {
+    use std::io::Write;
+    let _ = write!(std::io::stderr().lock(), "\r  scored {} tokens", count(tokens));
+}
+
+fn row(name: &str, s: &Scores) -> Vec<String> {
+    vec![
+        name.into(),
+        count(s.documents),
+        count(s.bytes),
+        count(s.tokens),
+        format!("{:.4}", s.loss),
+        format!("{:.2}", s.perplexity),
+        format!("{:.4}", s.bits_per_byte),
+        format!("{:.1}%", s.top1 * 100.0),
+        format!("{:.1}%", s.top5 * 100.0),
+    ]
+}

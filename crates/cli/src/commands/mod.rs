@@ -1,0 +1,12 @@
+//! One file a command: resolve the arguments, make one library call, render the answer.
+
+pub mod data;
+pub mod eval;
+pub mod feedback;
+pub mod generate;
+pub mod plan;
+pub mod recipe;
+pub mod report;
+pub mod run;
+pub mod runs;
+pub mod serve;

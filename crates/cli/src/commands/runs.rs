@@ -1,0 +1,85 @@
+//! `danlu runs` and `danlu show RUN`.
+
+use danlu_store::{Run, StageRecord, Workspace};
+use serde_json::{Value, json};
+
+use crate::args::{Global, ShowArgs};
+use crate::output::{duration, line, table};
+
+pub fn list(global: &Global, as_json: bool) -> anyhow::Result<()> {
+    let workspace = Workspace::open(&global.runs_dir)?;
+    let db = workspace.db()?;
+    workspace.mark_interrupted(&db)?;
+    let runs = db.runs()?;
+    if as_json {
+        line(&serde_json::to_string(&runs)?);
+        return Ok(());
+    }
+    if runs.is_empty() {
+        line("no runs yet; `danlu run recipes/quickstart.toml` makes the first");
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|r| {
+            let figure = |path: &str| r.summary.pointer(path).and_then(Value::as_f64);
+            vec![
+                r.id.clone(),
+                r.state.as_str().into(),
+                r.started.replace('T', " ").chars().take(16).collect(),
+                figure("/test/bits_per_byte").map_or("-".into(), |x| format!("{x:.3}")),
+                figure("/test/xz_bits_per_byte").map_or("-".into(), |x| format!("{x:.3}")),
+            ]
+        })
+        .collect();
+    line(table(&["run", "state", "started (UTC)", "bits/byte", "xz"], &rows).trim_end());
+    Ok(())
+}
+
+pub fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<()> {
+    let workspace = Workspace::open(&global.runs_dir)?;
+    let db = workspace.db()?;
+    workspace.mark_interrupted(&db)?;
+    let run = db.run(&args.run)?;
+    let stages = db.stages(&run.id)?;
+    if args.json {
+        let mut value = serde_json::to_value(&run)?;
+        value["stages"] = serde_json::to_value(&stages)?;
+        value["run_dir"] = json!(workspace.run_dir(&run.id));
+        line(&serde_json::to_string(&value)?);
+        return Ok(());
+    }
+    render(&run, &stages);
+    line(&format!("files: {}", workspace.run_dir(&run.id).display()));
+    Ok(())
+}
+
+fn render(run: &Run, stages: &[StageRecord]) {
+    line(&format!("run {} ({}), started {}", run.id, run.state.as_str(), run.started));
+    let rows: Vec<Vec<String>> = stages
+        .iter()
+        .map(|s| {
+            let key = s.key.chars().take(12).collect();
+            vec![s.stage.clone(), s.state.as_str().into(), duration(s.seconds), key, s.reason.clone()]
+        })
+        .collect();
+    line(table(&["stage", "state", "time", "key", "why"], &rows).trim_end());
+    if let Value::Object(summary) = &run.summary {
+        let mut figures = Vec::new();
+        leaves("", &Value::Object(summary.clone()), &mut figures);
+        line(table(&["figure", "value"], &figures).trim_end());
+    }
+}
+
+fn leaves(path: &str, value: &Value, out: &mut Vec<Vec<String>>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                leaves(&if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, value, out);
+            }
+        }
+        Value::Number(n) if n.is_f64() => out.push(vec![path.into(), format!("{:.4}", n.as_f64().unwrap_or(0.0))]),
+        Value::String(s) => out.push(vec![path.into(), s.clone()]),
+        other => out.push(vec![path.into(), other.to_string()]),
+    }
+}

@@ -1,0 +1,155 @@
+//! How results and errors look on the terminal.
+
+use std::io::{IsTerminal, Write};
+
+use danlu_pipeline::PipelineError;
+
+/// Writes to standard output; a closed pipe (`danlu ... | head`) is no error.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// As [`print`], with a line end.
+pub fn line(text: &str) {
+    print(&format!("{text}\n"));
+}
+
+/// Writes a line for people to standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Whether to use colour and moving bars on standard error.
+pub fn fancy() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Prints the chain of causes and the one `hint:` line.
+pub fn error(error: &anyhow::Error) {
+    let (bold, plain) = if fancy() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    note(&format!("{bold}error:{plain} {error}"));
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1) {
+        let text = cause.to_string();
+        if !last.contains(&text) {
+            note(&format!("  because: {text}"));
+        }
+        last = text;
+    }
+    if let Some(hint) = hint(error) {
+        note(&format!("hint: {hint}"));
+    }
+}
+
+/// The remedy of the first error in the chain that knows one.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    macro_rules! of {
+        ($cause:expr, $($kind:ty),+) => { $( if let Some(e) = $cause.downcast_ref::<$kind>() { return e.hint(); } )+ };
+    }
+    for cause in error.chain() {
+        of!(
+            cause,
+            PipelineError,
+            danlu_store::StoreError,
+            danlu_text::TextError,
+            danlu_data::DataError,
+            danlu_model::ModelError,
+            danlu_eval::EvalError,
+            danlu_compress::CompressError,
+            danlu_serve::ServeError,
+            crate::Usage
+        );
+    }
+    None
+}
+
+/// A plain table: columns aligned, the first to the left, the others to the right.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let columns = header.len();
+    let mut widths: Vec<usize> = header.iter().map(|h| width(h)).collect();
+    for row in rows {
+        for (w, cell) in widths.iter_mut().zip(row) {
+            *w = (*w).max(width(cell));
+        }
+    }
+    let mut out = String::new();
+    let mut push = |cells: &mut dyn Iterator<Item = &str>| {
+        for (i, cell) in cells.enumerate() {
+            let pad = " ".repeat(widths[i].saturating_sub(width(cell)));
+            match i {
+                0 => out.push_str(&format!("{cell}{pad}")),
+                _ => out.push_str(&format!("  {pad}{cell}")),
+            }
+            if i + 1 == columns {
+                while out.ends_with(' ') {
+                    out.pop();
+                }
+                out.push('\n');
+            }
+        }
+    };
+    push(&mut header.iter().copied());
+    for row in rows {
+        push(&mut row.iter().map(String::as_str));
+    }
+    out
+}
+
+/// Columns that a text takes on a terminal: wide for Chinese, one for the rest.
+fn width(text: &str) -> usize {
+    text.chars().map(|c| if ('\u{1100}'..='\u{ffdc}').contains(&c) && c > '\u{2e7f}' { 2 } else { 1 }).sum()
+}
+
+/// `1.5 GB`, `23 kB`: bytes in powers of ten.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 100.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// `1h02m`, `3m05s`, `12.3s`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    match whole {
+        0..=59 => format!("{seconds:.1}s"),
+        60..=3599 => format!("{}m{:02}s", whole / 60, whole % 60),
+        _ => format!("{}h{:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `1,234,567`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!((bytes(0), bytes(999), bytes(1500), bytes(123_456_789)), ("0 B".into(), "999 B".into(), "1.5 kB".into(), "123 MB".into()));
+        assert_eq!((duration(1.25), duration(185.0), duration(3725.0)), ("1.2s".into(), "3m05s".into(), "1h02m".into()));
+        assert_eq!((count(7), count(1000), count(1_234_567)), ("7".into(), "1,000".into(), "1,234,567".into()));
+    }
+
+    #[test]
+    fn tables_align_chinese_too() {
+        let text = table(&["name", "n"], &[vec!["诗".into(), "1".into()], vec!["prose".into(), "12".into()]]);
+        assert_eq!(text, "name    n\n诗      1\nprose  12\n");
+    }
+}

@@ -1,0 +1,257 @@
+//! A recipe: one TOML file that describes a whole life, and its resolution into plain structs.
+//!
+//! Every section is the config struct of the room it speaks to; its defaults stand there and nowhere else.
+
+use std::path::{Path, PathBuf};
+
+use danlu_data::{CleanConfig, SourceConfig, SplitConfig};
+use danlu_eval::EvalConfig;
+use danlu_model::ModelConfig;
+use danlu_text::TokenizerConfig;
+use danlu_train::TrainConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::PipelineError;
+
+/// A recipe with every value filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Names the run; letters, digits, `-` and `_`.
+    pub name: String,
+    /// One line for `danlu runs` and the report.
+    #[serde(default)]
+    pub description: String,
+    /// Seed of everything random: initial weights, order of batches, dropout, samples.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Where the text comes from.
+    pub data: DataSection,
+    /// What is repaired and what is dropped.
+    #[serde(default)]
+    pub clean: CleanConfig,
+    /// Which share of the documents is kept for validation and test.
+    #[serde(default)]
+    pub split: SplitConfig,
+    /// The tokenizer trained on the cleaned text.
+    #[serde(default)]
+    pub tokenizer: TokenizerConfig,
+    /// The shape of the model.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// How it is trained.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// How it is scored on the test split.
+    #[serde(default)]
+    pub evaluate: EvalConfig,
+    /// Text the finished model writes for the report.
+    #[serde(default)]
+    pub samples: SamplesSection,
+    /// How it is made smaller.
+    #[serde(default)]
+    pub compress: CompressSection,
+}
+
+fn default_seed() -> u64 {
+    42
+}
+
+/// `[data]`: the sources, in the order in which exact duplicates are resolved (the first one wins).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// Files or globs, relative to the recipe.
+    pub sources: Vec<SourceConfig>,
+    /// Stop at the first malformed record instead of counting and skipping it.
+    #[serde(default)]
+    pub strict: bool,
+}
+
+/// `[samples]`: continuations written by the finished model, shown in the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SamplesSection {
+    pub prompts: Vec<String>,
+    pub max_tokens: usize,
+    pub temperature: f32,
+    pub top_p: f32,
+}
+
+impl Default for SamplesSection {
+    fn default() -> Self {
+        Self { prompts: Vec::new(), max_tokens: 80, temperature: 0.8, top_p: 0.95 }
+    }
+}
+
+/// `[compress]`: the smaller form of the model and how its decoding speed is measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CompressSection {
+    /// `int8`: weight-only, per output channel, symmetric.
+    pub method: CompressMethod,
+    /// Tokens decoded (batch 1) for the speed before and after.
+    pub decode_tokens: usize,
+}
+
+impl Default for CompressSection {
+    fn default() -> Self {
+        Self { method: CompressMethod::Int8, decode_tokens: 128 }
+    }
+}
+
+/// The known ways to make a model smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CompressMethod {
+    Int8,
+}
+
+/// A recipe together with the file it came from.
+#[derive(Clone, Debug)]
+pub struct RecipeFile {
+    pub path: PathBuf,
+    /// The file's text as it was read.
+    pub text: String,
+    pub recipe: Recipe,
+}
+
+impl RecipeFile {
+    /// Reads, parses and checks a recipe.
+    ///
+    /// # Errors
+    /// A missing file, invalid TOML, an unknown key (with the nearest known one), a value that cannot work.
+    pub fn load(path: &Path) -> Result<Self, PipelineError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| PipelineError::ReadRecipe { path: path.to_owned(), source })?;
+        Self::parse(path, text)
+    }
+
+    /// As [`RecipeFile::load`], of text already read.
+    pub fn parse(path: &Path, text: String) -> Result<Self, PipelineError> {
+        let recipe: Recipe = toml::from_str(&text).map_err(|e| explain_toml_error(path, &text, &e))?;
+        let file = Self { path: path.to_owned(), text, recipe };
+        file.check()?;
+        Ok(file)
+    }
+
+    /// The folder that relative source paths start from.
+    pub fn base(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    fn check(&self) -> Result<(), PipelineError> {
+        let r = &self.recipe;
+        let legal = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+        if r.name.is_empty() || !r.name.chars().all(legal) {
+            return Err(self.value("name", format!("`{}` cannot name a folder", r.name), "use letters, digits, - and _"));
+        }
+        if r.data.sources.is_empty() {
+            return Err(self.value("data.sources", "no source is given".into(), "add a [[data.sources]] with a name and a path"));
+        }
+        for (i, source) in r.data.sources.iter().enumerate() {
+            if r.data.sources[..i].iter().any(|s| s.name == source.name) {
+                return Err(self.value("data.sources", format!("two sources are named `{}`", source.name), "give each source a name of its own"));
+            }
+        }
+        if r.train.seq_len > r.model.max_seq_len {
+            return Err(self.value(
+                "train.seq_len",
+                format!("{} is longer than model.max_seq_len = {}", r.train.seq_len, r.model.max_seq_len),
+                "raise model.max_seq_len or lower train.seq_len",
+            ));
+        }
+        Ok(())
+    }
+
+    fn value(&self, key: &str, message: String, hint: &str) -> PipelineError {
+        PipelineError::Value { path: self.path.clone(), key: key.into(), message, hint: hint.into() }
+    }
+}
+
+/// Turns serde's message into one that names the line and, for an unknown key, the nearest known one.
+fn explain_toml_error(path: &Path, text: &str, error: &toml::de::Error) -> PipelineError {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let message = error.message().lines().next().unwrap_or("invalid recipe").to_owned();
+    let (message, hint) = match unknown_and_expected(&message) {
+        Some((unknown, expected)) => {
+            let nearest = nearest(&unknown, expected.iter().map(String::as_str));
+            let hint = match nearest {
+                Some(name) => format!("did you mean `{name}`? known here: {}", expected.join(", ")),
+                None => format!("known here: {}", expected.join(", ")),
+            };
+            let what = if message.starts_with("unknown variant") { "value" } else { "key" };
+            (format!("unknown {what} `{unknown}`"), Some(hint))
+        }
+        None => (message, Some("`danlu recipe explain RECIPE` prints every key with its value and meaning".into())),
+    };
+    PipelineError::Recipe { path: path.to_owned(), line, message, hint }
+}
+
+/// Takes serde's "unknown field `a`, expected one of `b`, `c`" apart.
+fn unknown_and_expected(message: &str) -> Option<(String, Vec<String>)> {
+    if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
+        return None;
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2).map(str::to_owned);
+    let unknown = quoted.next()?;
+    Some((unknown, quoted.collect()))
+}
+
+/// The name in `known` that is most like `name`, if any is like it at all.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|k| (strsim::jaro_winkler(name, k), k))
+        .filter(|(similarity, _)| *similarity > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "name = \"t\"\n[[data.sources]]\nname = \"a\"\npath = \"a.txt\"\n";
+
+    fn load(extra: &str) -> Result<RecipeFile, PipelineError> {
+        RecipeFile::parse(Path::new("dir/t.toml"), format!("{SMALL}{extra}"))
+    }
+
+    #[test]
+    fn defaults_fill_what_is_not_said() {
+        let file = load("").unwrap();
+        assert_eq!(file.recipe.seed, 42);
+        assert_eq!(file.recipe.train, TrainConfig::default());
+        assert_eq!(file.base(), Path::new("dir"));
+    }
+
+    #[test]
+    fn unknown_key_names_line_and_nearest() {
+        let error = load("[train]\nlearning_rat = 0.1\n").unwrap_err();
+        assert_eq!(error.to_string(), "dir/t.toml:6: unknown key `learning_rat`");
+        assert!(error.hint().unwrap().starts_with("did you mean `learning_rate`?"), "{:?}", error.hint());
+    }
+
+    #[test]
+    fn context_shorter_than_training_windows_is_refused() {
+        let error = load("[model]\nmax_seq_len = 64\n[train]\nseq_len = 128\n").unwrap_err();
+        assert!(error.to_string().contains("train.seq_len"), "{error}");
+    }
+
+    #[test]
+    fn two_sources_of_one_name_are_refused() {
+        let error = load("[[data.sources]]\nname = \"a\"\npath = \"b.txt\"\n").unwrap_err();
+        assert!(error.to_string().contains("two sources"), "{error}");
+    }
+
+    #[test]
+    fn resolved_recipe_reads_back_as_itself() {
+        let recipe = load("[train]\nsteps = 7\n").unwrap().recipe;
+        let text = toml::to_string(&recipe).unwrap();
+        assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe);
+    }
+}

@@ -1,0 +1,27 @@
+//! Documents to kept ones in three splits, and dropped ones with their reasons.
+
+use std::path::Path;
+
+use super::{Made, megabytes, thousands, with_progress};
+use crate::PipelineError;
+use crate::graph::Stage;
+use crate::runner::Context;
+
+pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, PipelineError> {
+    let collected = context.input(Stage::Clean, Stage::Collect)?.path.join(danlu_data::COLLECTED_FILE);
+    let recipe = &context.file.recipe;
+    let funnel = with_progress(context, |progress| {
+        danlu_data::clean(&collected, &recipe.clean, &recipe.split, work, progress)
+    })?;
+    let dropped = funnel.collected.documents - funnel.kept.documents;
+    let reasons: Vec<String> =
+        funnel.reasons().iter().map(|(reason, count)| format!("{reason} {}", thousands(count.documents))).collect();
+    let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let line = format!(
+        "{} kept ({}), {} dropped{why}",
+        thousands(funnel.kept.documents),
+        megabytes(funnel.kept.bytes),
+        thousands(dropped)
+    );
+    Made::new(&funnel, line)
+}

@@ -1,0 +1,31 @@
+//! Sources to documents.
+
+use std::path::Path;
+
+use super::{Made, megabytes, thousands, with_progress};
+use crate::graph::Stage;
+use crate::PipelineError;
+use crate::runner::Context;
+
+pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, PipelineError> {
+    let file = context.file;
+    let data = &file.recipe.data;
+    let summary = with_progress(context, |progress| {
+        danlu_data::collect(&data.sources, file.base(), data.strict, work, progress)
+    })?;
+    for problem in summary.problems.iter().take(5) {
+        let line = problem.line.map_or(String::new(), |line| format!(":{line}"));
+        context.observer.message(Stage::Collect, &format!("{}{line}: {}", problem.file.display(), problem.message));
+    }
+    let skipped = match summary.problem_count {
+        0 => String::new(),
+        n => format!(", {n} records could not be read and were skipped (--strict stops at them)"),
+    };
+    let line = format!(
+        "{} documents, {} from {} sources{skipped}",
+        thousands(summary.total.documents),
+        megabytes(summary.total.bytes),
+        summary.sources.len()
+    );
+    Made::new(&summary, line)
+}

@@ -1,0 +1,118 @@
+//! The run's own folder: report, models and recipe under names that people can type.
+
+use std::fs;
+use std::path::Path;
+
+use danlu_store::atomic;
+use serde_json::{Value, json};
+
+use crate::PipelineError;
+use crate::graph::Stage;
+use crate::runner::Context;
+use crate::stages::{CompressSummary, EvaluateSummary, TrainSummary, files, summary_of};
+
+/// Files from this size on are linked, smaller ones copied: a link costs no disk, but a small file may be edited in
+/// place, which must not reach the artifact.
+const LINK_FROM_BYTES: u64 = 1 << 20;
+
+/// Lays out `runs/RUN` from the finished artifacts and returns the run's figures.
+pub(crate) fn publish(context: &Context<'_>) -> Result<Value, PipelineError> {
+    let run = context.run;
+    let dir = context.workspace.run_dir(run);
+    let summary = summary(context, run, &dir)?;
+    if let Some(report) = context.store.find(Stage::Report.name(), &context.graph.node(Stage::Report).key)? {
+        for name in [files::MODEL, files::INT8_MODEL] {
+            link_folder(&report.path.join(name), &dir.join(name))?;
+        }
+        link_file(&report.path.join(files::REPORT), &dir.join(files::REPORT))?;
+        point_latest(context.workspace.root(), run);
+    }
+    let resolved = toml::to_string(&context.file.recipe).unwrap_or_else(|_| context.file.text.clone());
+    atomic::write_bytes(&dir.join("recipe.toml"), context.file.text.as_bytes())?;
+    atomic::write_bytes(&dir.join("recipe.resolved.toml"), resolved.as_bytes())?;
+    atomic::write_bytes(&dir.join("summary.json"), format!("{summary:#}\n").as_bytes())?;
+    Ok(summary)
+}
+
+/// The figures of `danlu run --json`: those of the stages that are there.
+fn summary(context: &Context<'_>, run: &str, dir: &Path) -> Result<Value, PipelineError> {
+    let mut seconds = serde_json::Map::new();
+    for node in context.graph.nodes() {
+        if let Some(artifact) = context.store.find(node.stage.name(), &node.key)? {
+            seconds.insert(node.stage.name().into(), artifact.manifest.seconds.into());
+        }
+    }
+    let has = |stage: Stage| seconds.contains_key(stage.name());
+    let mut out = json!({ "run": run, "run_dir": dir, "seconds": &seconds });
+    if has(Stage::Train) {
+        let train: TrainSummary = summary_of(context, Stage::Train)?;
+        out["train"] = json!({
+            "tokens_per_second": train.tokens_per_second, "mfu": train.mfu, "steps": train.steps,
+            "parameters": train.parameters, "best_valid_loss": train.best_valid_loss,
+        });
+    }
+    if has(Stage::Evaluate) {
+        let made: EvaluateSummary = summary_of(context, Stage::Evaluate)?;
+        let scores = &made.evaluation.overall;
+        out["test"] = json!({
+            "bits_per_byte": scores.bits_per_byte, "xz_bits_per_byte": made.baselines.overall.xz_bits_per_byte,
+            "unigram_bits_per_byte": made.baselines.overall.unigram_bits_per_byte, "loss": scores.loss,
+            "perplexity": scores.perplexity, "top1": scores.top1, "top5": scores.top5,
+        });
+    }
+    if has(Stage::Compress) {
+        let made: CompressSummary = summary_of(context, Stage::Compress)?;
+        out["int8"] = json!({
+            "bits_per_byte": made.evaluation.overall.bits_per_byte, "bytes": made.bytes_after,
+            "bytes_before": made.bytes_before,
+            "decode_tokens_per_second": made.decode_tokens_per_second_after,
+            "decode_tokens_per_second_before": made.decode_tokens_per_second_before,
+            "model_dir": dir.join(files::INT8_MODEL),
+        });
+    }
+    if has(Stage::Report) {
+        out["model_dir"] = json!(dir.join(files::MODEL));
+        out["report"] = json!(dir.join(files::REPORT));
+    }
+    Ok(out)
+}
+
+/// Makes `to` a folder with the files of `from` (one level: a model folder has no folders).
+pub(crate) fn link_folder(from: &Path, to: &Path) -> Result<(), PipelineError> {
+    let told = |error: std::io::Error| PipelineError::Artifact { path: from.into(), message: error.to_string() };
+    fs::create_dir_all(to).map_err(told)?;
+    for entry in fs::read_dir(from).map_err(told)? {
+        let path = entry.map_err(told)?.path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+            link_file(&path, &to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn link_file(from: &Path, to: &Path) -> Result<(), PipelineError> {
+    let told = |error: std::io::Error| PipelineError::Artifact { path: to.into(), message: error.to_string() };
+    let large = fs::metadata(from).map_err(told)?.len() >= LINK_FROM_BYTES;
+    if to.exists() {
+        fs::remove_file(to).map_err(told)?;
+    }
+    if large && fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let bytes = fs::read(from).map_err(told)?;
+    Ok(atomic::write_bytes(to, &bytes)?)
+}
+
+/// `runs/latest` points at the newest finished run. A convenience: where links are not to be had, it is left out.
+fn point_latest(root: &Path, run: &str) {
+    #[cfg(unix)]
+    {
+        let aside = root.join(format!(".latest-{}", std::process::id()));
+        let made = std::os::unix::fs::symlink(run, &aside).and_then(|()| fs::rename(&aside, root.join("latest")));
+        if let Err(error) = made {
+            tracing::warn!("runs/latest could not be set: {error}");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (root, run);
+}
