@@ -40,6 +40,17 @@ pub fn attend_cached(shape: &CachedAttention, sequences: &mut [CachedSequence<'_
     attend_cached_at(Level::best(), shape, sequences);
 }
 
+/// One query head at one position.
+struct Task<'a> {
+    query: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    /// Cached positions it may look at.
+    visible: usize,
+    head: usize,
+    out: &'a mut [f32],
+}
+
 /// Multiplications below which waking the thread pool costs more than it brings.
 const WORTH_THREADS: usize = 1 << 19;
 
@@ -47,7 +58,7 @@ fn attend_cached_at(level: Level, shape: &CachedAttention, sequences: &mut [Cach
     let CachedAttention { heads, kv_heads, head_dim, .. } = *shape;
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads over {kv_heads} key heads");
     let row = heads * head_dim;
-    let tasks: Vec<(&[f32], &[f32], &[f32], usize, &mut [f32])> = sequences
+    let tasks: Vec<Task<'_>> = sequences
         .iter_mut()
         .flat_map(|s| {
             let CachedSequence { queries, keys, values, out } = s;
@@ -63,16 +74,15 @@ fn attend_cached_at(level: Level, shape: &CachedAttention, sequences: &mut [Cach
                 let (position, head) = (i / heads, i % heads);
                 let visible = length - new + position + 1;
                 let query = &queries[i * head_dim..(i + 1) * head_dim];
-                (query, keys, values, visible * heads + head, out)
+                Task { query, keys, values, visible, head, out }
             })
         })
         .collect();
-    let attend = |(query, keys, values, code, out): (&[f32], &[f32], &[f32], usize, &mut [f32])| {
-        let (visible, head) = (code / heads, code % heads);
-        let offset = head / (heads / kv_heads) * head_dim;
-        attend_one(level, query, keys, values, visible, kv_heads * head_dim, offset, shape.scale, out);
+    let attend = |t: Task<'_>| {
+        let offset = t.head / (heads / kv_heads) * head_dim;
+        attend_one(level, t.query, t.keys, t.values, t.visible, kv_heads * head_dim, offset, shape.scale, t.out);
     };
-    let products = tasks.iter().map(|t| 2 * (t.3 / heads) * head_dim).sum::<usize>();
+    let products = tasks.iter().map(|t| 2 * t.visible * head_dim).sum::<usize>();
     if products < WORTH_THREADS {
         tasks.into_iter().for_each(attend);
     } else {

@@ -17,6 +17,9 @@
 //!
 //! Begin reading at [`cpu`], then [`int8`] for a complete small kernel.
 
+// A kernel takes its slices, sizes and strides side by side, and names its lanes by index: both read best so here.
+#![allow(clippy::too_many_arguments, clippy::needless_range_loop)]
+
 #[macro_use]
 pub mod cpu;
 pub mod activation;
