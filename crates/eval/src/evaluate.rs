@@ -113,22 +113,24 @@ pub fn evaluate_path(
 
 /// Takes documents one by one: under a cap they are chosen first, else encoded
 /// and scored as they come.
-struct Intake<'a, F> {
-    scorer: Scorer<'a, F>,
+struct Intake<'a> {
+    scorer: Scorer<'a, Forward<'a>>,
     tokenizer: &'a Tokenizer,
     config: &'a EvalConfig,
     window: WindowSize,
     chooser: Option<Chooser>,
 }
 
-impl<'a> Intake<'a, ()> {
-    // `()` only names the type: the scorer's closure type cannot be written.
+/// A model as the scoring loop sees it.
+type Forward<'a> = Box<dyn FnMut(&Inputs<'_>) -> Result<Vec<f32>, EvalError> + 'a>;
+
+impl<'a> Intake<'a> {
     fn new(
         model: &'a CausalLm,
         tokenizer: &'a Tokenizer,
         config: &'a EvalConfig,
         progress: &'a mut dyn FnMut(&Progress),
-    ) -> Result<Intake<'a, impl FnMut(&Inputs<'_>) -> Result<Vec<f32>, EvalError>>, EvalError> {
+    ) -> Result<Self, EvalError> {
         let window = config.window(model.config().max_seq_len)?;
         let shape = Shape {
             window,
@@ -136,16 +138,12 @@ impl<'a> Intake<'a, ()> {
             vocab_size: model.vocab_size(),
             boundary: tokenizer.eos_id(),
         };
-        let scorer = Scorer::new(shape, |inputs: &Inputs<'_>| logits(model, inputs), progress);
+        let forward: Forward<'a> = Box::new(|inputs| logits(model, inputs));
+        let scorer = Scorer::new(shape, forward, progress);
         let chooser = config.is_capped().then(|| Chooser::new(config));
-        Ok(Intake { scorer, tokenizer, config, window, chooser })
+        Ok(Self { scorer, tokenizer, config, window, chooser })
     }
-}
 
-impl<F> Intake<'_, F>
-where
-    F: FnMut(&Inputs<'_>) -> Result<Vec<f32>, EvalError>,
-{
     fn take(&mut self, document: Document) -> Result<(), EvalError> {
         if let Some(chooser) = &mut self.chooser {
             chooser.push(document);
