@@ -35,7 +35,34 @@ fn a_reply_is_what_the_library_generates() {
 
 #[test]
 fn replies_in_a_crowd_equal_replies_alone() {
-    let server = TestServer::with(ServeConfig { max_batch: 8, prefill_chunk: 32, ..ServeConfig::default() });
+    check_crowd(8);
+}
+
+/// Many rows go through another matrix product than few, with another order of additions; the words are the same.
+#[test]
+fn replies_in_a_large_crowd_equal_replies_alone() {
+    check_crowd(24);
+}
+
+/// In a small batch even the probabilities are the same, to the bit.
+#[test]
+fn scores_in_a_crowd_equal_scores_alone() {
+    let server = TestServer::with(ServeConfig { max_batch: 8, ..ServeConfig::default() });
+    let ask = |prompt: &str| {
+        let body = json!({"prompt": prompt, "max_tokens": 24, "temperature": 0, "logprobs": 2, "ignore_eos": true});
+        server.complete(body)["choices"][0]["logprobs"].clone()
+    };
+    let prompts = ["x", "春眠", "Four score and seven years ago", "a great civil war", "that field", "明月", "We", "0"];
+    let alone: Vec<_> = prompts.iter().map(|prompt| ask(prompt)).collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = prompts.iter().map(|prompt| scope.spawn(move || ask(prompt))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(together, alone);
+}
+
+fn check_crowd(max_batch: usize) {
+    let server = TestServer::with(ServeConfig { max_batch, prefill_chunk: 32, ..ServeConfig::default() });
     let prompts = prompts();
     let alone: Vec<String> = prompts.iter().map(|prompt| server.greedy(prompt, 48)).collect();
     assert_eq!(server.metric("decode_batch_size_bucket{model_name=\"tiny\",le=\"1\"}"), server.metric("decode_batch_size_count"));
