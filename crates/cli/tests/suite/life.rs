@@ -1,0 +1,102 @@
+//! One whole life, then what a second run does and does not do again.
+
+use serde_json::Value;
+
+use crate::harness::Place;
+
+fn decisions(place: &Place, args: &[&str]) -> Vec<(String, String)> {
+    let mut all = vec!["run", "tiny.toml", "--dry-run", "--json"];
+    all.extend_from_slice(args);
+    let plan = place.json(&all);
+    let stages = plan["stages"].as_array().unwrap().iter();
+    stages
+        .map(|s| {
+            let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+            (text(&s["stage"]), text(&s["decision"]["action"]))
+        })
+        .collect()
+}
+
+fn running(place: &Place, args: &[&str]) -> Vec<String> {
+    decisions(place, args).into_iter().filter(|(_, what)| what == "run").map(|(stage, _)| stage).collect()
+}
+
+#[test]
+fn a_whole_life_and_then_only_what_changed() {
+    let place = Place::new();
+    assert_eq!(running(&place, &[]).len(), 7, "at first everything runs");
+    let first = place.json(&["run", "tiny.toml", "--json"]);
+    check_summary(&place, &first);
+    check_commands(&place, &first);
+
+    // Again: nothing to do, the same run, the same figures.
+    assert_eq!(running(&place, &[]), Vec::<String>::new());
+    let second = place.json(&["run", "tiny.toml", "--json"]);
+    assert_eq!(first, second);
+    assert_eq!(place.json(&["runs", "--json"]).as_array().unwrap().len(), 1);
+
+    // A changed section runs itself and what depends on it.
+    place.write_recipe(|text| text.replace("max_bytes = 20_000", "max_bytes = 15_000"));
+    assert_eq!(running(&place, &[]), ["evaluate", "compress", "report"]);
+    let why = place.ok(&["run", "tiny.toml", "--dry-run"]);
+    assert!(why.contains("evaluate.max_bytes (20000 -> 15000)"), "{why}");
+    let third = place.json(&["run", "tiny.toml", "--json"]);
+    assert_ne!(third["run"], first["run"]);
+    assert_eq!(third["train"], first["train"], "training was not repeated");
+
+    // --from and --only.
+    assert_eq!(running(&place, &["--from", "train"]), ["train", "evaluate", "compress", "report"]);
+    assert_eq!(running(&place, &["--only", "compress"]), ["compress"]);
+    let weights = std::fs::read(place.path(first["model_dir"].as_str().unwrap()).join("model.safetensors")).unwrap();
+    let again = place.json(&["run", "tiny.toml", "--from", "train", "--json"]);
+    let retrained = std::fs::read(place.path(again["model_dir"].as_str().unwrap()).join("model.safetensors")).unwrap();
+    assert!(weights == retrained, "training again gives the same weights to the bit");
+}
+
+fn check_summary(place: &Place, summary: &Value) {
+    for path in [
+        "/seconds/train", "/test/bits_per_byte", "/test/xz_bits_per_byte", "/test/unigram_bits_per_byte",
+        "/int8/bits_per_byte", "/train/tokens_per_second", "/train/mfu",
+    ] {
+        let value = summary.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
+        assert!(value.is_finite() && value > 0.0, "{path} in {summary:#}");
+    }
+    let report = std::fs::read_to_string(place.path(summary["report"].as_str().unwrap())).unwrap();
+    assert!(report.contains("<svg") && !report.contains("src=\"http"), "the report must stand alone");
+    let model = place.path(summary["model_dir"].as_str().unwrap());
+    for name in ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"] {
+        assert!(model.join(name).is_file(), "{name} in the model folder");
+    }
+}
+
+/// The commands that a newcomer types next.
+fn check_commands(place: &Place, summary: &Value) {
+    let run = summary["run"].as_str().unwrap();
+    let model = summary["model_dir"].as_str().unwrap();
+    let shown = place.json(&["show", run, "--json"]);
+    assert_eq!(shown["summary"]["test"], summary["test"]);
+    assert_eq!(shown["stages"].as_array().unwrap().len(), 7);
+
+    let write = ["generate", model, "--prompt", "The people", "--max-tokens", "8", "--temperature", "0", "--json"];
+    let once = place.json(&write);
+    assert_eq!(once["text"], place.json(&write)["text"], "greedy writing is repeatable");
+    assert!(once["completion_tokens"].as_u64().unwrap() <= 8);
+    let int8 = summary["int8"]["model_dir"].as_str().unwrap();
+    assert!(place.ok(&["generate", int8, "--prompt", "春", "--max-tokens", "4"]).starts_with('春'));
+
+    std::fs::write(place.path("text.txt"), "The people of the United States.\n").unwrap();
+    let scores = place.json(&["eval", model, "--data", "text.txt", "--json"]);
+    for key in ["loss", "perplexity", "bits_per_byte", "top1", "top5", "tokens", "bytes"] {
+        assert!(scores[key].is_number(), "{key} in {scores}");
+    }
+
+    let documents = place.ok(&["data", "show", run, "--source", "tang-poems", "--limit", "2"]);
+    assert_eq!(documents.matches("--- ").count(), 2, "{documents}");
+    let dropped = place.json(&["data", "show", run, "--reason", "any", "--limit", "1", "--json"]);
+    assert!(dropped["reason"].is_string(), "{dropped}");
+    let page = place.ok(&["report", run]);
+    assert!(place.path(page.trim()).is_file());
+    assert!(place.ok(&["plan", "tiny.toml"]).contains("parameters"));
+    let explained = place.ok(&["recipe", "explain", "tiny.toml"]);
+    assert!(explained.contains("train.learning_rate") && explained.contains("default"), "{explained}");
+}

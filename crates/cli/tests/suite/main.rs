@@ -1,0 +1,10 @@
+//! The binary as its users drive it: whole lives of a very small model on real text, killed, filled, misled.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod bad_input;
+mod disk_full;
+mod floors;
+mod harness;
+mod kill;
+mod life;
+mod loop_closes;
