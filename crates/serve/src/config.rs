@@ -1,5 +1,6 @@
 //! What an operator may set, with every default in one place.
 
+use burn::tensor::Device;
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,9 @@ impl Serialize for ApiKey {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServeConfig {
+    /// Where the model lives; the CPU by default. Not a setting of files: the caller chooses it.
+    #[serde(skip)]
+    pub device: Device,
     /// Address to listen on. Only this machine by default.
     pub host: String,
     /// Port to listen on; 0 asks the system for a free one.
@@ -85,6 +89,7 @@ pub struct ServeConfig {
 impl Default for ServeConfig {
     fn default() -> Self {
         Self {
+            device: Device::flex(),
             host: "127.0.0.1".into(),
             port: 8080,
             model_name: None,

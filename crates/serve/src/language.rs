@@ -29,10 +29,10 @@ pub(crate) struct LanguageModel {
 
 impl LanguageModel {
     /// Loads a model folder: the weights, and everything else.
-    pub fn load(dir: &Path, name: Option<&str>) -> Result<(CausalLm, Self), ServeError> {
+    pub fn load(dir: &Path, name: Option<&str>, device: &Device) -> Result<(CausalLm, Self), ServeError> {
         let model_error = |cause| ServeError::Model { path: dir.into(), cause: Box::new(cause) };
         let text_error = |cause| ServeError::Tokenizer { path: dir.into(), cause };
-        let model = danlu_model::load(dir, &Device::default()).map_err(model_error)?;
+        let model = danlu_model::load(dir, device).map_err(model_error)?;
         let tokenizer = Tokenizer::from_dir(dir).map_err(text_error)?;
         let template = ChatTemplate::from_dir(dir).map_err(text_error)?;
         if tokenizer.vocab_size() > model.vocab_size() {

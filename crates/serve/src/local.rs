@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use burn::tensor::Device;
 use danlu_model::{CausalLm, FinishReason, SamplingConfig};
 use danlu_text::Message;
 use serde::Serialize;
@@ -45,8 +46,8 @@ impl LocalModel {
     ///
     /// # Errors
     /// As [`crate::Server::bind`], for the folder's part.
-    pub fn load(dir: &Path) -> Result<Self, ServeError> {
-        let (model, language) = LanguageModel::load(dir, None)?;
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, ServeError> {
+        let (model, language) = LanguageModel::load(dir, None, device)?;
         Ok(Self { model, language })
     }
 

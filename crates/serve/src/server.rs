@@ -46,7 +46,7 @@ impl Server {
             tracing::warn!(%addr, "listening beyond this machine without API keys: whoever reaches the port can use the model");
         }
         let metrics = Arc::new(Metrics::new());
-        let (model, language) = LanguageModel::load(model_dir, config.model_name.as_deref())?;
+        let (model, language) = LanguageModel::load(model_dir, config.model_name.as_deref(), &config.device)?;
         let (recorder, records) = match db {
             Some(path) => Some(Recorder::start(RunDb::open(path)?, Arc::clone(&metrics))?).unzip(),
             None => (None, None),

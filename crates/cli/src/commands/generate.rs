@@ -15,7 +15,7 @@ use crate::output::{line, note, print};
 use crate::signals::stop_flag;
 
 pub fn generate(global: &Global, args: &GenerateArgs) -> anyhow::Result<()> {
-    danlu_pipeline::select_device(&global.device)?;
+    let device = danlu_pipeline::select_device(&global.device)?;
     let request = LocalRequest {
         prompt: read_prompt(&args.prompt)?,
         chat: args.chat,
@@ -30,7 +30,7 @@ pub fn generate(global: &Global, args: &GenerateArgs) -> anyhow::Result<()> {
         max_tokens: args.max_tokens,
         stops: args.stop.clone(),
     };
-    let model = LocalModel::load(&args.model)?;
+    let model = LocalModel::load(&args.model, &device)?;
     let stop = stop_flag("what is written so far stays");
     let started = Instant::now();
     if !args.json && !args.chat {

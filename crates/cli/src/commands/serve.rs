@@ -8,9 +8,9 @@ use crate::output::note;
 use crate::signals::stop_flag;
 
 pub fn serve(global: &Global, args: &ServeArgs) -> anyhow::Result<()> {
-    danlu_pipeline::select_device(&global.device)?;
     let workspace = Workspace::open(&global.runs_dir)?;
-    let config = resolve(args);
+    let mut config = resolve(args);
+    config.device = danlu_pipeline::select_device(&global.device)?;
     let open_to_all = !config.is_loopback() && args.api_keys.is_none();
     if open_to_all {
         note("warning: anyone who can reach this address can use the model; --api-keys FILE asks for a key");

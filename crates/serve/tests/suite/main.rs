@@ -11,3 +11,4 @@ mod harness;
 mod limits;
 mod openai_client;
 mod sampling;
+mod webdriver;
