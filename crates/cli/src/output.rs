@@ -110,7 +110,11 @@ pub fn bytes(n: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 || value >= 100.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 || value >= 100.0 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// `1h02m`, `3m05s`, `12.3s`.
@@ -142,8 +146,14 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
-        assert_eq!((bytes(0), bytes(999), bytes(1500), bytes(123_456_789)), ("0 B".into(), "999 B".into(), "1.5 kB".into(), "123 MB".into()));
-        assert_eq!((duration(1.25), duration(185.0), duration(3725.0)), ("1.2s".into(), "3m05s".into(), "1h02m".into()));
+        assert_eq!(
+            (bytes(0), bytes(999), bytes(1500), bytes(123_456_789)),
+            ("0 B".into(), "999 B".into(), "1.5 kB".into(), "123 MB".into())
+        );
+        assert_eq!(
+            (duration(1.25), duration(185.0), duration(3725.0)),
+            ("1.2s".into(), "3m05s".into(), "1h02m".into())
+        );
         assert_eq!((count(7), count(1000), count(1_234_567)), ("7".into(), "1,000".into(), "1,234,567".into()));
     }
 

@@ -48,7 +48,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let prefill = prompt.len() as f64 / start.elapsed().as_secs_f64();
         let one = decode_tokens_per_second(model, &prompt, 300)?;
         let eight = batched(model, 8, 100)?;
-        println!("{name}: prefill {prefill:.0} tokens/s, decode {one:.0} tokens/s, 8 sequences together {eight:.0} tokens/s");
+        println!(
+            "{name}: prefill {prefill:.0} tokens/s, decode {one:.0} tokens/s, 8 sequences together {eight:.0} tokens/s"
+        );
     }
     Ok(())
 }

@@ -24,7 +24,9 @@ impl CompressError {
     pub fn hint(&self) -> Option<String> {
         match self {
             CompressError::Model(error) => error.hint(),
-            CompressError::AlreadyQuantized { .. } => Some("give the folder of the model before it was compressed".into()),
+            CompressError::AlreadyQuantized { .. } => {
+                Some("give the folder of the model before it was compressed".into())
+            }
             CompressError::SameFolder { .. } => Some("choose another output folder".into()),
             CompressError::Io { .. } | CompressError::NothingToMeasure { .. } => None,
         }

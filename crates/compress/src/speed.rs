@@ -32,6 +32,10 @@ pub fn decode_tokens_per_second(model: &CausalLm, prompt: &[u32], count: usize) 
 
 /// The most probable token of the first sequence.
 fn best(logits: &[Vec<f32>]) -> u32 {
-    let highest = logits.iter().flatten().enumerate().fold((0, f32::NEG_INFINITY), |a, (i, x)| if *x > a.1 { (i, *x) } else { a });
+    let highest = logits
+        .iter()
+        .flatten()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |a, (i, x)| if *x > a.1 { (i, *x) } else { a });
     highest.0 as u32
 }

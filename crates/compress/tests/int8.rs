@@ -23,7 +23,9 @@ fn saved(tied: bool) -> (tempfile::TempDir, CausalLm) {
 fn linears(model: &CausalLm) -> Vec<&Linear> {
     let layers = model.model.layers.iter().flat_map(|l| {
         let a = &l.self_attn;
-        [&a.q_proj, &a.k_proj, &a.v_proj, &a.o_proj, &l.mlp.up_proj, &l.mlp.down_proj].into_iter().chain(&l.mlp.gate_proj)
+        [&a.q_proj, &a.k_proj, &a.v_proj, &a.o_proj, &l.mlp.up_proj, &l.mlp.down_proj]
+            .into_iter()
+            .chain(&l.mlp.gate_proj)
     });
     layers.chain(&model.lm_head).collect()
 }
@@ -72,7 +74,8 @@ fn the_folder_is_complete_smaller_and_in_the_stated_format() {
     assert!(report.bytes_after < bytes_kept + report.quantized_parameters as u64 * 11 / 10 + 10_000);
     assert!(report.ratio() > 2.0, "{}", report.ratio());
     assert!(out.path().join("tokenizer.json").is_file());
-    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(out.path().join("config.json")).unwrap()).unwrap();
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.path().join("config.json")).unwrap()).unwrap();
     assert_eq!(config["quantization_config"]["quant_method"], "compressed-tensors");
     assert_eq!(config["quantization_config"]["format"], "int-quantized");
     assert_eq!(config["architectures"][0], "LlamaForCausalLM");

@@ -22,7 +22,8 @@ fn main() {
 
 fn run(vocab_size: usize, out: &Path) -> Result<(), DataError> {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpora");
-    let source = |name: &str| SourceConfig { name: name.into(), path: format!("{name}.jsonl.zst"), ..Default::default() };
+    let source =
+        |name: &str| SourceConfig { name: name.into(), path: format!("{name}.jsonl.zst"), ..Default::default() };
     let sources = [source("state-of-the-union"), source("tang-poems")];
     let quiet = |_: Progress<'_>| {};
 
@@ -55,7 +56,10 @@ fn run(vocab_size: usize, out: &Path) -> Result<(), DataError> {
         for (language, count) in &summary.by_language {
             println!("             {language}: {} tokens, {:.3} bytes per token", count.tokens, count.bytes_per_token);
         }
-        println!("             unknown {}, round trip failures {}", summary.unknown_tokens, summary.round_trip_failures);
+        println!(
+            "             unknown {}, round trip failures {}",
+            summary.unknown_tokens, summary.round_trip_failures
+        );
         let start = Instant::now();
         let shard = Shard::open(&shard, Some(tokenizer.hash()))?;
         println!("             opened and verified {} tokens in {:.3} s", shard.len(), start.elapsed().as_secs_f64());

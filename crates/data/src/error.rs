@@ -63,19 +63,31 @@ impl DataError {
             Self::Store(error) => return error.hint(),
             Self::Text(error) => return error.hint(),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => "check the path",
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => "check the file's permissions",
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                "check the file's permissions"
+            }
             Self::Io { .. } => return None,
             Self::NoSpace { .. } => "free some space and run again: finished stages are kept",
             Self::NoFiles { .. } => "paths are relative to the recipe's folder; check the path or the glob pattern",
             Self::BadPattern { .. } => "a pattern is a path in which * and ? stand for characters and ** for folders",
             Self::UnsupportedFile { .. } => "narrow the source's path to the files meant, e.g. \"texts/*.jsonl\"",
             Self::MissingColumn { .. } => "set the source's text_field to one of these columns",
-            Self::BadRecord { .. } => "repair the record, or run without --strict to skip and count such records (text in another encoding: `iconv -f GB18030 -t UTF-8`)",
-            Self::EmptyCorpus { .. } => "see the counted reasons above, or `danlu data show`; loosen the [clean] limits or check the sources' text_field",
-            Self::EmptySplit { .. } => "raise the split's share, or cut large files into more documents with split = \"paragraph\"",
+            Self::BadRecord { .. } => {
+                "repair the record, or run without --strict to skip and count such records (text in another encoding: `iconv -f GB18030 -t UTF-8`)"
+            }
+            Self::EmptyCorpus { .. } => {
+                "see the counted reasons above, or `danlu data show`; loosen the [clean] limits or check the sources' text_field"
+            }
+            Self::EmptySplit { .. } => {
+                "raise the split's share, or cut large files into more documents with split = \"paragraph\""
+            }
             Self::BadConfig { .. } => return None,
-            Self::BadDocument { .. } | Self::BadShard { .. } => "the file is damaged: delete the artifact's folder and run again",
-            Self::WrongTokenizer { .. } => "write the shards again with the present tokenizer (danlu run --from shards)",
+            Self::BadDocument { .. } | Self::BadShard { .. } => {
+                "the file is damaged: delete the artifact's folder and run again"
+            }
+            Self::WrongTokenizer { .. } => {
+                "write the shards again with the present tokenizer (danlu run --from shards)"
+            }
             Self::TooFewTokens { .. } => "use a smaller train.seq_len, or more text",
         };
         Some(hint.into())

@@ -28,8 +28,8 @@ mod tokenizer;
 
 pub use batches::{Batch, BatchConfig, Batches};
 pub use clean::{
-    CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Outcome, Reason, SplitConfig,
-    SplitRow, Step, StepFunnel, clean, standard_steps,
+    CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Outcome, Reason,
+    SplitConfig, SplitRow, Step, StepFunnel, clean, standard_steps,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
 pub use document::Document;

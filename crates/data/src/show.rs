@@ -87,7 +87,11 @@ fn next_shown(reader: &mut crate::DocumentReader, split: &str) -> Option<Result<
     if split == "dropped" {
         let record = reader.next_record::<DroppedDocument>()?;
         return Some(record.map(|DroppedDocument { document, step, reason, detail }| Shown {
-            split, document, step: Some(step), reason: Some(reason), detail: Some(detail),
+            split,
+            document,
+            step: Some(step),
+            reason: Some(reason),
+            detail: Some(detail),
         }));
     }
     let record = reader.next_record::<Document>()?;

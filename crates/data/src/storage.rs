@@ -126,13 +126,18 @@ impl<R: Read> Read for Metered<R> {
 
 /// Opens a file, decompressing by its extension (`.gz`, `.zst`), and gives its length. What is read of it, before
 /// decompression, is added to `read`.
-pub(crate) fn open_decompressed(path: &Path, read: Arc<AtomicU64>) -> Result<(Box<dyn BufRead + Send>, u64), DataError> {
+pub(crate) fn open_decompressed(
+    path: &Path,
+    read: Arc<AtomicU64>,
+) -> Result<(Box<dyn BufRead + Send>, u64), DataError> {
     let io = |e| DataError::io("open", path, e);
     let file = File::open(path).map_err(io)?;
     let total = file.metadata().map_err(io)?.len();
     let metered = Metered { inner: file, read };
     let reader: Box<dyn BufRead + Send> = match path.extension().and_then(|e| e.to_str()) {
-        Some("gz") => Box::new(BufReader::with_capacity(1 << 17, flate2::read::MultiGzDecoder::new(BufReader::new(metered)))),
+        Some("gz") => {
+            Box::new(BufReader::with_capacity(1 << 17, flate2::read::MultiGzDecoder::new(BufReader::new(metered))))
+        }
         Some("zst") => Box::new(BufReader::with_capacity(1 << 17, zstd::Decoder::new(metered).map_err(io)?)),
         _ => Box::new(BufReader::with_capacity(1 << 17, metered)),
     };
@@ -140,7 +145,9 @@ pub(crate) fn open_decompressed(path: &Path, read: Arc<AtomicU64>) -> Result<(Bo
 }
 
 /// Groups documents into chunks of about `CHUNK_BYTES` of text: the unit of parallel work, and what memory holds.
-pub(crate) fn next_chunk(reader: &mut impl Iterator<Item = Result<Document, DataError>>) -> Result<Vec<Document>, DataError> {
+pub(crate) fn next_chunk(
+    reader: &mut impl Iterator<Item = Result<Document, DataError>>,
+) -> Result<Vec<Document>, DataError> {
     const CHUNK_BYTES: usize = 8 << 20;
     let mut chunk = Vec::new();
     let mut bytes = 0;

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use common::{CHINESE, ENGLISH, quiet};
 use danlu_data::{
-    COLLECTED_FILE, CleanConfig, CollectSummary, DataError, Document, Funnel, ShowFilter, SourceConfig, SplitConfig, TextSplit,
-    clean, collect, read_documents, read_source, show, train_tokenizer,
+    COLLECTED_FILE, CleanConfig, CollectSummary, DataError, Document, Funnel, ShowFilter, SourceConfig, SplitConfig,
+    TextSplit, clean, collect, read_documents, read_source, show, train_tokenizer,
 };
 use danlu_text::{TextError, TokenizerConfig};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
@@ -25,7 +25,11 @@ fn source(name: &str, path: &str) -> SourceConfig {
     SourceConfig { name: name.into(), path: path.into(), ..Default::default() }
 }
 
-fn collect_in(dir: &Path, sources: &[SourceConfig], strict: bool) -> Result<(CollectSummary, Vec<Document>), DataError> {
+fn collect_in(
+    dir: &Path,
+    sources: &[SourceConfig],
+    strict: bool,
+) -> Result<(CollectSummary, Vec<Document>), DataError> {
     let out = dir.join("out");
     let summary = collect(sources, dir, strict, &out, &quiet)?;
     let documents = read_documents(&out.join(COLLECTED_FILE))?.collect::<Result<_, _>>()?;
@@ -88,7 +92,8 @@ fn parquet_file(texts: &[&str]) -> Vec<u8> {
 
 #[test]
 fn every_format_is_read() {
-    let jsonl = "\u{FEFF}{\"text\":\"one\",\"year\":1}\n\n{\"year\":2,\"text\":\"春\\n眠\"}\r\n{\"text\":\"no end of line\"}";
+    let jsonl =
+        "\u{FEFF}{\"text\":\"one\",\"year\":1}\n\n{\"year\":2,\"text\":\"春\\n眠\"}\r\n{\"text\":\"no end of line\"}";
     let expect = ["one", "春\n眠", "no end of line"];
     check_reads("a.jsonl", jsonl.as_bytes(), &expect);
     check_reads("a.jsonl.gz", &gzip(jsonl.as_bytes()), &expect);
@@ -127,7 +132,13 @@ fn paragraphs_are_documents_with_their_lines() {
 #[test]
 fn bad_records_are_counted_with_file_and_line() {
     check_problem("a.jsonl", b"{\"text\":\"a\"}\n{\"text\":\n{\"text\":\"b\"}\n", ":2", "malformed JSON", 2);
-    check_problem("a.jsonl", b"{\"text\":\"a\"}\n{\"text\":\"\xFF\"}\n", ":2", "broken UTF-8 (byte 0xFF at offset 9)", 1);
+    check_problem(
+        "a.jsonl",
+        b"{\"text\":\"a\"}\n{\"text\":\"\xFF\"}\n",
+        ":2",
+        "broken UTF-8 (byte 0xFF at offset 9)",
+        1,
+    );
     check_problem("a.jsonl", b"{\"body\":\"a\",\"n\":1}\n", ":1", "no field \"text\"; the fields are body, n", 0);
     check_problem("a.jsonl", b"{\"text\":5}\n", ":1", "not a string", 0);
     check_problem("a.jsonl", b"[1]\n", ":1", "malformed JSON", 0);
@@ -171,7 +182,9 @@ fn wrong_sources_are_errors_with_a_remedy() {
 fn folders_globs_and_limits() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("texts/deep")).unwrap();
-    for (path, text) in [("texts/b.txt", "b"), ("texts/a.txt", "a"), ("texts/deep/c.txt", "c"), ("texts/readme.md", "no")] {
+    for (path, text) in
+        [("texts/b.txt", "b"), ("texts/a.txt", "a"), ("texts/deep/c.txt", "c"), ("texts/readme.md", "no")]
+    {
         std::fs::write(dir.path().join(path), text).unwrap();
     }
     let texts = |source: SourceConfig| -> String {
@@ -241,7 +254,9 @@ fn mixed_corpus(dir: &Path, count: usize) -> std::path::PathBuf {
     a += &line("-=*&^%$#@!-=*&^%$#@!-=*&^%$#@!".into());
     a += &line("the people of the United States of America\n".repeat(9));
     a += &line(" \u{FEFF}\n".into());
-    a += &line("Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt.".into());
+    a += &line(
+        "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller Gewalt.".into(),
+    );
     let b = line(format!("{ENGLISH} Number 0.")) + &line(format!("{CHINESE}\n第1首 "));
     std::fs::write(dir.join("a.jsonl"), a).unwrap();
     std::fs::write(dir.join("b.jsonl"), b).unwrap();
@@ -261,8 +276,16 @@ fn every_document_is_accounted_for() {
     let dir = tempfile::tempdir().unwrap();
     let config = CleanConfig { languages: vec!["en".into(), "zh".into(), "und".into()], ..Default::default() };
     let funnel = clean_in(dir.path(), 100, &config, &HALVES).unwrap();
-    let reasons: Vec<(String, u64)> = funnel.reasons().into_iter().map(|(reason, count)| (reason, count.documents)).collect();
-    let expect = [("duplicate", 2), ("empty", 1), ("repeated_lines", 1), ("too_many_symbols", 1), ("too_short", 1), ("unwanted_language", 1)];
+    let reasons: Vec<(String, u64)> =
+        funnel.reasons().into_iter().map(|(reason, count)| (reason, count.documents)).collect();
+    let expect = [
+        ("duplicate", 2),
+        ("empty", 1),
+        ("repeated_lines", 1),
+        ("too_many_symbols", 1),
+        ("too_short", 1),
+        ("unwanted_language", 1),
+    ];
     assert_eq!(reasons, expect.map(|(reason, count)| (reason.to_string(), count)));
     assert_eq!((funnel.collected.documents, funnel.kept.documents), (207, 200));
     let mut entered = funnel.collected.documents;
@@ -290,7 +313,13 @@ fn splits_are_disjoint_complete_and_decided_by_the_document_alone() {
     let all: Vec<Vec<String>> = SplitConfig::NAMES.iter().map(|split| ids(dir.path(), split)).collect();
     let distinct: HashSet<&String> = all.iter().flatten().collect();
     assert_eq!(distinct.len(), all.iter().map(Vec::len).sum::<usize>());
-    assert!(all[1].len() > 20 && all[2].len() > 20 && all[0].len() > 90, "{} {} {}", all[0].len(), all[1].len(), all[2].len());
+    assert!(
+        all[1].len() > 20 && all[2].len() > 20 && all[0].len() > 90,
+        "{} {} {}",
+        all[0].len(),
+        all[1].len(),
+        all[2].len()
+    );
     let smaller = tempfile::tempdir().unwrap();
     clean_in(smaller.path(), 50, &CleanConfig::default(), &HALVES).unwrap();
     for (split, larger) in SplitConfig::NAMES.iter().zip(&all) {
@@ -304,7 +333,8 @@ fn the_same_corpus_gives_the_same_files_on_any_number_of_threads() {
         let dir = tempfile::tempdir().unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| clean_in(dir.path(), 60, &CleanConfig::default(), &HALVES)).unwrap();
-        let mut files: Vec<_> = std::fs::read_dir(dir.path().join("clean")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            std::fs::read_dir(dir.path().join("clean")).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         assert_eq!(files.len(), 5, "{files:?}");
         files.iter().map(|file| std::fs::read(file).unwrap()).collect()
@@ -321,7 +351,10 @@ fn show_finds_kept_and_dropped_documents() {
     assert_eq!(find(all.clone()).len(), 47);
     assert_eq!(find(ShowFilter { limit: Some(3), ..all.clone() }).len(), 3);
     let duplicates = find(ShowFilter { reason: Some("duplicate".into()), ..all.clone() });
-    assert!(duplicates.len() == 2 && duplicates.iter().all(|shown| shown.document.source == "b" && shown.split == "dropped"));
+    assert!(
+        duplicates.len() == 2
+            && duplicates.iter().all(|shown| shown.document.source == "b" && shown.split == "dropped")
+    );
     assert_eq!(duplicates[0].step.as_deref(), Some("duplicates"));
     let chinese = find(ShowFilter { language: Some("zh".into()), source: Some("a".into()), ..all.clone() });
     assert_eq!(chinese.len(), 20);
@@ -354,7 +387,11 @@ fn an_empty_result_says_why() {
     assert!(dir.path().join("clean/dropped.jsonl.zst").exists(), "the reasons cannot be looked at");
     let error = clean_in(dir.path(), 1, &CleanConfig::default(), &SplitConfig { valid: 1e-9, test: 0.0 }).unwrap_err();
     assert!(matches!(error, DataError::EmptySplit { split: "valid", .. }) && error.hint().is_some(), "{error}");
-    for split in [SplitConfig { valid: 0.5, test: 0.5 }, SplitConfig { valid: -0.1, test: 0.5 }, SplitConfig { valid: f64::NAN, test: 0.1 }] {
+    for split in [
+        SplitConfig { valid: 0.5, test: 0.5 },
+        SplitConfig { valid: -0.1, test: 0.5 },
+        SplitConfig { valid: f64::NAN, test: 0.1 },
+    ] {
         assert!(matches!(clean_in(dir.path(), 1, &CleanConfig::default(), &split), Err(DataError::BadConfig { .. })));
     }
 }
@@ -376,7 +413,10 @@ fn a_tokenizer_is_trained_on_documents_or_a_sample_of_them() {
     assert!(matches!(nothing, DataError::Text(TextError::NoText)), "{nothing}");
     let large = TokenizerConfig { vocab_size: 1_000_000, ..Default::default() };
     let error = train_tokenizer(&path, &large, &quiet).unwrap_err();
-    assert!(error.to_string().contains("yields at most") && error.hint().unwrap().contains("tokenizer.vocab_size"), "{error}");
+    assert!(
+        error.to_string().contains("yields at most") && error.hint().unwrap().contains("tokenizer.vocab_size"),
+        "{error}"
+    );
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     assert!(matches!(train_tokenizer(&path, &config(256), &quiet), Err(DataError::BadDocument { .. })));

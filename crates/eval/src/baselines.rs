@@ -62,11 +62,7 @@ pub fn measure_baselines(
     Ok(Baselines { overall: measure(&all)?, by_language: by_language?, by_source: by_source? })
 }
 
-fn unigram_nats(
-    documents: &[&Document],
-    model: &Unigram,
-    tokenizer: &Tokenizer,
-) -> Result<Vec<f64>, EvalError> {
+fn unigram_nats(documents: &[&Document], model: &Unigram, tokenizer: &Tokenizer) -> Result<Vec<f64>, EvalError> {
     let cost = |document: &&Document| {
         let tokens = tokenizer.encode_literal(&document.text)?;
         model.nats(&tokens).map_err(|token| EvalError::OutsideVocabulary {
@@ -78,11 +74,7 @@ fn unigram_nats(
     documents.iter().map(cost).collect()
 }
 
-fn baseline(
-    documents: &[&Document],
-    group: &[usize],
-    nats: Option<&[f64]>,
-) -> Result<Baseline, EvalError> {
+fn baseline(documents: &[&Document], group: &[usize], nats: Option<&[f64]>) -> Result<Baseline, EvalError> {
     let xz = xz_size(group.iter().map(|&index| documents[index].text.as_str()))?;
     let bytes: u64 = group.iter().map(|&index| documents[index].text.len() as u64).sum();
     let total = |nats: &[f64]| group.iter().map(|&index| nats[index]).sum::<f64>();
@@ -122,10 +114,7 @@ pub fn xz_size<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Result<XzSiz
 /// The compressed stream itself. The dictionary is cut to the stream's length
 /// when that is shorter than the preset's 64 MiB, as `xz` could not use more of
 /// it: that saves the encoder about 670 MB of memory.
-fn xz_compress<'a>(
-    texts: impl Iterator<Item = &'a str>,
-    stream_bytes: u64,
-) -> Result<Vec<u8>, EvalError> {
+fn xz_compress<'a>(texts: impl Iterator<Item = &'a str>, stream_bytes: u64) -> Result<Vec<u8>, EvalError> {
     const SMALLEST_DICTIONARY: u64 = 1 << 16;
     const PRESET_DICTIONARY: u64 = 64 << 20;
     let mut options = LzmaOptions::new_preset(9 | PRESET_EXTREME).map_err(std::io::Error::from)?;
@@ -155,11 +144,7 @@ pub struct Unigram {
 impl Unigram {
     /// `boundary` (the document separator) is not counted: it is never scored.
     /// Ids of `tokens` beyond `vocab_size` are an error that gives the id.
-    pub fn count(
-        tokens: impl IntoIterator<Item = u32>,
-        vocab_size: usize,
-        boundary: u32,
-    ) -> Result<Self, EvalError> {
+    pub fn count(tokens: impl IntoIterator<Item = u32>, vocab_size: usize, boundary: u32) -> Result<Self, EvalError> {
         let mut counts = vec![0u64; vocab_size];
         for token in tokens.into_iter().filter(|&token| token != boundary) {
             match counts.get_mut(token as usize) {

@@ -12,9 +12,7 @@ pub enum EvalError {
     #[error("evaluation window: {reason}")]
     Window { reason: String },
 
-    #[error(
-        "the model gave a non-finite value at token {position} of document {document}"
-    )]
+    #[error("the model gave a non-finite value at token {position} of document {document}")]
     NotFinite { document: String, position: usize },
 
     #[error("token id {token} of document {document} lies outside the model's vocabulary of {vocab_size}")]
@@ -43,14 +41,12 @@ impl EvalError {
     /// The remedy in one sentence, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NothingToScore { .. } => Some(
-                "give a file with text, or enlarge the test split (`clean` section of the recipe)"
-                    .into(),
-            ),
-            Self::Window { .. } => Some(
-                "`seq_len` must be between 1 and the model's context, `stride` between 1 and `seq_len`"
-                    .into(),
-            ),
+            Self::NothingToScore { .. } => {
+                Some("give a file with text, or enlarge the test split (`clean` section of the recipe)".into())
+            }
+            Self::Window { .. } => {
+                Some("`seq_len` must be between 1 and the model's context, `stride` between 1 and `seq_len`".into())
+            }
             Self::NotFinite { .. } => {
                 Some("the weights are damaged or the training diverged: use an earlier checkpoint".into())
             }

@@ -185,11 +185,8 @@ where
         let vocab_size = self.shape.vocab_size;
         let pending = &mut self.pending[job.document];
         let targets = &pending.sequence[start + scored_from + 1..=start + len];
-        let costs: Vec<_> = logits
-            .par_chunks_exact(vocab_size)
-            .zip(targets)
-            .map(|(row, &target)| token_cost(row, target))
-            .collect();
+        let costs: Vec<_> =
+            logits.par_chunks_exact(vocab_size).zip(targets).map(|(row, &target)| token_cost(row, target)).collect();
         for (offset, cost) in costs.into_iter().enumerate() {
             let Some((nats, rank)) = cost else {
                 let document = pending.document.id.clone();
@@ -210,12 +207,7 @@ mod tests {
     const VOCAB: usize = 7;
 
     fn shape(seq_len: usize, stride: usize, batch_size: usize) -> Shape {
-        Shape {
-            window: WindowSize { seq_len, stride },
-            batch_size,
-            vocab_size: VOCAB,
-            boundary: 0,
-        }
+        Shape { window: WindowSize { seq_len, stride }, batch_size, vocab_size: VOCAB, boundary: 0 }
     }
 
     fn encoded(id: usize, tokens: &[u32]) -> Encoded {
@@ -258,9 +250,7 @@ mod tests {
     }
 
     fn documents() -> Vec<Vec<u32>> {
-        (0..23usize)
-            .map(|n| (0..(n * 7) % 19).map(|i| ((i * i + n) % (VOCAB - 1) + 1) as u32).collect())
-            .collect()
+        (0..23usize).map(|n| (0..(n * 7) % 19).map(|i| ((i * i + n) % (VOCAB - 1) + 1) as u32).collect()).collect()
     }
 
     #[test]

@@ -112,10 +112,7 @@ fn merge_into(groups: &mut BTreeMap<String, Tally>, name: &str, tally: &Tally) {
 
 /// Scores of every group that has a token.
 pub(crate) fn group_scores(groups: &BTreeMap<String, Tally>) -> BTreeMap<String, Scores> {
-    groups
-        .iter()
-        .filter_map(|(name, tally)| Some((name.clone(), tally.scores()?)))
-        .collect()
+    groups.iter().filter_map(|(name, tally)| Some((name.clone(), tally.scores()?))).collect()
 }
 
 /// Cost in nats of `target` under `logits`, and its rank among them: the number

@@ -29,10 +29,7 @@ fn model(tokenizer: &Tokenizer) -> CausalLm {
 
 fn documents() -> Vec<Document> {
     let language = |text: &str| if text.starts_with('床') { "zh" } else { "en" };
-    TEXTS
-        .iter()
-        .map(|text| Document { language: language(text).into(), ..Document::new(*text, "fixture") })
-        .collect()
+    TEXTS.iter().map(|text| Document { language: language(text).into(), ..Document::new(*text, "fixture") }).collect()
 }
 
 fn run(model: &CausalLm, tokenizer: &Tokenizer, config: &EvalConfig) -> Result<Evaluation, EvalError> {

@@ -31,7 +31,12 @@ fn values(n: usize) -> Vec<f32> {
 }
 
 fn main() {
-    println!("level {}, {} threads, peak {:.0} GFLOP/s", Level::best().name(), rayon::current_num_threads(), peak_gflops());
+    println!(
+        "level {}, {} threads, peak {:.0} GFLOP/s",
+        Level::best().name(),
+        rayon::current_num_threads(),
+        peak_gflops()
+    );
     println!("rows    out     in   f32 us  int8 us  ratio   int8 GB/s");
     for (out, inp) in [(384, 384), (1024, 384), (4096, 1024), (8192, 2048), (16384, 4096)] {
         let dense = values(out * inp);
@@ -41,7 +46,10 @@ fn main() {
             let f32_time = best(|| gemm::linear(&x, rows, &dense, out, inp, None));
             let int8_time = best(|| linear_int8(&x, rows, &weight, None));
             let rate = (out * inp) as f64 / int8_time / 1e3;
-            println!("{rows:4} {out:6} {inp:6} {f32_time:8.0} {int8_time:8.0} {:6.2} {rate:11.1}", f32_time / int8_time);
+            println!(
+                "{rows:4} {out:6} {inp:6} {f32_time:8.0} {int8_time:8.0} {:6.2} {rate:11.1}",
+                f32_time / int8_time
+            );
         }
     }
     training();
@@ -65,7 +73,11 @@ fn training() {
     let view = Heads { data: &x, strides: time_major(heads, time, head_dim) };
     report("attention", best(|| attention::forward(&shape, view, view, view)), String::new());
     let (out, lse) = attention::forward(&shape, view, view, view);
-    report("attention, gradient", best(|| attention::backward(&shape, view, view, view, &out, &lse, view)), String::new());
+    report(
+        "attention, gradient",
+        best(|| attention::backward(&shape, view, view, view, &out, &lse, view)),
+        String::new(),
+    );
     report("swiglu", best(|| activation::swiglu(&g, &g)), String::new());
     report("swiglu, gradient", best(|| activation::swiglu_grad(&g, &g, &g)), String::new());
     let scale = values(dim);

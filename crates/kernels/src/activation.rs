@@ -32,7 +32,13 @@ fn swiglu_body<const FMA: bool>(gate: &[f32], up: &[f32], y: &mut Unwritten) {
 }
 
 #[inline(always)]
-fn swiglu_grad_body<const FMA: bool>(gate: &[f32], up: &[f32], g: &[f32], d_gate: &mut Unwritten, d_up: &mut Unwritten) {
+fn swiglu_grad_body<const FMA: bool>(
+    gate: &[f32],
+    up: &[f32],
+    g: &[f32],
+    d_gate: &mut Unwritten,
+    d_up: &mut Unwritten,
+) {
     for ((((a, b), g), da), db) in gate.iter().zip(up).zip(g).zip(d_gate).zip(d_up) {
         let s = sigmoid::<FMA>(*a);
         let silu = a * s;
@@ -109,7 +115,10 @@ fn swiglu_at(level: Level, gate: &[f32], up: &[f32]) -> Vec<f32> {
             if y.len() <= CHUNK {
                 return swiglu_chunk(level, gate, up, y);
             }
-            y.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK)).zip(up.par_chunks(CHUNK)).for_each(|((y, a), b)| swiglu_chunk(level, a, b, y));
+            y.par_chunks_mut(CHUNK)
+                .zip(gate.par_chunks(CHUNK))
+                .zip(up.par_chunks(CHUNK))
+                .for_each(|((y, a), b)| swiglu_chunk(level, a, b, y));
         })
     }
 }
@@ -152,7 +161,11 @@ fn map(x: &[f32], f: impl Fn(&[f32], &mut Unwritten) + Sync) -> Vec<f32> {
 fn map2(x: &[f32], g: &[f32], f: impl Fn(&[f32], &[f32], &mut Unwritten) + Sync) -> Vec<f32> {
     assert_eq!(x.len(), g.len(), "value and gradient");
     // SAFETY: as in `map`.
-    unsafe { filled(x.len(), |y| y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(g.par_chunks(CHUNK)).for_each(|((y, x), g)| f(x, g, y))) }
+    unsafe {
+        filled(x.len(), |y| {
+            y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(g.par_chunks(CHUNK)).for_each(|((y, x), g)| f(x, g, y))
+        })
+    }
 }
 
 /// GELU by its tanh approximation.
@@ -198,7 +211,18 @@ mod tests {
         let steps = 2000;
         let h = x / f64::from(steps);
         let density = |t: f64| (-0.5 * t * t).exp() / (2.0 * std::f64::consts::PI).sqrt();
-        let sum: f64 = (0..=steps).map(|i| density(h * f64::from(i)) * if i == 0 || i == steps { 1.0 } else if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
+        let sum: f64 = (0..=steps)
+            .map(|i| {
+                density(h * f64::from(i))
+                    * if i == 0 || i == steps {
+                        1.0
+                    } else if i % 2 == 1 {
+                        4.0
+                    } else {
+                        2.0
+                    }
+            })
+            .sum();
         x * (0.5 + sum * h / 3.0)
     }
 
@@ -237,7 +261,8 @@ mod tests {
             assert!(y[..4].iter().all(|y| y.abs() < 1e-6), "{y:?}");
             assert_eq!(&y[4..], &[90.0, 200.0, 1e30]);
         }
-        for d in [gelu_tanh_grad(&x, &[1.0; 7]), gelu_erf_grad(&x, &[1.0; 7]), swiglu_grad(&x, &[1.0; 7], &[1.0; 7]).0] {
+        for d in [gelu_tanh_grad(&x, &[1.0; 7]), gelu_erf_grad(&x, &[1.0; 7]), swiglu_grad(&x, &[1.0; 7], &[1.0; 7]).0]
+        {
             assert!(d.iter().all(|d| d.is_finite()), "{d:?}");
         }
     }

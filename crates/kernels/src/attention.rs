@@ -75,7 +75,15 @@ multiversion! {
 /// row r may not look (columns from `visible + r` on), and moves the running maxima and sums on. `shrink` becomes the
 /// factor by which what was accumulated before this tile must be multiplied.
 #[inline(always)]
-fn softmax_body<const FMA: bool>(tile: &mut [f32], cols: usize, visible: usize, scale: f32, highest: &mut [f32], sums: &mut [f32], shrink: &mut [f32]) {
+fn softmax_body<const FMA: bool>(
+    tile: &mut [f32],
+    cols: usize,
+    visible: usize,
+    scale: f32,
+    highest: &mut [f32],
+    sums: &mut [f32],
+    shrink: &mut [f32],
+) {
     for (r, row) in tile.chunks_exact_mut(KEYS).take(highest.len()).enumerate() {
         let (row, hidden) = row[..cols].split_at_mut((visible + r).min(cols));
         hidden.fill(0.0);
@@ -121,7 +129,15 @@ fn scale_rows_body<const FMA: bool>(rows: &mut [f32], stride: usize, width: usiz
 /// From raw scores in `p` and products `g v` in `dp` to the weights (in `p`) and the gradient of the raw scores (in
 /// `dp`): `scale * p * (dp - delta)`.
 #[inline(always)]
-fn grad_body<const FMA: bool>(p: &mut [f32], dp: &mut [f32], cols: usize, visible: usize, scale: f32, lse: &[f32], delta: &[f32]) {
+fn grad_body<const FMA: bool>(
+    p: &mut [f32],
+    dp: &mut [f32],
+    cols: usize,
+    visible: usize,
+    scale: f32,
+    lse: &[f32],
+    delta: &[f32],
+) {
     for (r, (p, dp)) in p.chunks_exact_mut(KEYS).zip(dp.chunks_exact_mut(KEYS)).take(lse.len()).enumerate() {
         let seen = (visible + r).min(cols);
         p[seen..cols].fill(0.0);
@@ -156,7 +172,18 @@ fn forward_at(level: Level, shape: &Shape, q: Heads<'_>, k: Heads<'_>, v: Heads<
         let kv = h / (heads / kv_heads);
         let start = b * time * heads * head_dim + h * head_dim;
         // SAFETY: the rows of (b, h) belong to this task alone.
-        unsafe { forward_head(level, shape, q.head(b, h, shape), k.head(b, kv, shape), v.head(b, kv, shape), &shared, start, lse) };
+        unsafe {
+            forward_head(
+                level,
+                shape,
+                q.head(b, h, shape),
+                k.head(b, kv, shape),
+                v.head(b, kv, shape),
+                &shared,
+                start,
+                lse,
+            )
+        };
     });
     (out, lse)
 }
@@ -164,7 +191,16 @@ fn forward_at(level: Level, shape: &Shape, q: Heads<'_>, k: Heads<'_>, v: Heads<
 /// # Safety
 /// The rows of `out` from `start` on, `head_dim` wide and `heads * head_dim` apart, must belong to this call alone.
 #[allow(clippy::too_many_arguments)]
-unsafe fn forward_head(level: Level, shape: &Shape, q: Matrix<'_>, k: Matrix<'_>, v: Matrix<'_>, out: &Shared<'_>, start: usize, lse: &mut [f32]) {
+unsafe fn forward_head(
+    level: Level,
+    shape: &Shape,
+    q: Matrix<'_>,
+    k: Matrix<'_>,
+    v: Matrix<'_>,
+    out: &Shared<'_>,
+    start: usize,
+    lse: &mut [f32],
+) {
     let Shape { heads, time, head_dim, scale, .. } = *shape;
     let stride = heads * head_dim;
     let mut tile = vec![0f32; QUERIES * KEYS];
@@ -179,14 +215,34 @@ unsafe fn forward_head(level: Level, shape: &Shape, q: Matrix<'_>, k: Matrix<'_>
         for k0 in (0..q0 + rows).step_by(KEYS) {
             let cols = KEYS.min(q0 + rows - k0);
             // SAFETY: the tile holds QUERIES rows of KEYS and is local.
-            unsafe { multiply(tile.as_mut_ptr(), KEYS, q.rows(q0, rows), k.rows(k0, cols).transposed(), false, Threads::One) };
-            softmax_tile(level, &mut tile, cols, q0 + 1 - k0, scale, &mut highest[..rows], &mut sums[..rows], &mut shrink[..rows]);
+            unsafe {
+                multiply(tile.as_mut_ptr(), KEYS, q.rows(q0, rows), k.rows(k0, cols).transposed(), false, Threads::One)
+            };
+            softmax_tile(
+                level,
+                &mut tile,
+                cols,
+                q0 + 1 - k0,
+                scale,
+                &mut highest[..rows],
+                &mut sums[..rows],
+                &mut shrink[..rows],
+            );
             if k0 > 0 {
                 // SAFETY: of this span only this head's columns are touched, which the caller gave to this call.
                 unsafe { scale_shared_rows(level, out, at, stride, head_dim, &shrink[..rows]) };
             }
             // SAFETY: the rows of this head lie inside `out` (checked above) and belong to this call.
-            unsafe { multiply(result, stride, Matrix::strided(&tile, rows, cols, KEYS), v.rows(k0, cols), k0 > 0, Threads::One) };
+            unsafe {
+                multiply(
+                    result,
+                    stride,
+                    Matrix::strided(&tile, rows, cols, KEYS),
+                    v.rows(k0, cols),
+                    k0 > 0,
+                    Threads::One,
+                )
+            };
         }
         for r in 0..rows {
             lse[q0 + r] = highest[r] + sums[r].ln();
@@ -212,15 +268,35 @@ unsafe fn scale_shared_rows(level: Level, out: &Shared<'_>, at: usize, stride: u
 ///
 /// # Panics
 /// If a tensor's memory is shorter than its shape and strides say.
-pub fn backward(shape: &Shape, q: Heads<'_>, k: Heads<'_>, v: Heads<'_>, out: &[f32], lse: &[f32], g: Heads<'_>) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+pub fn backward(
+    shape: &Shape,
+    q: Heads<'_>,
+    k: Heads<'_>,
+    v: Heads<'_>,
+    out: &[f32],
+    lse: &[f32],
+    g: Heads<'_>,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     backward_at(Level::best(), shape, q, k, v, out, lse, g)
 }
 
 #[allow(clippy::too_many_arguments)]
-fn backward_at(level: Level, shape: &Shape, q: Heads<'_>, k: Heads<'_>, v: Heads<'_>, out: &[f32], lse: &[f32], g: Heads<'_>) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+fn backward_at(
+    level: Level,
+    shape: &Shape,
+    q: Heads<'_>,
+    k: Heads<'_>,
+    v: Heads<'_>,
+    out: &[f32],
+    lse: &[f32],
+    g: Heads<'_>,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     check(shape);
     let Shape { batch, heads, kv_heads, time, head_dim, .. } = *shape;
-    assert!(out.len() == batch * heads * time * head_dim && lse.len() == batch * heads * time, "saved values of {shape:?}");
+    assert!(
+        out.len() == batch * heads * time * head_dim && lse.len() == batch * heads * time,
+        "saved values of {shape:?}"
+    );
     let mut dq = vec![0f32; out.len()];
     let mut dk = vec![0f32; batch * kv_heads * time * head_dim];
     let mut dv = vec![0f32; dk.len()];
@@ -238,7 +314,13 @@ fn backward_at(level: Level, shape: &Shape, q: Heads<'_>, k: Heads<'_>, v: Heads
             let mut scratch = Scratch { p: vec![0f32; QUERIES * KEYS], dp: vec![0f32; QUERIES * KEYS] };
             for h in kv * group..(kv + 1) * group {
                 let lse = &lse[(b * heads + h) * time..][..time];
-                let head = HeadPass { q: q.head(b, h, shape), out: out.head(b, h, shape), g: g.head(b, h, shape), lse, start: b * time * heads * head_dim + h * head_dim };
+                let head = HeadPass {
+                    q: q.head(b, h, shape),
+                    out: out.head(b, h, shape),
+                    g: g.head(b, h, shape),
+                    lse,
+                    start: b * time * heads * head_dim + h * head_dim,
+                };
                 // SAFETY: head h of sequence b and key head kv of b belong to this task alone.
                 unsafe { backward_head(level, shape, &head, k, v, kv_start, &grads, &mut scratch) };
             }
@@ -269,7 +351,16 @@ struct HeadPass<'a> {
 /// # Safety
 /// In `grads`, the rows of this head (dq) and of this key head (dk, dv) must belong to this call alone.
 #[allow(clippy::too_many_arguments)]
-unsafe fn backward_head(level: Level, shape: &Shape, head: &HeadPass<'_>, k: Matrix<'_>, v: Matrix<'_>, kv_start: usize, grads: &Gradients<'_>, scratch: &mut Scratch) {
+unsafe fn backward_head(
+    level: Level,
+    shape: &Shape,
+    head: &HeadPass<'_>,
+    k: Matrix<'_>,
+    v: Matrix<'_>,
+    kv_start: usize,
+    grads: &Gradients<'_>,
+    scratch: &mut Scratch,
+) {
     let Shape { heads, kv_heads, time, head_dim, scale, .. } = *shape;
     let (q_stride, kv_stride) = (heads * head_dim, kv_heads * head_dim);
     let Scratch { p, dp } = scratch;
@@ -321,8 +412,9 @@ mod tests {
                 for i in 0..time {
                     let at = ((b * heads + h) * time + i) * head_dim;
                     let key = |j: usize| (kv * time + j) * head_dim;
-                    let scores: Vec<f64> =
-                        (0..=i).map(|j| f64::from(scale) * (0..head_dim).map(|c| q[at + c] * k[key(j) + c]).sum::<f64>()).collect();
+                    let scores: Vec<f64> = (0..=i)
+                        .map(|j| f64::from(scale) * (0..head_dim).map(|c| q[at + c] * k[key(j) + c]).sum::<f64>())
+                        .collect();
                     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = scores.iter().map(|x| (x - top).exp()).sum();
                     for (j, x) in scores.iter().enumerate() {
@@ -338,7 +430,10 @@ mod tests {
 
     fn plain(data: &[f32], heads: usize, s: &Shape) -> Heads<'static> {
         // Leaked on purpose: a test's views may outlive its statement.
-        Heads { data: Vec::leak(data.to_vec()), strides: [heads * s.time * s.head_dim, s.time * s.head_dim, s.head_dim] }
+        Heads {
+            data: Vec::leak(data.to_vec()),
+            strides: [heads * s.time * s.head_dim, s.time * s.head_dim, s.head_dim],
+        }
     }
 
     /// (batch, time, heads, dim) to (batch, heads, time, dim).

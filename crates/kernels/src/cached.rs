@@ -97,7 +97,16 @@ multiversion! {
 /// Blocks of positions keep the scores on the stack; the running maximum and sum are rescaled between blocks
 /// (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax").
 #[inline(always)]
-fn attend_one_body<const FMA: bool>(query: &[f32], keys: &[f32], values: &[f32], visible: usize, stride: usize, offset: usize, scale: f32, out: &mut [f32]) {
+fn attend_one_body<const FMA: bool>(
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    visible: usize,
+    stride: usize,
+    offset: usize,
+    scale: f32,
+    out: &mut [f32],
+) {
     const BLOCK: usize = 64;
     let width = query.len();
     let (mut highest, mut sum) = (f32::NEG_INFINITY, 0f32);
@@ -147,7 +156,12 @@ mod tests {
             let visible = length - new + position + 1;
             let at = |j: usize| (j * kv_heads + head / (heads / kv_heads)) * head_dim;
             let scores: Vec<f64> = (0..visible)
-                .map(|j| (0..head_dim).map(|c| f64::from(queries[i * head_dim + c]) * f64::from(keys[at(j) + c])).sum::<f64>() * f64::from(scale))
+                .map(|j| {
+                    (0..head_dim)
+                        .map(|c| f64::from(queries[i * head_dim + c]) * f64::from(keys[at(j) + c]))
+                        .sum::<f64>()
+                        * f64::from(scale)
+                })
                 .collect();
             let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();

@@ -40,7 +40,14 @@ fn chunk_rows(tokens: usize, vocab: usize) -> usize {
 ///
 /// # Panics
 /// If a slice's length contradicts the shape or a target is outside the vocabulary.
-pub fn linear_cross_entropy(x: &[f32], weight: &[f32], targets: &[i64], dim: usize, vocab: usize, wanted: Wanted) -> CrossEntropy {
+pub fn linear_cross_entropy(
+    x: &[f32],
+    weight: &[f32],
+    targets: &[i64],
+    dim: usize,
+    vocab: usize,
+    wanted: Wanted,
+) -> CrossEntropy {
     let tokens = targets.len();
     assert!(x.len() == tokens * dim && weight.len() == vocab * dim, "{tokens} tokens of {dim}, vocabulary of {vocab}");
     if let Some(bad) = targets.iter().find(|t| **t != IGNORED && !(0..vocab as i64).contains(t)) {
@@ -191,7 +198,14 @@ mod tests {
             let all = linear_cross_entropy(&x, w, &targets, dim, vocab, Wanted { x: true, weight: true });
             let (mut loss, mut d_weight) = (0f64, vec![0f64; vocab * dim]);
             for i in 0..tokens {
-                let one = linear_cross_entropy(&x[i * dim..(i + 1) * dim], w, &targets[i..=i], dim, vocab, Wanted { x: true, weight: true });
+                let one = linear_cross_entropy(
+                    &x[i * dim..(i + 1) * dim],
+                    w,
+                    &targets[i..=i],
+                    dim,
+                    vocab,
+                    Wanted { x: true, weight: true },
+                );
                 loss += one.loss;
                 d_weight.iter_mut().zip(&one.d_weight).for_each(|(s, d)| *s += f64::from(*d));
                 assert_close(&all.dx[i * dim..(i + 1) * dim], &to_f64(&one.dx), 1e-5);

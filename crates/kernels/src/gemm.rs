@@ -33,7 +33,11 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// If the last row would reach beyond `data`.
     pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(rows == 0 || (rows - 1) * row_stride + cols <= data.len(), "{rows} rows of {cols}, stride {row_stride}, in {}", data.len());
+        assert!(
+            rows == 0 || (rows - 1) * row_stride + cols <= data.len(),
+            "{rows} rows of {cols}, stride {row_stride}, in {}",
+            data.len()
+        );
         Matrix { data, rows, cols, row_stride, col_stride: 1 }
     }
 
@@ -67,7 +71,14 @@ pub(crate) enum Threads {
 /// # Safety
 /// `c` must be valid for writes of `a.rows` rows of `b.cols` values at that stride (for reads too when `accumulate`),
 /// and nothing else may touch those elements meanwhile.
-pub(crate) unsafe fn multiply(c: *mut f32, c_stride: usize, a: Matrix<'_>, b: Matrix<'_>, accumulate: bool, threads: Threads) {
+pub(crate) unsafe fn multiply(
+    c: *mut f32,
+    c_stride: usize,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    accumulate: bool,
+    threads: Threads,
+) {
     assert_eq!(a.cols, b.rows, "product of {} x {} and {} x {}", a.rows, a.cols, b.rows, b.cols);
     let parallelism = match threads {
         Threads::One => gemm::Parallelism::None,
@@ -271,19 +282,40 @@ multiversion! {
 }
 
 #[inline(always)]
-fn tile_f32_body<const FMA: bool>(x: &[f32], count: usize, w: &[f32], width: usize, inp: usize, dots: &mut [[f32; 4]; 4]) {
+fn tile_f32_body<const FMA: bool>(
+    x: &[f32],
+    count: usize,
+    w: &[f32],
+    width: usize,
+    inp: usize,
+    dots: &mut [[f32; 4]; 4],
+) {
     tile::<FMA, f32>(x, count, w, width, inp, dots);
 }
 
 #[inline(always)]
-fn tile_i8_body<const FMA: bool>(x: &[f32], count: usize, w: &[i8], width: usize, inp: usize, dots: &mut [[f32; 4]; 4]) {
+fn tile_i8_body<const FMA: bool>(
+    x: &[f32],
+    count: usize,
+    w: &[i8],
+    width: usize,
+    inp: usize,
+    dots: &mut [[f32; 4]; 4],
+) {
     tile::<FMA, i8>(x, count, w, width, inp, dots);
 }
 
 /// Rows of x are taken in pairs against pairs of weights, so that each load serves two products; a single row runs
 /// against four weights. Every dot product has the same order of additions in all of these forms.
 #[inline(always)]
-fn tile<const FMA: bool, W: Stored>(x: &[f32], count: usize, w: &[W], width: usize, inp: usize, dots: &mut [[f32; 4]; 4]) {
+fn tile<const FMA: bool, W: Stored>(
+    x: &[f32],
+    count: usize,
+    w: &[W],
+    width: usize,
+    inp: usize,
+    dots: &mut [[f32; 4]; 4],
+) {
     let mut r = 0;
     while r < count {
         let pair = r + 2 <= count;
@@ -300,7 +332,11 @@ fn tile<const FMA: bool, W: Stored>(x: &[f32], count: usize, w: &[W], width: usi
                 (dots[r][o], dots[r + 1][o]) = (d[0][0], d[1][0]);
                 o += 1;
             } else if o + 4 <= width {
-                let d = dots_of::<FMA, W, 1, 4>([x0], [w0, &w[(o + 1) * inp..], &w[(o + 2) * inp..], &w[(o + 3) * inp..]], inp);
+                let d = dots_of::<FMA, W, 1, 4>(
+                    [x0],
+                    [w0, &w[(o + 1) * inp..], &w[(o + 2) * inp..], &w[(o + 3) * inp..]],
+                    inp,
+                );
                 dots[r][o..o + 4].copy_from_slice(&d[0]);
                 o += 4;
             } else {
@@ -313,7 +349,11 @@ fn tile<const FMA: bool, W: Stored>(x: &[f32], count: usize, w: &[W], width: usi
 }
 
 #[inline(always)]
-fn dots_of<const FMA: bool, W: Stored, const R: usize, const O: usize>(x: [&[f32]; R], w: [&[W]; O], n: usize) -> [[f32; O]; R] {
+fn dots_of<const FMA: bool, W: Stored, const R: usize, const O: usize>(
+    x: [&[f32]; R],
+    w: [&[W]; O],
+    n: usize,
+) -> [[f32; O]; R] {
     let (x, w) = (x.map(|x| &x[..n]), w.map(|w| &w[..n]));
     let mut acc = [[[0f32; LANES]; O]; R];
     let mut odd = [[[0f32; LANES]; O]; R];
@@ -340,7 +380,12 @@ fn dots_of<const FMA: bool, W: Stored, const R: usize, const O: usize>(x: [&[f32
 }
 
 #[inline(always)]
-fn accumulate<const FMA: bool, W: Stored, const R: usize, const O: usize>(x: &[&[f32]; R], w: &[&[W]; O], i: usize, acc: &mut [[[f32; LANES]; O]; R]) {
+fn accumulate<const FMA: bool, W: Stored, const R: usize, const O: usize>(
+    x: &[&[f32]; R],
+    w: &[&[W]; O],
+    i: usize,
+    acc: &mut [[[f32; LANES]; O]; R],
+) {
     for o in 0..O {
         let mut weights = [0f32; LANES];
         for (weight, w) in weights.iter_mut().zip(&w[o][i..i + LANES]) {
@@ -362,7 +407,13 @@ mod tests {
     use proptest::prelude::*;
 
     /// `a (m, k) * b (k, n)` in f64.
-    fn reference(a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32, m: usize, n: usize, k: usize) -> Vec<f64> {
+    fn reference(
+        a: impl Fn(usize, usize) -> f32,
+        b: impl Fn(usize, usize) -> f32,
+        m: usize,
+        n: usize,
+        k: usize,
+    ) -> Vec<f64> {
         let mut c = vec![0f64; m * n];
         for i in 0..m {
             for j in 0..n {

@@ -48,7 +48,9 @@ impl Int8Weight {
     pub fn dequantize(&self) -> Vec<f32> {
         let mut weight = vec![0f32; self.data.len()];
         if self.inp > 0 {
-            for ((row, q), scale) in weight.chunks_exact_mut(self.inp).zip(self.data.chunks_exact(self.inp)).zip(&self.scales) {
+            for ((row, q), scale) in
+                weight.chunks_exact_mut(self.inp).zip(self.data.chunks_exact(self.inp)).zip(&self.scales)
+            {
                 expand(Level::best(), q, *scale, row);
             }
         }

@@ -46,7 +46,14 @@ fn rms_body<const FMA: bool>(x: &[f32], weight: &[f32], eps: f32, y: &mut Unwrit
 
 /// With `h = x * s` the normalised row: `dx = s * (g w - h * mean(g w h))`, `dw += g h`.
 #[inline(always)]
-fn rms_grad_body<const FMA: bool>(x: &[f32], weight: &[f32], scales: &[f32], g: &[f32], dx: &mut Unwritten, d_weight: &mut [f32]) {
+fn rms_grad_body<const FMA: bool>(
+    x: &[f32],
+    weight: &[f32],
+    scales: &[f32],
+    g: &[f32],
+    dx: &mut Unwritten,
+    d_weight: &mut [f32],
+) {
     let d = weight.len();
     let d_weight = &mut d_weight[..d];
     for (((x, g), dx), s) in x.chunks_exact(d).zip(g.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).zip(scales) {
@@ -60,7 +67,14 @@ fn rms_grad_body<const FMA: bool>(x: &[f32], weight: &[f32], scales: &[f32], g: 
 }
 
 #[inline(always)]
-fn layer_body<const FMA: bool>(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut Unwritten, stats: &mut Unwritten) {
+fn layer_body<const FMA: bool>(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    eps: f32,
+    y: &mut Unwritten,
+    stats: &mut Unwritten,
+) {
     let d = weight.len();
     let bias = &bias[..d];
     for ((x, y), stat) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats.chunks_exact_mut(2)) {
@@ -76,10 +90,20 @@ fn layer_body<const FMA: bool>(x: &[f32], weight: &[f32], bias: &[f32], eps: f32
 
 /// `dx = s * (g w - mean(g w) - h * mean(g w h))`, `dw += g h`, `db += g`.
 #[inline(always)]
-fn layer_grad_body<const FMA: bool>(x: &[f32], weight: &[f32], stats: &[f32], g: &[f32], dx: &mut Unwritten, d_weight: &mut [f32], d_bias: &mut [f32]) {
+fn layer_grad_body<const FMA: bool>(
+    x: &[f32],
+    weight: &[f32],
+    stats: &[f32],
+    g: &[f32],
+    dx: &mut Unwritten,
+    d_weight: &mut [f32],
+    d_bias: &mut [f32],
+) {
     let d = weight.len();
     let (d_weight, d_bias) = (&mut d_weight[..d], &mut d_bias[..d]);
-    for (((x, g), dx), stat) in x.chunks_exact(d).zip(g.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).zip(stats.chunks_exact(2)) {
+    for (((x, g), dx), stat) in
+        x.chunks_exact(d).zip(g.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).zip(stats.chunks_exact(2))
+    {
         let (mean, s) = (stat[0], stat[1]);
         let mean_g = sum_of(d, |i| g[i] * weight[i]) / d as f32;
         let mean_gh = sum_of(d, |i| g[i] * weight[i] * ((x[i] - mean) * s)) / d as f32;
@@ -128,7 +152,13 @@ fn layer_norm_at(level: Level, x: &[f32], weight: &[f32], bias: &[f32], eps: f32
 }
 
 /// Runs `body` over blocks of rows; it writes every element of y and `per_row` statistics for each row.
-fn forward(x: &[f32], d: usize, rows: usize, per_row: usize, body: impl Fn(&[f32], &mut Unwritten, &mut Unwritten) + Sync) -> (Vec<f32>, Vec<f32>) {
+fn forward(
+    x: &[f32],
+    d: usize,
+    rows: usize,
+    per_row: usize,
+    body: impl Fn(&[f32], &mut Unwritten, &mut Unwritten) + Sync,
+) -> (Vec<f32>, Vec<f32>) {
     let mut stats = Vec::new();
     // SAFETY: the blocks cover all rows, and both bodies write all of y and all statistics of their rows.
     let y = unsafe {
@@ -168,7 +198,13 @@ pub fn layer_norm_grad(x: &[f32], weight: &[f32], stats: &[f32], g: &[f32]) -> (
     layer_norm_grad_at(Level::best(), x, weight, stats, g)
 }
 
-fn layer_norm_grad_at(level: Level, x: &[f32], weight: &[f32], stats: &[f32], g: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+fn layer_norm_grad_at(
+    level: Level,
+    x: &[f32],
+    weight: &[f32],
+    stats: &[f32],
+    g: &[f32],
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let d = weight.len();
     let (dx, mut d_weight) = backward(x, d, 2, stats, g, 2 * d, |x, stats, g, dx, sums| {
         let (d_weight, d_bias) = sums.split_at_mut(d);

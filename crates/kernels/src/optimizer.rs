@@ -73,7 +73,14 @@ pub fn adamw(h: &AdamW, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) 
 }
 
 fn adamw_at(level: Level, h: &AdamW, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
-    assert!(p.len() == g.len() && g.len() == m.len() && m.len() == v.len(), "lengths {} {} {} {}", p.len(), g.len(), m.len(), v.len());
+    assert!(
+        p.len() == g.len() && g.len() == m.len() && m.len() == v.len(),
+        "lengths {} {} {} {}",
+        p.len(),
+        g.len(),
+        m.len(),
+        v.len()
+    );
     let factors = h.factors();
     if p.len() <= CHUNK {
         return adamw_chunk(level, &factors, p, g, m, v);

@@ -33,7 +33,15 @@ fn rotary_at(level: Level, x: Heads<'_>, dims: [usize; 4], cos: &[f32], sin: &[f
             let position = |(i, y): (usize, &mut Unwritten)| {
                 let (b, t) = (i / time, i % time);
                 let from = &x.data[b * x.strides[0] + t * x.strides[2]..];
-                rotate_row(level, from, x.strides[1], &cos[t * half..(t + 1) * half], &sin[t * half..(t + 1) * half], sign, y);
+                rotate_row(
+                    level,
+                    from,
+                    x.strides[1],
+                    &cos[t * half..(t + 1) * half],
+                    &sin[t * half..(t + 1) * half],
+                    sign,
+                    y,
+                );
             };
             if batch * time <= POSITIONS {
                 y.chunks_mut(row).enumerate().for_each(position);

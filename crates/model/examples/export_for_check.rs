@@ -57,7 +57,8 @@ fn export(root: &Path, name: &str, model: &CausalLm) -> Result<(), Box<dyn Error
 fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args().nth(1).ok_or("usage: export_for_check FOLDER")?;
     let root = Path::new(&root);
-    let llama = ModelConfig { layers: 3, hidden_size: 48, heads: 6, kv_heads: Some(2), max_seq_len: 64, ..Default::default() };
+    let llama =
+        ModelConfig { layers: 3, hidden_size: 48, heads: 6, kv_heads: Some(2), max_seq_len: 64, ..Default::default() };
     let gpt2 = ModelConfig { architecture: Architecture::Gpt2, kv_heads: None, ..llama.clone() };
     let wide = ModelConfig { tied: false, bias: Some(true), head_dim: Some(12), rope_theta: 5e5, ..llama.clone() };
     export(root, "llama_tied", &trained(&llama)?)?;

@@ -142,7 +142,9 @@ impl CausalLm {
         let weight = match &self.lm_head {
             None => self.model.embed_tokens.weight.val(),
             Some(Linear { weight: Form::Dense(weight), .. }) => weight.val(),
-            Some(head @ Linear { weight: Form::Int8(_), .. }) => return cross_entropy_sum(head.forward(hidden), targets),
+            Some(head @ Linear { weight: Form::Int8(_), .. }) => {
+                return cross_entropy_sum(head.forward(hidden), targets);
+            }
         };
         danlu_ops::linear_cross_entropy(hidden, weight, targets)
     }
@@ -156,7 +158,13 @@ impl CausalLm {
     }
 
     /// Embedding and layers over rows of tokens, each at its position; no last normalisation.
-    pub(crate) fn rows(&self, ids: Tensor<1, Int>, positions: &[usize], mix: Mix, dropout: Option<&Dropout>) -> Result<Tensor<2>, ModelError> {
+    pub(crate) fn rows(
+        &self,
+        ids: Tensor<1, Int>,
+        positions: &[usize],
+        mix: Mix,
+        dropout: Option<&Dropout>,
+    ) -> Result<Tensor<2>, ModelError> {
         let mut x = self.model.embed_tokens.rows(ids);
         let device = x.device();
         if let Some(learned) = &self.model.embed_positions {
@@ -176,7 +184,14 @@ impl CausalLm {
     }
 
     /// Attention within whole sequences, (batch * time, heads * head_dim).
-    fn attend(&self, batch: usize, time: usize, p: Projections, positions: &[usize], tables: &mut Option<(Tensor<2>, Tensor<2>)>) -> Tensor<2> {
+    fn attend(
+        &self,
+        batch: usize,
+        time: usize,
+        p: Projections,
+        positions: &[usize],
+        tables: &mut Option<(Tensor<2>, Tensor<2>)>,
+    ) -> Tensor<2> {
         let head_dim = self.config().head_dim();
         let split = |x: Tensor<2>| {
             let heads = x.dims()[1] / head_dim;

@@ -298,7 +298,12 @@ impl ModelConfig {
     }
 }
 
-fn check(fits: bool, key: &'static str, found: impl ToString, expected: impl FnOnce() -> String) -> Result<(), ModelError> {
+fn check(
+    fits: bool,
+    key: &'static str,
+    found: impl ToString,
+    expected: impl FnOnce() -> String,
+) -> Result<(), ModelError> {
     if fits {
         return Ok(());
     }

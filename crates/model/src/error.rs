@@ -70,9 +70,7 @@ impl ModelError {
             ModelError::ContextFull { capacity, .. } => {
                 format!("shorten the prompt so that prompt and reply fit in {capacity} tokens")
             }
-            ModelError::TokenOutOfRange { .. } => {
-                "use the tokenizer that the model was trained with".to_string()
-            }
+            ModelError::TokenOutOfRange { .. } => "use the tokenizer that the model was trained with".to_string(),
             ModelError::Write { source, .. } => return source.hint(),
             _ => return None,
         })

@@ -28,7 +28,11 @@ pub struct SaveOptions {
 /// # Errors
 /// [`ModelError::Io`], [`ModelError::Write`], [`ModelError::Device`].
 pub fn save(model: &CausalLm, dir: &Path, options: &SaveOptions) -> Result<(), ModelError> {
-    std::fs::create_dir_all(dir).map_err(|source| ModelError::Io { action: "create", path: dir.to_path_buf(), source })?;
+    std::fs::create_dir_all(dir).map_err(|source| ModelError::Io {
+        action: "create",
+        path: dir.to_path_buf(),
+        source,
+    })?;
     let tensors = named_tensors(model)?;
     let int8 = tensors.values().any(|t| t.dtype == safetensors::Dtype::I8);
     let saved_as = match model.config().saved_as() {
@@ -65,12 +69,14 @@ pub fn load(dir: &Path, device: &Device) -> Result<CausalLm, ModelError> {
 }
 
 fn read_json(path: &Path) -> Result<Map<String, Value>, ModelError> {
-    let bytes = std::fs::read(path).map_err(|source| ModelError::Io { action: "read", path: path.to_path_buf(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| ModelError::Io { action: "read", path: path.to_path_buf(), source })?;
     serde_json::from_slice(&bytes).map_err(|source| ModelError::Json { path: path.to_path_buf(), source })
 }
 
 fn write_json(path: &Path, json: &Value) -> Result<(), ModelError> {
-    let mut text = serde_json::to_vec_pretty(json).map_err(|source| ModelError::Json { path: path.to_path_buf(), source })?;
+    let mut text =
+        serde_json::to_vec_pretty(json).map_err(|source| ModelError::Json { path: path.to_path_buf(), source })?;
     text.push(b'\n');
     write(path, &text)
 }

@@ -48,7 +48,13 @@ impl SpecialTokens {
 }
 
 /// config.json of a model; `saved_as` may be `Danlu` for any model.
-pub(crate) fn to_json(config: &ModelConfig, vocab_size: usize, special: &SpecialTokens, saved_as: SavedAs, int8: bool) -> Value {
+pub(crate) fn to_json(
+    config: &ModelConfig,
+    vocab_size: usize,
+    special: &SpecialTokens,
+    saved_as: SavedAs,
+    int8: bool,
+) -> Value {
     let mut json = match saved_as {
         SavedAs::Llama => llama(config),
         SavedAs::Gpt2 => gpt2(config),
@@ -201,7 +207,12 @@ struct Keys<'a> {
 impl Keys<'_> {
     fn wrong(&self, key: &str, expected: impl Into<String>) -> ModelError {
         let found = self.json.get(key).map_or("missing".to_string(), Value::to_string);
-        ModelError::UnsupportedConfig { path: self.path.to_path_buf(), key: key.to_string(), found, expected: expected.into() }
+        ModelError::UnsupportedConfig {
+            path: self.path.to_path_buf(),
+            key: key.to_string(),
+            found,
+            expected: expected.into(),
+        }
     }
 
     fn given(&self, key: &str) -> Option<&Value> {
@@ -317,7 +328,10 @@ impl Keys<'_> {
             && weights_are("strategy", json!("channel"));
         match fits {
             true => Ok(true),
-            false => Err(self.wrong("quantization_config", "compressed-tensors int-quantized, 8 bits, symmetric, per channel")),
+            false => {
+                Err(self
+                    .wrong("quantization_config", "compressed-tensors int-quantized, 8 bits, symmetric, per channel"))
+            }
         }
     }
 }

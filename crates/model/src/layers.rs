@@ -163,7 +163,13 @@ pub struct Layer {
 
 impl Layer {
     /// Layer number `index`; dropout sites 0 is the embedding's, each layer has two of its own.
-    pub(crate) fn forward(&self, index: usize, x: Tensor<2>, mix: Mix, dropout: Option<&Dropout>) -> Result<Tensor<2>, ModelError> {
+    pub(crate) fn forward(
+        &self,
+        index: usize,
+        x: Tensor<2>,
+        mix: Mix,
+        dropout: Option<&Dropout>,
+    ) -> Result<Tensor<2>, ModelError> {
         let drop = |site: u64, y: Tensor<2>| match dropout {
             Some(dropout) => dropout.apply(1 + 2 * index as u64 + site, y),
             None => y,
@@ -193,12 +199,24 @@ pub(crate) struct Builder<'a, S> {
 }
 
 impl<S: Source> Builder<'_, S> {
-    fn parameter<const D: usize>(&mut self, name: &str, shape: [usize; D], start: Start) -> Result<Param<Tensor<D>>, ModelError> {
+    fn parameter<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+        start: Start,
+    ) -> Result<Param<Tensor<D>>, ModelError> {
         let values = self.source.values(name, &shape, start)?;
         Ok(Param::from_data(TensorData::new(values, shape), self.device))
     }
 
-    pub(crate) fn linear(&mut self, name: &str, out: usize, inp: usize, std: f64, bias: bool) -> Result<Linear, ModelError> {
+    pub(crate) fn linear(
+        &mut self,
+        name: &str,
+        out: usize,
+        inp: usize,
+        std: f64,
+        bias: bool,
+    ) -> Result<Linear, ModelError> {
         let weight_name = format!("{name}.weight");
         let weight = match self.source.int8(&weight_name, out, inp)? {
             Some(weight) => Form::Int8(Int8 { weight: Arc::new(weight) }),

@@ -9,7 +9,9 @@ pub(crate) struct Frequencies(Vec<f64>);
 
 impl Frequencies {
     pub(crate) fn new(config: &ModelConfig) -> Self {
-        let up_to = |width: usize, theta: f64| (0..width.div_ceil(2)).map(|i| theta.powf(-2.0 * i as f64 / width as f64)).collect();
+        let up_to = |width: usize, theta: f64| {
+            (0..width.div_ceil(2)).map(|i| theta.powf(-2.0 * i as f64 / width as f64)).collect()
+        };
         Frequencies(match config.positions() {
             Positions::Learned => Vec::new(),
             Positions::Rope => up_to(config.head_dim(), config.rope_theta),
@@ -21,7 +23,8 @@ impl Frequencies {
     pub(crate) fn rotary(&self, positions: &[usize], device: &Device) -> (Tensor<2>, Tensor<2>) {
         let shape = [positions.len(), self.0.len()];
         let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = positions.iter().flat_map(|p| self.0.iter().map(move |w| f(*p as f64 * w) as f32)).collect();
+            let values: Vec<f32> =
+                positions.iter().flat_map(|p| self.0.iter().map(move |w| f(*p as f64 * w) as f32)).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         };
         (table(f64::cos), table(f64::sin))
@@ -50,7 +53,12 @@ mod tests {
         let values: Vec<f32> = found.into_data().try_into_vec().unwrap();
         for (i, x) in values.iter().enumerate() {
             let want = want(i / shape[1], i % shape[1]);
-            assert!((f64::from(*x) - want).abs() < 1e-6, "row {}, column {}: {x}, expected {want}", i / shape[1], i % shape[1]);
+            assert!(
+                (f64::from(*x) - want).abs() < 1e-6,
+                "row {}, column {}: {x}, expected {want}",
+                i / shape[1],
+                i % shape[1]
+            );
         }
     }
 

@@ -115,7 +115,14 @@ impl Sampler {
         if nucleus {
             let reach = f64::from(top_p) * kept.iter().map(|c| c.1).sum::<f64>();
             let mut before = 0.0;
-            let count = kept.iter().take_while(|c| { let keep = before < reach; before += c.1; keep }).count();
+            let count = kept
+                .iter()
+                .take_while(|c| {
+                    let keep = before < reach;
+                    before += c.1;
+                    keep
+                })
+                .count();
             kept.truncate(count.max(1));
         }
         if min_p > 0.0 && min_p <= 1.0 {
@@ -153,7 +160,8 @@ fn penalize(logits: &mut [f32], history: &[u32], penalty: f32) {
 
 /// The first of the highest logits, NaN left out.
 fn argmax(logits: &[f32]) -> u32 {
-    let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, x)| if *x > best.1 { (i, *x) } else { best });
+    let best =
+        logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, x)| if *x > best.1 { (i, *x) } else { best });
     best.0 as u32
 }
 
@@ -194,7 +202,8 @@ mod tests {
 
     #[test]
     fn temperature_zero_takes_the_first_highest_whatever_the_masks() {
-        let mut sampler = with(SamplingConfig { temperature: 0.0, top_k: 3, top_p: 0.2, min_p: 0.5, ..Default::default() });
+        let mut sampler =
+            with(SamplingConfig { temperature: 0.0, top_k: 3, top_p: 0.2, min_p: 0.5, ..Default::default() });
         assert_eq!(sampler.sample(&mut [0.5, 2.0, -1.0, 2.0], &[]), 1);
         assert_eq!(greedy().sample(&mut [f32::NAN, -5.0, f32::NAN], &[]), 1);
     }

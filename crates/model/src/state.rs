@@ -109,7 +109,8 @@ impl CausalLm {
             positions: tokens.iter().zip(states.iter()).flat_map(|(t, s)| s.len..s.len + t.len()).collect(),
         };
         let device = self.device();
-        let rotary = (self.config().positions() == Positions::Rope).then(|| self.rotary_tables(&rows.positions, &device));
+        let rotary =
+            (self.config().positions() == Positions::Rope).then(|| self.rotary_tables(&rows.positions, &device));
         let ids = Tensor::from_data(TensorData::new(rows.ids.clone(), [rows.ids.len()]), &device);
         let mut mix = |layer: usize, p: Projections| self.attend_states(layer, p, rotary.as_ref(), &rows, states);
         let x = self.rows(ids, &rows.positions, &mut mix, None)?;
@@ -200,7 +201,13 @@ impl CausalLm {
         let x = if counts.iter().all(|count| *count == 1) {
             x
         } else {
-            let last: Vec<i32> = counts.iter().scan(0, |end, count| { *end += *count as i32; Some(*end - 1) }).collect();
+            let last: Vec<i32> = counts
+                .iter()
+                .scan(0, |end, count| {
+                    *end += *count as i32;
+                    Some(*end - 1)
+                })
+                .collect();
             x.select(0, Tensor::from_data(TensorData::new(last, [counts.len()]), &device))
         };
         let logits = read(self.head(self.model.norm.forward(x)))?;

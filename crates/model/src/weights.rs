@@ -89,7 +89,8 @@ impl WeightFiles {
                 .map_err(|source| ModelError::Safetensors { path: path.clone(), source })?;
             for (name, view) in file.tensors() {
                 // The hub's GPT-2 folders leave the prefix out.
-                let bare = saved_as == SavedAs::Gpt2 && !name.starts_with("transformer.") && !name.starts_with("lm_head.");
+                let bare =
+                    saved_as == SavedAs::Gpt2 && !name.starts_with("transformer.") && !name.starts_with("lm_head.");
                 tensors.insert(if bare { format!("transformer.{name}") } else { name }, (path.as_path(), view));
             }
         }
@@ -155,11 +156,10 @@ impl<'a> FileSource<'a> {
 
     fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let (path, view) = self.find(name, shape)?;
-        let halves = |f: fn(u16) -> f32| view.data().chunks_exact(2).map(|b| f(u16::from_le_bytes([b[0], b[1]]))).collect();
+        let halves =
+            |f: fn(u16) -> f32| view.data().chunks_exact(2).map(|b| f(u16::from_le_bytes([b[0], b[1]]))).collect();
         let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => {
-                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
+            Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             Dtype::F16 => halves(|bits| half::f16::from_bits(bits).to_f32()),
             Dtype::BF16 => halves(|bits| half::bf16::from_bits(bits).to_f32()),
             other => return Err(wrong_type(path, name, "F32, F16 or BF16", other)),

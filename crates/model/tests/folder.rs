@@ -5,7 +5,8 @@ mod common;
 use burn::prelude::*;
 use common::*;
 use danlu_model::{
-    CONFIG_FILE, CausalLm, GENERATION_CONFIG_FILE, ModelConfig, ModelError, SaveOptions, SpecialTokens, WEIGHTS_FILE, load, save,
+    CONFIG_FILE, CausalLm, GENERATION_CONFIG_FILE, ModelConfig, ModelError, SaveOptions, SpecialTokens, WEIGHTS_FILE,
+    load, save,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -36,7 +37,8 @@ fn edit_weights(dir: &Path, edit: impl FnOnce(&mut std::collections::BTreeMap<St
         .collect();
     edit(&mut tensors);
     let views = tensors.iter().map(|(name, (shape, values))| {
-        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytemuck::cast_slice(values));
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytemuck::cast_slice(values));
         (name, view.unwrap())
     });
     std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
@@ -62,7 +64,8 @@ fn every_kind_comes_back_with_identical_logits_settings_and_bytes() {
         let second = tempfile::tempdir().unwrap();
         save(&again, second.path(), &SaveOptions::default()).unwrap();
         for file in [CONFIG_FILE, GENERATION_CONFIG_FILE, WEIGHTS_FILE] {
-            let (a, b) = (std::fs::read(dir.path().join(file)).unwrap(), std::fs::read(second.path().join(file)).unwrap());
+            let (a, b) =
+                (std::fs::read(dir.path().join(file)).unwrap(), std::fs::read(second.path().join(file)).unwrap());
             assert_eq!(a, b, "{what}: {file}");
         }
     }
@@ -95,17 +98,28 @@ fn missing_and_unexpected_tensors_are_named() {
     let (dir, _) = saved(&tiny());
     edit_weights(dir.path(), |t| drop(t.remove("model.layers.1.mlp.up_proj.weight").unwrap()));
     let error = failure(dir.path());
-    assert!(error.to_string().ends_with("tensor `model.layers.1.mlp.up_proj.weight` is missing, expected shape [40, 24]"), "{error}");
+    assert!(
+        error.to_string().ends_with("tensor `model.layers.1.mlp.up_proj.weight` is missing, expected shape [40, 24]"),
+        "{error}"
+    );
 
     let (dir, _) = saved(&tiny_gpt2());
     edit_weights(dir.path(), |t| drop(t.remove("transformer.h.0.attn.c_attn.weight").unwrap()));
     let error = failure(dir.path());
-    assert!(error.to_string().ends_with("tensor `transformer.h.0.attn.c_attn.weight` is missing, expected shape [24, 72]"), "{error}");
+    assert!(
+        error.to_string().ends_with("tensor `transformer.h.0.attn.c_attn.weight` is missing, expected shape [24, 72]"),
+        "{error}"
+    );
 
     let (dir, _) = saved(&tiny());
-    edit_weights(dir.path(), |t| drop(t.insert("model.layers.0.self_attn.q_norm.weight".into(), (vec![2], vec![1.0, 1.0]))));
+    edit_weights(dir.path(), |t| {
+        drop(t.insert("model.layers.0.self_attn.q_norm.weight".into(), (vec![2], vec![1.0, 1.0])))
+    });
     let error = failure(dir.path());
-    assert!(matches!(&error, ModelError::UnexpectedTensor { tensor, .. } if tensor == "model.layers.0.self_attn.q_norm.weight"), "{error}");
+    assert!(
+        matches!(&error, ModelError::UnexpectedTensor { tensor, .. } if tensor == "model.layers.0.self_attn.q_norm.weight"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -138,7 +152,11 @@ fn damaged_numbers_and_files_are_refused() {
 #[test]
 fn unknown_architectures_and_settings_are_refused() {
     let cases: [(&str, Value, &str); 7] = [
-        ("architectures", json!(["MambaForCausalLM"]), "unknown architecture `MambaForCausalLM`, expected one of LlamaForCausalLM, GPT2LMHeadModel"),
+        (
+            "architectures",
+            json!(["MambaForCausalLM"]),
+            "unknown architecture `MambaForCausalLM`, expected one of LlamaForCausalLM, GPT2LMHeadModel",
+        ),
         ("hidden_act", json!("relu"), "`hidden_act` is \"relu\", expected \"silu\""),
         ("rope_parameters", json!({"rope_type": "yarn"}), "rope_type"),
         ("num_hidden_layers", json!(-3), "`num_hidden_layers` is -3, expected a whole number"),

@@ -39,7 +39,10 @@ fn it_ends_at_stop_tokens_limits_context_and_on_request() {
     let all = expected(&prompt, 27);
     let stop = all[6];
     let until = all.iter().position(|t| *t == stop).unwrap();
-    assert_eq!(run(&prompt, &greedy(), 12, &[stop]).unwrap(), Generation { tokens: all[..until].to_vec(), finish: FinishReason::Stop });
+    assert_eq!(
+        run(&prompt, &greedy(), 12, &[stop]).unwrap(),
+        Generation { tokens: all[..until].to_vec(), finish: FinishReason::Stop }
+    );
     assert_eq!(run(&prompt, &greedy(), 0, &[]).unwrap(), Generation { tokens: vec![], finish: FinishReason::Length });
     // 32 positions: 5 of the prompt, 27 new ones read back in, and one more that is only said.
     let full = run(&prompt, &greedy(), 1000, &[]).unwrap();

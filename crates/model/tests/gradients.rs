@@ -46,11 +46,18 @@ fn gradients(model: &CausalLm, dropout: Option<DropoutKey>) -> BTreeMap<String, 
 }
 
 /// The loss's slope along `direction` of one parameter, by central differences of two widths (Richardson).
-fn slope(model: &CausalLm, values: &BTreeMap<String, TensorData>, name: &str, direction: &[f32], dropout: Option<DropoutKey>) -> f64 {
+fn slope(
+    model: &CausalLm,
+    values: &BTreeMap<String, TensorData>,
+    name: &str,
+    direction: &[f32],
+    dropout: Option<DropoutKey>,
+) -> f64 {
     let at = |width: f32| {
         let mut moved = values.clone();
         let data = &values[name];
-        let sum = data.as_slice::<f32>().unwrap().iter().zip(direction).map(|(x, d)| x + width * d).collect::<Vec<f32>>();
+        let sum =
+            data.as_slice::<f32>().unwrap().iter().zip(direction).map(|(x, d)| x + width * d).collect::<Vec<f32>>();
         moved.insert(name.to_string(), TensorData::new(sum, data.shape().clone()));
         loss(&model.clone().load_named(moved).unwrap(), dropout)
     };
@@ -73,7 +80,8 @@ fn check(what: &str, config: &ModelConfig, dropout: Option<DropoutKey>) {
         }
         let along: Vec<f32> = gradient.iter().map(|g| (f64::from(*g) / length.max(1e-9)) as f32).collect();
         let unit = 1.0 / (gradient.len() as f32).sqrt();
-        let zigzag: Vec<f32> = (0..gradient.len()).map(|i| if (i * 7 + i / 3) % 5 < 2 { unit } else { -unit }).collect();
+        let zigzag: Vec<f32> =
+            (0..gradient.len()).map(|i| if (i * 7 + i / 3) % 5 < 2 { unit } else { -unit }).collect();
         for direction in [along, zigzag] {
             let want: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
             let found = slope(&plain, &values, name, &direction, dropout);

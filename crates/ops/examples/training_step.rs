@@ -28,11 +28,18 @@ struct Parameters(Vec<Tensor<2>>);
 
 impl Parameters {
     fn new(device: &Device) -> Self {
-        let matrix = |out: usize, inp: usize| Tensor::random([out, inp], burn::tensor::Distribution::Normal(0.0, 0.02), device);
+        let matrix =
+            |out: usize, inp: usize| Tensor::random([out, inp], burn::tensor::Distribution::Normal(0.0, 0.02), device);
         let ones = || Tensor::ones([1, WIDTH], device);
         let mut all = vec![matrix(VOCAB, WIDTH)];
         for _ in 0..LAYERS {
-            all.extend([ones(), matrix(WIDTH, WIDTH), matrix(WIDTH, WIDTH), matrix(WIDTH, WIDTH), matrix(WIDTH, WIDTH)]);
+            all.extend([
+                ones(),
+                matrix(WIDTH, WIDTH),
+                matrix(WIDTH, WIDTH),
+                matrix(WIDTH, WIDTH),
+                matrix(WIDTH, WIDTH),
+            ]);
             all.extend([ones(), matrix(FFN, WIDTH), matrix(FFN, WIDTH), matrix(WIDTH, FFN)]);
         }
         all.push(ones());
@@ -73,7 +80,13 @@ const COMPOSED: Functions = Functions {
     adamw: composed::adamw_update,
 };
 
-fn forward(f: &Functions, p: &[Tensor<2>], tables: &(Tensor<2>, Tensor<2>), ids: Tensor<2, Int>, targets: Tensor<1, Int>) -> Tensor<1> {
+fn forward(
+    f: &Functions,
+    p: &[Tensor<2>],
+    tables: &(Tensor<2>, Tensor<2>),
+    ids: Tensor<2, Int>,
+    targets: Tensor<1, Int>,
+) -> Tensor<1> {
     let mut next = p.iter().cloned();
     let mut matrix = || next.next().unwrap();
     let table = matrix();
@@ -113,7 +126,12 @@ fn main() {
     let mut p = Parameters::new(&device).0;
     let mut moments: Vec<_> = p.iter().map(|p| (p.zeros_like(), p.zeros_like())).collect();
     let tables = ops::rotary_tables(0, TIME, WIDTH / HEADS, 10000.0, &tracked);
-    let random = |seed: u64| -> Vec<i32> { (0..BATCH * TIME).map(|i| ((i as u64 + 1).wrapping_mul(seed) >> 7) as i32 % VOCAB as i32).map(i32::abs).collect() };
+    let random = |seed: u64| -> Vec<i32> {
+        (0..BATCH * TIME)
+            .map(|i| ((i as u64 + 1).wrapping_mul(seed) >> 7) as i32 % VOCAB as i32)
+            .map(i32::abs)
+            .collect()
+    };
     let ids = Tensor::<2, Int>::from_data(TensorData::new(random(0x9E37_79B9), [BATCH, TIME]), &tracked);
     let targets = Tensor::<1, Int>::from_data(TensorData::new(random(0x85EB_CA6B), [BATCH * TIME]), &tracked);
     let (mut walls, mut cpus) = (Vec::new(), Vec::new());
@@ -128,7 +146,13 @@ fn main() {
         let gradients: Vec<Tensor<2>> = leaves.iter().map(|l| l.grad_remove(&mut grads).unwrap()).collect();
         drop(grads);
         let norm = gradients.iter().map(ops::sum_squares).sum::<f64>().sqrt();
-        let h = ops::AdamW { lr: 3e-4, weight_decay: 0.1, step: step as u64 + 1, gradient_scale: (1.0 / norm).min(1.0), ..Default::default() };
+        let h = ops::AdamW {
+            lr: 3e-4,
+            weight_decay: 0.1,
+            step: step as u64 + 1,
+            gradient_scale: (1.0 / norm).min(1.0),
+            ..Default::default()
+        };
         for ((leaf, g), moment) in leaves.into_iter().zip(gradients).zip(&mut moments) {
             let (m, v) = std::mem::replace(moment, (Tensor::zeros([1, 1], &device), Tensor::zeros([1, 1], &device)));
             let (updated, m, v) = (f.adamw)(&h, leaf.inner(), g, m, v);

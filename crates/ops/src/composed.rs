@@ -38,10 +38,7 @@ pub fn rotary(x: Tensor<4>, cos: &Tensor<2>, sin: &Tensor<2>) -> Tensor<4> {
     let sin = sin.clone().unsqueeze::<4>();
     let first = x.clone().narrow(3, 0, half);
     let second = x.narrow(3, half, half);
-    Tensor::cat(
-        vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin],
-        3,
-    )
+    Tensor::cat(vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin], 3)
 }
 
 /// Causal softmax attention with grouped queries.
@@ -88,7 +85,13 @@ pub fn embedding(weight: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
 }
 
 /// One AdamW step; returns (parameter, first moment, second moment).
-pub fn adamw_update<const D: usize>(h: &AdamW, p: Tensor<D>, g: Tensor<D>, m: Tensor<D>, v: Tensor<D>) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
+pub fn adamw_update<const D: usize>(
+    h: &AdamW,
+    p: Tensor<D>,
+    g: Tensor<D>,
+    m: Tensor<D>,
+    v: Tensor<D>,
+) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
     let correction1 = 1.0 - h.beta1.powf(h.step as f64);
     let correction2 = 1.0 - h.beta2.powf(h.step as f64);
     let g = g.mul_scalar(h.gradient_scale);

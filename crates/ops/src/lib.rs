@@ -77,7 +77,12 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, bias: Tensor<
     if !(suits(&x) && suits(&weight) && suits(&bias)) {
         return composed::layer_norm(x, weight, bias, eps);
     }
-    Tensor::from_dispatch(Dispatch::cpu_layer_norm(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), eps))
+    Tensor::from_dispatch(Dispatch::cpu_layer_norm(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        eps,
+    ))
 }
 
 /// Rotary position embedding (Su et al. 2021) in Hugging Face's `rotate_half` convention: element i of the first half
@@ -101,7 +106,13 @@ pub fn rotary(x: Tensor<4>, cos: &Tensor<2>, sin: &Tensor<2>) -> Tensor<4> {
 
 /// Tables (cos, sin) of shape (count, head_dim / 2) for [`rotary`], positions `first..first + count`:
 /// angle = position * theta^(-2 i / head_dim), computed in f64.
-pub fn rotary_tables(first: usize, count: usize, head_dim: usize, theta: f64, device: &Device) -> (Tensor<2>, Tensor<2>) {
+pub fn rotary_tables(
+    first: usize,
+    count: usize,
+    head_dim: usize,
+    theta: f64,
+    device: &Device,
+) -> (Tensor<2>, Tensor<2>) {
     let half = head_dim / 2;
     let mut cos = Vec::with_capacity(count * half);
     let mut sin = Vec::with_capacity(count * half);
@@ -113,10 +124,7 @@ pub fn rotary_tables(first: usize, count: usize, head_dim: usize, theta: f64, de
         }
     }
     let shape = [count, half];
-    (
-        Tensor::from_data(TensorData::new(cos, shape), device),
-        Tensor::from_data(TensorData::new(sin, shape), device),
-    )
+    (Tensor::from_data(TensorData::new(cos, shape), device), Tensor::from_data(TensorData::new(sin, shape), device))
 }
 
 /// Causal softmax attention, position i seeing positions 0..=i.
@@ -185,7 +193,11 @@ pub fn linear_cross_entropy(x: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, 
     if !(suits(&x) && suits(&weight)) {
         return composed::linear_cross_entropy(x, weight, targets);
     }
-    Tensor::from_dispatch(Dispatch::cpu_cross_entropy(x.into_dispatch(), weight.into_dispatch(), targets.into_dispatch()))
+    Tensor::from_dispatch(Dispatch::cpu_cross_entropy(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        targets.into_dispatch(),
+    ))
 }
 
 /// Rows of `weight` (vocabulary, dim) by `ids` (batch, time), each in 0..vocabulary. Returns (batch, time, dim).
@@ -204,7 +216,13 @@ pub fn embedding(weight: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
 ///
 /// All four tensors have one shape. Give up your other handles of `p`, `m` and `v` first: then the CPU updates them in
 /// place, and otherwise it copies.
-pub fn adamw_update<const D: usize>(h: &AdamW, p: Tensor<D>, g: Tensor<D>, m: Tensor<D>, v: Tensor<D>) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
+pub fn adamw_update<const D: usize>(
+    h: &AdamW,
+    p: Tensor<D>,
+    g: Tensor<D>,
+    m: Tensor<D>,
+    v: Tensor<D>,
+) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
     let (p, g, m, v) = (p.inner(), g.inner(), m.inner(), v.inner());
     if !(suits(&p) && suits(&g) && suits(&m) && suits(&v)) {
         return composed::adamw_update(h, p, g, m, v);

@@ -43,7 +43,10 @@ type Function<'a> = &'a dyn Fn(&[Tensor<1>]) -> Tensor<1>;
 /// Value of `f` and the gradients of `sum(f * upstream)` to each input.
 fn differentiate(device: &Device, inputs: &[Vec<f32>], f: Function) -> (Vec<f32>, Vec<Vec<f32>>) {
     let device = device.clone().autodiff();
-    let leaves: Vec<Tensor<1>> = inputs.iter().map(|x| Tensor::from_data(TensorData::new(x.clone(), [x.len()]), &device).require_grad()).collect();
+    let leaves: Vec<Tensor<1>> = inputs
+        .iter()
+        .map(|x| Tensor::from_data(TensorData::new(x.clone(), [x.len()]), &device).require_grad())
+        .collect();
     let y = f(&leaves);
     let upstream = Tensor::from_data(TensorData::new(data(y.dims()[0], 99), y.dims()), &device);
     let grads = (y.clone() * upstream).sum().backward();
@@ -60,7 +63,8 @@ fn check(inputs: &[Vec<f32>], fast: Function, slow: Function) {
     for (i, (g, w)) in grads.iter().zip(&want_grads).enumerate() {
         close(&format!("gradient {i}"), g, w, 5e-5);
     }
-    let plain: Vec<Tensor<1>> = inputs.iter().map(|x| Tensor::from_data(TensorData::new(x.clone(), [x.len()]), &device())).collect();
+    let plain: Vec<Tensor<1>> =
+        inputs.iter().map(|x| Tensor::from_data(TensorData::new(x.clone(), [x.len()]), &device())).collect();
     close("without autodiff", &read(fast(&plain)), &y, 1e-6);
 }
 
@@ -214,7 +218,9 @@ fn an_untracked_weight_gets_no_gradient() {
     let x = Tensor::<2>::from_data(TensorData::new(data(6, 1), [2, 3]), &device).require_grad();
     let w = Tensor::<2>::from_data(TensorData::new(data(12, 2), [4, 3]), &device);
     let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![0i32, 3], [2]), &device);
-    for loss in [ops::linear(x.clone(), w.clone(), None).sum(), ops::linear_cross_entropy(x.clone(), w.clone(), targets)] {
+    for loss in
+        [ops::linear(x.clone(), w.clone(), None).sum(), ops::linear_cross_entropy(x.clone(), w.clone(), targets)]
+    {
         let grads = loss.backward();
         assert!(x.grad(&grads).is_some());
         assert!(w.grad(&grads).is_none());
@@ -223,7 +229,13 @@ fn an_untracked_weight_gets_no_gradient() {
 
 #[test]
 fn tensors_of_another_element_type_take_the_composed_path() {
-    let x = Tensor::<2>::from_data(TensorData::new(vec![1.0f64, 2.0, 3.0], [1, 3]), (&Device::flex(), burn::tensor::DType::F64));
-    let w = Tensor::<2>::from_data(TensorData::new(vec![1.0f64, 1.0, 1.0], [1, 3]), (&Device::flex(), burn::tensor::DType::F64));
+    let x = Tensor::<2>::from_data(
+        TensorData::new(vec![1.0f64, 2.0, 3.0], [1, 3]),
+        (&Device::flex(), burn::tensor::DType::F64),
+    );
+    let w = Tensor::<2>::from_data(
+        TensorData::new(vec![1.0f64, 1.0, 1.0], [1, 3]),
+        (&Device::flex(), burn::tensor::DType::F64),
+    );
     assert_eq!(ops::linear(x, w, None).into_data().iter::<f64>().collect::<Vec<_>>(), vec![6.0]);
 }

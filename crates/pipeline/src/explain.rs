@@ -57,7 +57,10 @@ mod tests {
         let file = RecipeFile::parse(Path::new("t.toml"), text.into()).unwrap();
         let keys = explain(&file);
         let find = |key: &str| keys.iter().find(|k| k.key == key).unwrap_or_else(|| panic!("{key} in {keys:?}"));
-        assert_eq!(find("train.steps"), &ExplainedKey { key: "train.steps".into(), value: "7".into(), from_recipe: true });
+        assert_eq!(
+            find("train.steps"),
+            &ExplainedKey { key: "train.steps".into(), value: "7".into(), from_recipe: true }
+        );
         assert!(!find("train.batch_size").from_recipe);
         assert!(find("data.sources[0].path").from_recipe);
         assert_eq!(find("seed").value, "42");

@@ -161,11 +161,8 @@ impl Gatherer<'_> {
     fn tokenizer(&self) -> Result<Option<TokenizerFacts>, PipelineError> {
         let Some(made) = self.summary::<TokenizerSummary>(Stage::Tokenizer)? else { return Ok(None) };
         let by_language = made.shards.get("train").map(|train| {
-            let row = |c: &danlu_data::ShardCount| TokenizerRow {
-                documents: c.documents,
-                bytes: c.bytes,
-                tokens: c.tokens,
-            };
+            let row =
+                |c: &danlu_data::ShardCount| TokenizerRow { documents: c.documents, bytes: c.bytes, tokens: c.tokens };
             train.by_language.iter().map(|(language, count)| (language.clone(), row(count))).collect()
         });
         Ok(Some(TokenizerFacts {
@@ -182,7 +179,8 @@ impl Gatherer<'_> {
         let Some(tokenizer) = self.summary::<TokenizerSummary>(Stage::Tokenizer)? else { return Ok(None) };
         let config = &self.recipe.model;
         let counts = config.parameter_counts(tokenizer.vocab_size);
-        let plan = self.summary::<TrainSummary>(Stage::Train)?.and_then(|t| serde_json::from_value::<Plan>(t.plan).ok());
+        let plan =
+            self.summary::<TrainSummary>(Stage::Train)?.and_then(|t| serde_json::from_value::<Plan>(t.plan).ok());
         let resolved = serde_json::to_value(config.resolved()).unwrap_or_default();
         Ok(Some(ModelFacts {
             architecture: resolved["architecture"].as_str().unwrap_or_default().into(),
@@ -263,14 +261,19 @@ impl Gatherer<'_> {
     fn commands(&self) -> Vec<CommandFacts> {
         let id = &self.run.id;
         let model = self.folder(files::MODEL);
-        let command = |command: String, en: &str, zh: &str| CommandFacts {
-            command,
-            prints_en: en.into(),
-            prints_zh: zh.into(),
-        };
+        let command =
+            |command: String, en: &str, zh: &str| CommandFacts { command, prints_en: en.into(), prints_zh: zh.into() };
         vec![
-            command(format!("danlu show {id}"), "every figure of this page, and wall time by stage", "本页的所有数字与各阶段用时"),
-            command(format!("danlu data show {id} --reason any"), "the dropped documents with their reasons", "被丢弃的文档及原因"),
+            command(
+                format!("danlu show {id}"),
+                "every figure of this page, and wall time by stage",
+                "本页的所有数字与各阶段用时",
+            ),
+            command(
+                format!("danlu data show {id} --reason any"),
+                "the dropped documents with their reasons",
+                "被丢弃的文档及原因",
+            ),
             command(format!("danlu eval {model} --data FILE"), "the same scores on any text", "在任意文本上的同样评分"),
             command(format!("danlu generate {model} --prompt TEXT"), "a continuation", "续写"),
             command(format!("danlu report {id}"), "this page, made anew", "重新生成本页"),

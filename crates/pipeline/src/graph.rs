@@ -41,9 +41,7 @@ impl Stage {
             Self::Tokenizer => &[Self::Clean],
             Self::Train => &[Self::Tokenizer],
             Self::Evaluate | Self::Compress => &[Self::Clean, Self::Tokenizer, Self::Train],
-            Self::Report => {
-                &[Self::Collect, Self::Clean, Self::Tokenizer, Self::Train, Self::Evaluate, Self::Compress]
-            }
+            Self::Report => &[Self::Collect, Self::Clean, Self::Tokenizer, Self::Train, Self::Evaluate, Self::Compress],
         }
     }
 
@@ -158,7 +156,8 @@ fn hash_sources(file: &RecipeFile) -> Result<Value, PipelineError> {
     for source in &file.recipe.data.sources {
         let mut files = serde_json::Map::new();
         for path in danlu_data::source_files(source, file.base())? {
-            let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+            let name =
+                path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
             files.insert(name, hash::of_file(&path)?.to_string().into());
         }
         all.insert(source.name.clone(), files.into());
@@ -262,7 +261,5 @@ fn brief(value: &Value) -> String {
 
 /// The artifact of a stage, or the error that says how to make it.
 pub fn require(graph: &Graph, store: &ArtifactStore, by: Stage, stage: Stage) -> Result<Artifact, PipelineError> {
-    store
-        .find(stage.name(), &graph.node(stage).key)?
-        .ok_or(PipelineError::MissingInput { stage: by, missing: stage })
+    store.find(stage.name(), &graph.node(stage).key)?.ok_or(PipelineError::MissingInput { stage: by, missing: stage })
 }

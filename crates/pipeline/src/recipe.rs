@@ -147,14 +147,26 @@ impl RecipeFile {
         let r = &self.recipe;
         let legal = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
         if r.name.is_empty() || !r.name.chars().all(legal) {
-            return Err(self.value("name", format!("`{}` cannot name a folder", r.name), "use letters, digits, - and _"));
+            return Err(self.value(
+                "name",
+                format!("`{}` cannot name a folder", r.name),
+                "use letters, digits, - and _",
+            ));
         }
         if r.data.sources.is_empty() {
-            return Err(self.value("data.sources", "no source is given".into(), "add a [[data.sources]] with a name and a path"));
+            return Err(self.value(
+                "data.sources",
+                "no source is given".into(),
+                "add a [[data.sources]] with a name and a path",
+            ));
         }
         for (i, source) in r.data.sources.iter().enumerate() {
             if r.data.sources[..i].iter().any(|s| s.name == source.name) {
-                return Err(self.value("data.sources", format!("two sources are named `{}`", source.name), "give each source a name of its own"));
+                return Err(self.value(
+                    "data.sources",
+                    format!("two sources are named `{}`", source.name),
+                    "give each source a name of its own",
+                ));
             }
         }
         if r.train.seq_len > r.model.max_seq_len {

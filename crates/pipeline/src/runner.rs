@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::prelude::Device;
-use danlu_store::{
-    Artifact, ArtifactStore, Manifest, RunDb, RunState, StageRecord, StageState, StoreError, Workspace,
-};
+use danlu_store::{Artifact, ArtifactStore, Manifest, RunDb, RunState, StageRecord, StageState, StoreError, Workspace};
 use serde_json::{Value, json};
 
 use crate::graph::{self, Decision, Graph, Node, Selection, Stage};
@@ -131,13 +129,7 @@ fn run_stages(
     Ok(())
 }
 
-fn run_stage(
-    context: &mut Context<'_>,
-    db: &RunDb,
-    run: &str,
-    node: &Node,
-    why: &str,
-) -> Result<(), PipelineError> {
+fn run_stage(context: &mut Context<'_>, db: &RunDb, run: &str, node: &Node, why: &str) -> Result<(), PipelineError> {
     let stage = node.stage;
     context.go_on(stage)?;
     for input in stage.inputs() {

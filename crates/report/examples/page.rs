@@ -32,7 +32,12 @@ fn overview() -> Section {
     Section::new(T::new("Overview", "概览")).block(Block::Figures(vec![
         figure("bits per byte", "每字节比特", "2.134".into(), Some(T::new("xz: 2.410", "xz：2.410"))),
         figure("perplexity", "困惑度", "31.7".into(), None),
-        figure("parameters", "参数量", number::compact(3_412_000.0), Some(T::new("13.0 MiB in f32", "f32 下 13.0 MiB"))),
+        figure(
+            "parameters",
+            "参数量",
+            number::compact(3_412_000.0),
+            Some(T::new("13.0 MiB in f32", "f32 下 13.0 MiB")),
+        ),
         figure("wall time", "总用时", number::duration(487.0), None),
     ]))
 }
@@ -45,17 +50,24 @@ fn data() -> Section {
     };
     let lengths: Vec<f64> = (1..4000u32).map(|i| f64::from(i % 97 + i % 61 + i % 23) * 14.0).collect();
     Section::new(T::new("Data", "数据"))
-        .note(T::new(
-            "Nothing is dropped without a counted reason.",
-            "每一条被丢弃的文档都有原因，且计入统计。",
-        ))
+        .note(T::new("Nothing is dropped without a counted reason.", "每一条被丢弃的文档都有原因，且计入统计。"))
         .block(Block::Funnel(Funnel {
             title: T::new("Documents left after each step", "各步骤后剩余的文档"),
             unit: T::new("documents", "文档"),
             steps: vec![
                 step("collected", "收集", 61_204, vec![]),
-                step("length", "长度", 58_911, vec![(T::new("too short", "过短"), 2290), (T::new("too long", "过长"), 3)]),
-                step("symbols and repeated lines", "符号与重复行", 58_640, vec![(T::new("repeated lines", "重复行"), 271)]),
+                step(
+                    "length",
+                    "长度",
+                    58_911,
+                    vec![(T::new("too short", "过短"), 2290), (T::new("too long", "过长"), 3)],
+                ),
+                step(
+                    "symbols and repeated lines",
+                    "符号与重复行",
+                    58_640,
+                    vec![(T::new("repeated lines", "重复行"), 271)],
+                ),
                 step("exact duplicates", "完全重复", 49_023, vec![(T::new("duplicate", "重复"), 9617)]),
             ],
         }))

@@ -18,7 +18,10 @@ pub enum Block {
     Samples(Vec<Sample>),
     Code(String),
     /// Folded away until the reader opens it.
-    Details { summary: T, blocks: Vec<Block> },
+    Details {
+        summary: T,
+        blocks: Vec<Block>,
+    },
 }
 
 /// One number set large.

@@ -36,7 +36,10 @@ fn skip(test: &str) {
 fn the_script_chooses_the_language_and_makes_charts_answer() {
     let chart = LineChart {
         title: T::new("Loss", "损失"),
-        series: vec![Series { name: "train".into(), points: (1..50).map(|i| (f64::from(i), 1.0 / f64::from(i))).collect() }],
+        series: vec![Series {
+            name: "train".into(),
+            points: (1..50).map(|i| (f64::from(i), 1.0 / f64::from(i))).collect(),
+        }],
         ..LineChart::default()
     };
     let section = Section::new(T::new("Training", "训练")).block(Block::LineChart(chart));

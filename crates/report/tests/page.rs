@@ -15,7 +15,11 @@ fn page_full_of(text: &str) -> String {
         Block::Text(t()),
         Block::Figures(vec![Figure { label: t(), value: t(), note: Some(t()) }]),
         Block::KeyValues(vec![(t(), t())]),
-        Block::Table(Table { caption: Some(t()), columns: vec![Column::right(t())], rows: vec![Row::strong(vec![t()])] }),
+        Block::Table(Table {
+            caption: Some(t()),
+            columns: vec![Column::right(t())],
+            rows: vec![Row::strong(vec![t()])],
+        }),
         Block::LineChart(LineChart {
             title: t(),
             x_label: t(),

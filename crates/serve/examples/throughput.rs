@@ -26,7 +26,11 @@ fn ask(addr: SocketAddr, tokens: usize) -> Outcome<(Duration, Duration)> {
     .to_string();
     let began = Instant::now();
     let mut stream = TcpStream::connect(addr)?;
-    write!(stream, "POST /v1/completions HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+    write!(
+        stream,
+        "POST /v1/completions HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     while !line.starts_with("data:") {
@@ -73,7 +77,15 @@ fn main() -> Outcome<()> {
         move || {
             let config = ServeConfig { port: 0, ..ServeConfig::default() };
             // Whoever waits for the address is gone only if the measurement is.
-            serve_blocking(Path::new(&model), config, None, |addr, _| { let _ = sender.send(addr); }, &stop)
+            serve_blocking(
+                Path::new(&model),
+                config,
+                None,
+                |addr, _| {
+                    let _ = sender.send(addr);
+                },
+                &stop,
+            )
         }
     });
     let outcome = match ready.recv() {

@@ -201,7 +201,15 @@ pub(crate) async fn serve(
         let Some(stream) = admit(accepted, &table, config.max_connections).await else { continue };
         next_id += 1;
         let connection = table.add(next_id);
-        tasks.spawn(converse(stream, router.clone(), next_id, connection, Arc::clone(&table), Timeouts::of(config), stopping.clone()));
+        tasks.spawn(converse(
+            stream,
+            router.clone(),
+            next_id,
+            connection,
+            Arc::clone(&table),
+            Timeouts::of(config),
+            stopping.clone(),
+        ));
     }
     drop(listener);
     let patience = Duration::from_secs_f64(config.shutdown_timeout_seconds);
@@ -213,7 +221,11 @@ pub(crate) async fn serve(
 }
 
 /// Makes room for an accepted connection. `None`: there is none, and the client is turned away.
-async fn admit(accepted: io::Result<(TcpStream, std::net::SocketAddr)>, table: &Table, most: usize) -> Option<TcpStream> {
+async fn admit(
+    accepted: io::Result<(TcpStream, std::net::SocketAddr)>,
+    table: &Table,
+    most: usize,
+) -> Option<TcpStream> {
     match accepted {
         Ok((stream, _)) => (table.len() < most || table.evict_one()).then_some(stream),
         Err(error) => {
@@ -337,7 +349,11 @@ impl AsyncWrite for WriteTimeout {
         self.check(outcome, cx)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
         self.check(outcome, cx)
     }

@@ -97,15 +97,21 @@ impl ServeError {
             Self::Config { key, .. } => Some(format!("change or leave out `{key}`")),
             Self::Read { .. } => Some("check that the file exists and may be read".into()),
             Self::Bind { cause, port, .. } => Some(match cause.kind() {
-                io::ErrorKind::AddrInUse => format!("another program uses port {port}: choose one with --port, or --port 0 for a free one"),
-                io::ErrorKind::PermissionDenied => "ports below 1024 need rights: choose a higher one with --port".into(),
+                io::ErrorKind::AddrInUse => {
+                    format!("another program uses port {port}: choose one with --port, or --port 0 for a free one")
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need rights: choose a higher one with --port".into()
+                }
                 _ => "use an address of this machine, such as 127.0.0.1 or 0.0.0.0".into(),
             }),
             Self::Model { cause, .. } => cause.hint(),
             Self::Tokenizer { cause, .. } => cause.hint(),
             Self::Generate { cause } => cause.hint(),
             Self::Prompt { .. } => None,
-            Self::VocabularyMismatch { .. } => Some("put the tokenizer.json with which the model was trained into its folder".into()),
+            Self::VocabularyMismatch { .. } => {
+                Some("put the tokenizer.json with which the model was trained into its folder".into())
+            }
             Self::Store(cause) => cause.hint(),
             Self::Start { .. } => None,
         }

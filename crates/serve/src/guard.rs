@@ -98,7 +98,8 @@ fn check_host(
         return Ok(());
     }
     let name = shorten(name);
-    let message = format!("This server does not answer to the name `{name}`; its operator can allow it (allowed_hosts).");
+    let message =
+        format!("This server does not answer to the name `{name}`; its operator can allow it (allowed_hosts).");
     Err(forbidden(message, "host_not_allowed"))
 }
 
@@ -182,13 +183,15 @@ mod tests {
 
     #[test]
     fn only_own_and_listed_origins_pass() {
-        let own = |origin: &str, host: &str| is_own(&HeaderValue::from_str(origin).unwrap(), &headers(&[("host", host)]));
+        let own =
+            |origin: &str, host: &str| is_own(&HeaderValue::from_str(origin).unwrap(), &headers(&[("host", host)]));
         assert!(own("http://127.0.0.1:8080", "127.0.0.1:8080"));
         assert!(own("https://models.example", "models.example"));
         assert!(!own("http://127.0.0.1:9090", "127.0.0.1:8080"));
         assert!(!own("http://evil.example", "127.0.0.1:8080"));
         assert!(!own("null", "127.0.0.1:8080"));
-        let listed = |origin: &str| is_listed(&HeaderValue::from_str(origin).unwrap(), &["https://app.example/".into()]);
+        let listed =
+            |origin: &str| is_listed(&HeaderValue::from_str(origin).unwrap(), &["https://app.example/".into()]);
         assert!(listed("https://app.example"));
         assert!(!listed("https://app.example.evil.example"));
     }

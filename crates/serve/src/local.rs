@@ -78,19 +78,13 @@ impl LocalModel {
             piece.is_empty() || on_text(piece).is_continue()
         };
         let ends = self.language.end_ids();
-        let generate = danlu_model::generate(
-            &self.model,
-            &prompt,
-            &request.sampling,
-            request.max_tokens,
-            ends,
-            |token| {
+        let generate =
+            danlu_model::generate(&self.model, &prompt, &request.sampling, request.max_tokens, ends, |token| {
                 let (piece, ended) = assembler.push(Some(token), None);
                 stopped = ended;
                 broke = !show(&piece.text, &mut text);
                 if stopped || broke { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            },
-        );
+            });
         let written = generate.map_err(|cause| ServeError::Generate { cause })?;
         if !stopped && !broke {
             let rest = assembler.finish();

@@ -48,16 +48,16 @@ impl Histogram {
 }
 
 const FIRST_TOKEN: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
-    640.0,
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0, 640.0,
 ];
 const BETWEEN_TOKENS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
-    40.0, 80.0,
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    20.0, 40.0, 80.0,
 ];
 const REQUEST: &[f64] = &[
-    0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
-    960.0,
+    0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
+    480.0, 960.0,
 ];
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
@@ -158,8 +158,18 @@ impl Metrics {
             ("comment", self.comments.get()),
         ];
         page.counter("feedback", "Feedback received.", "kind", &feedback);
-        page.counter("replies_recorded", "Replies stored in the run database.", "", &[("", self.replies_recorded.get())]);
-        page.counter("reply_record_failures", "Replies that could not be stored.", "", &[("", self.records_failed.get())]);
+        page.counter(
+            "replies_recorded",
+            "Replies stored in the run database.",
+            "",
+            &[("", self.replies_recorded.get())],
+        );
+        page.counter(
+            "reply_record_failures",
+            "Replies that could not be stored.",
+            "",
+            &[("", self.records_failed.get())],
+        );
         page.gauge("http_connections", "Open connections.", self.connections.load(Ordering::Relaxed) as f64);
         let evicted = self.connections_evicted.get();
         page.counter("http_connections_evicted", "Idle connections closed to make room.", "", &[("", evicted)]);

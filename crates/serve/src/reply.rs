@@ -165,9 +165,7 @@ fn completion_logprobs(scores: &[TokenScore]) -> Value {
 
 /// One object for each token.
 fn chat_logprobs(scores: &[TokenScore]) -> Value {
-    let one = |bytes: &[u8], logprob: f32| {
-        json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes})
-    };
+    let one = |bytes: &[u8], logprob: f32| json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes});
     let content = scores.iter().map(|score| {
         // Chat never echoes a prompt: every token has a probability.
         let mut entry = one(&score.bytes, score.logprob.unwrap_or_default());
@@ -191,10 +189,12 @@ mod tests {
     #[test]
     fn logprobs_have_each_endpoint_s_shape() {
         let score = TokenScore { bytes: b"a".into(), logprob: Some(-0.5), top: vec![(b"a".into(), -0.5)], offset: 3 };
-        let expected = json!({"tokens": ["a"], "token_logprobs": [-0.5], "top_logprobs": [{"a": -0.5}], "text_offset": [3]});
+        let expected =
+            json!({"tokens": ["a"], "token_logprobs": [-0.5], "top_logprobs": [{"a": -0.5}], "text_offset": [3]});
         assert_eq!(completion_logprobs(std::slice::from_ref(&score)), expected);
         let top = json!([{"token": "a", "logprob": -0.5, "bytes": [97]}]);
-        let expected = json!({"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": top}], "refusal": null});
+        let expected =
+            json!({"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": top}], "refusal": null});
         assert_eq!(chat_logprobs(&[score]), expected);
     }
 }

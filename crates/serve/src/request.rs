@@ -73,7 +73,8 @@ impl Request {
         };
         let n = params.integer("n", 1..=config.max_choices as i64)?.unwrap_or(1) as usize;
         if prompts.len().saturating_mul(n) > config.max_choices {
-            let message = format!("{} prompts with n = {n} are more than {} replies.", prompts.len(), config.max_choices);
+            let message =
+                format!("{} prompts with n = {n} are more than {} replies.", prompts.len(), config.max_choices);
             return Err(ApiError::param("n", message));
         }
         let stream = params.boolean("stream")?.unwrap_or(false);
@@ -162,7 +163,8 @@ fn read_prompts(
     match &value {
         Value::Array(list) if list.is_empty() => Err(ApiError::param("prompt", "`prompt` is an empty list.")),
         Value::Array(list) if list.len() > config.max_choices && !list[0].is_number() => {
-            let message = format!("`prompt` has {} entries, but at most {} are allowed.", list.len(), config.max_choices);
+            let message =
+                format!("`prompt` has {} entries, but at most {} are allowed.", list.len(), config.max_choices);
             Err(ApiError::param("prompt", message))
         }
         Value::Array(list) if !list[0].is_number() => list.iter().map(one).collect(),
@@ -215,7 +217,9 @@ fn read_message(at: usize, value: Value) -> Result<Message, ApiError> {
     let content = match fields.remove("content") {
         Some(Value::String(text)) => text,
         Some(Value::Array(parts)) => join_parts(&parts, &name("content"))?,
-        other => return Err(wrong_type(&name("content"), "a string or a list of text parts", &other.unwrap_or_default())),
+        other => {
+            return Err(wrong_type(&name("content"), "a string or a list of text parts", &other.unwrap_or_default()));
+        }
     };
     fields.remove("name");
     match fields.iter().find(|(_, value)| !value.is_null()) {
@@ -300,7 +304,10 @@ fn read_stops(params: &mut Params) -> Result<Vec<String>, ApiError> {
         Some(single) => vec![single],
     };
     if list.len() > MOST_STOPS {
-        return Err(ApiError::param("stop", format!("`stop` has {} entries, but at most {MOST_STOPS} are allowed.", list.len())));
+        return Err(ApiError::param(
+            "stop",
+            format!("`stop` has {} entries, but at most {MOST_STOPS} are allowed.", list.len()),
+        ));
     }
     let read = |value: Value| match value {
         Value::String(text) if text.is_empty() => Err(ApiError::param("stop", "`stop` holds an empty string.")),
@@ -337,7 +344,8 @@ fn read_logit_bias(params: &mut Params, language: &LanguageModel) -> Result<Vec<
         let known = id.parse::<u32>().ok().filter(|id| (*id as usize) < size);
         let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
         known.zip(bias.map(|bias| bias as f32)).ok_or_else(|| {
-            let message = format!("`logit_bias` must map token ids below {size} to -100 … 100; `{}` does not.", shorten(&id));
+            let message =
+                format!("`logit_bias` must map token ids below {size} to -100 … 100; `{}` does not.", shorten(&id));
             ApiError::param("logit_bias", message)
         })
     };
@@ -377,8 +385,15 @@ fn room_for_reply(prompt: usize, max_tokens: usize, context: usize, param: &str)
 fn refuse_unsupported(params: &mut Params, endpoint: Endpoint, n: usize) -> Result<(), ApiError> {
     // About accounts, caches and models elsewhere; they do not change a reply here.
     params.ignore(&[
-        "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "reasoning_effort",
-        "verbosity", "parallel_tool_calls",
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "verbosity",
+        "parallel_tool_calls",
     ]);
     let empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.as_str() == Some("");
     match endpoint {

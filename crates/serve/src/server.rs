@@ -92,7 +92,8 @@ impl Bound {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self { listener, app, engine, records, .. } = self;
         let (stop, stopping) = watch::channel(false);
-        let serving = connections::serve(listener, router(Arc::clone(&app)), &app.config, Arc::clone(&app.metrics), stopping);
+        let serving =
+            connections::serve(listener, router(Arc::clone(&app)), &app.config, Arc::clone(&app.metrics), stopping);
         let stopper = async {
             shutdown.await;
             tracing::info!("shutting down: finishing running replies");

@@ -309,10 +309,10 @@ mod tests {
         artifact.verify().unwrap();
         let found = store.find("clean", &key).unwrap().unwrap();
         assert_eq!(found, artifact);
-        assert_eq!(Manifest { content: String::new(), created: String::new(), ..found.manifest.clone() }, Manifest {
-            created: String::new(),
-            ..manifest(&key)
-        });
+        assert_eq!(
+            Manifest { content: String::new(), created: String::new(), ..found.manifest.clone() },
+            Manifest { created: String::new(), ..manifest(&key) }
+        );
         assert_eq!(store.list("clean").unwrap(), [artifact]);
         assert_eq!(store.list("never").unwrap(), []);
 
@@ -396,7 +396,9 @@ mod tests {
     #[test]
     fn names_cannot_leave_the_store() {
         let (_dir, store) = store();
-        for (stage, key) in [("..", "k"), ("a/b", "k"), ("", "k"), ("clean", "../k"), ("clean", ""), ("clean", "k/../..")] {
+        for (stage, key) in
+            [("..", "k"), ("a/b", "k"), ("", "k"), ("clean", "../k"), ("clean", ""), ("clean", "k/../..")]
+        {
             assert!(matches!(store.work_dir(stage, key), Err(StoreError::Invalid { .. })), "{stage} {key}");
             assert!(store.find(stage, key).is_err());
         }

@@ -92,10 +92,7 @@ fn list_files(folder: &Path, prefix: &str, files: &mut Vec<String>) -> Result<()
         let entry = entry.at("list", folder)?;
         let path = entry.path();
         let Ok(name) = entry.file_name().into_string() else {
-            return Err(StoreError::Invalid {
-                what: "file name",
-                reason: format!("{} is not UTF-8", path.display()),
-            });
+            return Err(StoreError::Invalid { what: "file name", reason: format!("{} is not UTF-8", path.display()) });
         };
         let kind = entry.file_type().at("look at", &path)?;
         if kind.is_dir() {

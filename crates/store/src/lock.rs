@@ -21,9 +21,7 @@ impl Lock {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).at("open", path)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file, path: path.to_owned() }),
-            Err(TryLockError::WouldBlock) => {
-                Err(StoreError::Busy { what: what.to_owned(), path: path.to_owned() })
-            }
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy { what: what.to_owned(), path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(StoreError::io("lock", path, source)),
         }
     }

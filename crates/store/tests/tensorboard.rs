@@ -99,7 +99,10 @@ fn read(log: &Path) -> Curves {
             let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
             let event = fields(&rest[12..12 + length]);
             rest = &rest[16 + length..];
-            let step = event.iter().find(|field| field.0 == 2).map_or(0, |field| u64::from_le_bytes(field.1[..].try_into().unwrap()));
+            let step = event
+                .iter()
+                .find(|field| field.0 == 2)
+                .map_or(0, |field| u64::from_le_bytes(field.1[..].try_into().unwrap()));
             for (number, data) in event {
                 match number {
                     5 => {

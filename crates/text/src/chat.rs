@@ -109,7 +109,9 @@ fn template_of(config: &Value) -> Option<String> {
 fn python_method(state: &mut State, value: &Jinja, method: &str, args: &[Jinja]) -> Result<Jinja, Error> {
     if value.kind() == minijinja::value::ValueKind::Map {
         return match method {
-            "items" | "keys" | "values" => state.apply_filter(if method == "keys" { "list" } else { method }, std::slice::from_ref(value)),
+            "items" | "keys" | "values" => {
+                state.apply_filter(if method == "keys" { "list" } else { method }, std::slice::from_ref(value))
+            }
             "get" => {
                 let (key, default): (Jinja, Option<Jinja>) = from_args(args)?;
                 let found = value.get_item(&key)?;
@@ -153,7 +155,9 @@ fn string_method(text: &str, method: &str, args: &[Jinja]) -> Result<Jinja, Erro
 
 fn capitalize(text: &str) -> String {
     let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters.flat_map(char::to_lowercase)).collect())
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters.flat_map(char::to_lowercase)).collect())
 }
 
 #[cfg(test)]
@@ -169,13 +173,22 @@ mod tests {
 
     #[test]
     fn chatml() {
-        check(CHATML, "<|im_start|>system\nBe brief. <|im_end|>\n<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n");
+        check(
+            CHATML,
+            "<|im_start|>system\nBe brief. <|im_end|>\n<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n",
+        );
     }
 
     #[test]
     fn python_methods_and_trimmed_blocks() {
-        check("{% for m in messages %}\n  {% if m['role'] == 'user' %}\n{{ m.content }}\n  {% endif %}\n{% endfor %}", "你好\n");
-        check("{{ bos_token }}{{ messages[0].content.strip() }}|{{ messages[0]['role'].upper() }}", "<s>Be brief.|SYSTEM");
+        check(
+            "{% for m in messages %}\n  {% if m['role'] == 'user' %}\n{{ m.content }}\n  {% endif %}\n{% endfor %}",
+            "你好\n",
+        );
+        check(
+            "{{ bos_token }}{{ messages[0].content.strip() }}|{{ messages[0]['role'].upper() }}",
+            "<s>Be brief.|SYSTEM",
+        );
         check("{% if messages[0].content.startswith('Be') %}{{ 'a,b'.split(',')[1] }}{% endif %}", "b");
         check("{{ messages[0].get('name', 'none') }}", "none");
     }

@@ -13,7 +13,9 @@ pub enum TextError {
     NoText,
     #[error("vocab_size {requested} is below {smallest}: 256 bytes and {} special tokens are always present", smallest - 256)]
     VocabularyTooSmall { requested: usize, smallest: usize },
-    #[error("vocab_size {requested} is more than the text supports: at min_frequency {min_frequency} it yields at most {largest} tokens")]
+    #[error(
+        "vocab_size {requested} is more than the text supports: at min_frequency {min_frequency} it yields at most {largest} tokens"
+    )]
     VocabularyTooLarge { requested: usize, largest: usize, min_frequency: u64 },
     #[error("cannot encode text of {bytes} bytes: {message}")]
     Encode { bytes: usize, message: String },
@@ -29,14 +31,17 @@ impl TextError {
                 Some("check the path; a model folder holds tokenizer.json beside model.safetensors".into())
             }
             Self::Io { .. } | Self::Training { .. } | Self::Encode { .. } => None,
-            Self::BadTokenizer { .. } => {
-                Some("a byte-level BPE tokenizer.json as written by danlu or by Hugging Face `tokenizers` is expected".into())
-            }
+            Self::BadTokenizer { .. } => Some(
+                "a byte-level BPE tokenizer.json as written by danlu or by Hugging Face `tokenizers` is expected"
+                    .into(),
+            ),
             Self::NoText => Some("check that the cleaning step keeps at least one training document".into()),
-            Self::VocabularyTooSmall { smallest, .. } => Some(format!("set tokenizer.vocab_size to {smallest} or more")),
-            Self::VocabularyTooLarge { largest, .. } => {
-                Some(format!("set tokenizer.vocab_size to {largest} or less, lower tokenizer.min_frequency, or add text"))
+            Self::VocabularyTooSmall { smallest, .. } => {
+                Some(format!("set tokenizer.vocab_size to {smallest} or more"))
             }
+            Self::VocabularyTooLarge { largest, .. } => Some(format!(
+                "set tokenizer.vocab_size to {largest} or less, lower tokenizer.min_frequency, or add text"
+            )),
             Self::ChatTemplate { .. } => {
                 Some("the template stands under `chat_template` in the model folder's tokenizer_config.json".into())
             }

@@ -15,7 +15,7 @@ mod normalize;
 mod segments;
 mod tokenizer;
 
-pub use chat::{ChatTemplate, Message, CHATML};
+pub use chat::{CHATML, ChatTemplate, Message};
 pub use decode::DecodeStream;
 pub use error::TextError;
 pub use language::{Language, detect_language};

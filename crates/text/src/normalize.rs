@@ -18,8 +18,10 @@ pub fn normalize(text: &str) -> String {
 }
 
 fn replace_characters(text: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| !matches!(c, '\0'..='\x08' | '\x0B'..='\x1F' | '\x7F'..='\u{A0}' | '\u{AD}' | '\u{2007}'
-        | '\u{200B}' | '\u{2028}' | '\u{2029}' | '\u{202F}' | '\u{2060}' | '\u{3000}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}');
+    let is_plain = |c: char| {
+        !matches!(c, '\0'..='\x08' | '\x0B'..='\x1F' | '\x7F'..='\u{A0}' | '\u{AD}' | '\u{2007}'
+        | '\u{200B}' | '\u{2028}' | '\u{2029}' | '\u{202F}' | '\u{2060}' | '\u{3000}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')
+    };
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
     }

@@ -286,7 +286,8 @@ fn uses_byte_level(json: &str) -> bool {
 
 /// The end-of-text token: as `tokenizer_config.json` says, else the usual names.
 fn end_of_text(config: &Value, inner: &Inner) -> Option<u32> {
-    let configured = config.get("eos_token").and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+    let configured =
+        config.get("eos_token").and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
     let usual = [END_OF_TEXT, IM_END, "<|end_of_text|>", "</s>", "<eos>"];
     configured.into_iter().chain(usual).find_map(|token| inner.token_to_id(token))
 }
@@ -314,7 +315,9 @@ fn byte_of_char() -> HashMap<char, u8> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let mut shifted = (0x100..).filter_map(char::from_u32);
     (0..=255u8)
-        .filter_map(|byte| if printable(byte) { Some((char::from(byte), byte)) } else { shifted.next().map(|c| (c, byte)) })
+        .filter_map(
+            |byte| if printable(byte) { Some((char::from(byte), byte)) } else { shifted.next().map(|c| (c, byte)) },
+        )
         .collect()
 }
 

@@ -79,9 +79,9 @@ impl Checkpoints {
             return self.rewrite_state(state);
         }
         let work = self.folder.join(format!("{name}{PARTIAL}"));
-        let written = self.fill(&work, state, model, optimizer).and_then(|()| {
-            atomic::publish_dir(&work, &self.folder.join(&name)).map_err(TrainError::from)
-        });
+        let written = self
+            .fill(&work, state, model, optimizer)
+            .and_then(|()| atomic::publish_dir(&work, &self.folder.join(&name)).map_err(TrainError::from));
         if let Err(source) = written {
             // Best effort: gives the space back; the first error is the one to tell.
             let _ = fs::remove_dir_all(&work);
@@ -133,9 +133,7 @@ impl Checkpoints {
                 Err(error) => {
                     let reason = chain(&error);
                     self.put_aside(&name)?;
-                    notes.push(format!(
-                        "checkpoint {name} is damaged ({reason}); going back to the one before it"
-                    ));
+                    notes.push(format!("checkpoint {name} is damaged ({reason}); going back to the one before it"));
                 }
             }
         }
@@ -164,12 +162,7 @@ impl Checkpoints {
         self.prune(Some(step))
     }
 
-    fn fill_best(
-        &self,
-        work: &Path,
-        step: u64,
-        model: &OutgoingTensors,
-    ) -> Result<(), TrainError> {
+    fn fill_best(&self, work: &Path, step: u64, model: &OutgoingTensors) -> Result<(), TrainError> {
         fs::create_dir_all(work).map_err(|e| StoreError::io("create", work, e))?;
         let model = write(&work.join(MODEL), model)?;
         write_json(&work.join(STATE), &BestState { format: FORMAT, step, model })
@@ -188,9 +181,7 @@ impl Checkpoints {
         for &step in kept {
             let path = self.folder.join(folder_name(STEP, step)).join(STATE);
             // One that cannot be read returns to nothing.
-            wanted.extend(
-                read_json::<TrainState>(&path).ok().and_then(|s| s.best).map(|best| best.step),
-            );
+            wanted.extend(read_json::<TrainState>(&path).ok().and_then(|s| s.best).map(|best| best.step));
         }
         for &step in old {
             self.remove(&folder_name(STEP, step))?;
@@ -231,20 +222,15 @@ impl Checkpoints {
 
     /// The steps of the whole folders of one kind, ascending.
     fn steps(&self, kind: &str) -> Result<Vec<u64>, TrainError> {
-        let mut steps: Vec<u64> = self
-            .names()?
-            .iter()
-            .filter_map(|name| name.strip_prefix(kind)?.parse().ok())
-            .collect();
+        let mut steps: Vec<u64> =
+            self.names()?.iter().filter_map(|name| name.strip_prefix(kind)?.parse().ok()).collect();
         steps.sort_unstable();
         Ok(steps)
     }
 
     fn names(&self) -> Result<Vec<String>, TrainError> {
         let list = || -> std::io::Result<Vec<String>> {
-            fs::read_dir(&self.folder)?
-                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-                .collect()
+            fs::read_dir(&self.folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
         };
         Ok(list().map_err(|e| StoreError::io("list", &self.folder, e))?)
     }
@@ -262,10 +248,7 @@ fn load(folder: &Path) -> Result<Loaded, TrainError> {
         return Err(TrainError::OtherRun { path, what });
     }
     let read = |name: &str| {
-        let checksum = state
-            .files
-            .get(name)
-            .ok_or_else(|| damaged(&path, &format_args!("no checksum of {name}")))?;
+        let checksum = state.files.get(name).ok_or_else(|| damaged(&path, &format_args!("no checksum of {name}")))?;
         Incoming::read(&folder.join(name), checksum)
     };
     Ok(Loaded { model: read(MODEL)?, optimizer: read(OPTIMIZER)?, state: state.clone() })
@@ -286,9 +269,7 @@ struct Sealed {
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), TrainError> {
     let state = serde_json::to_value(value).map_err(|error| damaged(path, &error))?;
     let sealed = Sealed { checksum: hash::of_json(&state), state };
-    Ok(atomic::write_with(path, |out| {
-        serde_json::to_writer_pretty(out, &sealed).map_err(std::io::Error::from)
-    })?)
+    Ok(atomic::write_with(path, |out| serde_json::to_writer_pretty(out, &sealed).map_err(std::io::Error::from))?)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, TrainError> {
@@ -309,9 +290,7 @@ fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> TrainError {
 fn is_damage(error: &TrainError) -> bool {
     match error {
         TrainError::Damaged { .. } => true,
-        TrainError::Store(StoreError::Io { source, .. }) => {
-            source.kind() == std::io::ErrorKind::NotFound
-        }
+        TrainError::Store(StoreError::Io { source, .. }) => source.kind() == std::io::ErrorKind::NotFound,
         _ => false,
     }
 }

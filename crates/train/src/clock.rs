@@ -16,11 +16,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            steps: 0,
-            recent: VecDeque::with_capacity(WINDOW + 1),
-        }
+        Self { started: Instant::now(), steps: 0, recent: VecDeque::with_capacity(WINDOW + 1) }
     }
 
     /// Counts one step.

@@ -49,11 +49,9 @@ impl TrainError {
             Self::Vocabulary { .. } => {
                 "write the token shards with the tokenizer that the model is made for".to_owned()
             }
-            Self::Diverged { .. } => {
-                "lower `learning_rate`, lengthen `warmup_steps` or tighten `grad_clip`; the last \
+            Self::Diverged { .. } => "lower `learning_rate`, lengthen `warmup_steps` or tighten `grad_clip`; the last \
                  good checkpoint is kept"
-                    .to_owned()
-            }
+                .to_owned(),
             Self::CheckpointNotWritten { source, .. } => {
                 let cause = source.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
                 format!("{cause}the previous checkpoint is intact and training resumes from it")

@@ -3,8 +3,8 @@
 use crate::TrainError;
 use crate::run::{Live, Trainer};
 use crate::tensors::{self, ParameterSpec, Parameters};
-use danlu_model::{CausalLm, ParameterInfo, SaveOptions, SpecialTokens};
 use burn::module::Module;
+use danlu_model::{CausalLm, ParameterInfo, SaveOptions, SpecialTokens};
 use danlu_store::{StoreError, atomic};
 use std::fs;
 use std::path::{Path, PathBuf};

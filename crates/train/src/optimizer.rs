@@ -133,18 +133,10 @@ impl Optimizer {
     }
 
     /// The optimiser whose moments are in `incoming`.
-    pub fn restore<M: Module>(
-        parameters: Parameters,
-        module: &M,
-        incoming: &mut Incoming,
-    ) -> Result<Self, TrainError> {
+    pub fn restore<M: Module>(parameters: Parameters, module: &M, incoming: &mut Incoming) -> Result<Self, TrainError> {
         struct Restore<'a>(Optimizer, &'a mut Incoming, Result<(), TrainError>);
         impl Restore<'_> {
-            fn moment<const D: usize>(
-                &mut self,
-                kind: &str,
-                param: &Param<Tensor<D>>,
-            ) -> Option<Tensor<D>> {
+            fn moment<const D: usize>(&mut self, kind: &str, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
                 let spec = self.0.parameters.get(&param.id)?;
                 let value = param.val().inner();
                 match self.1.take(&format!("{kind}.{}", spec.name), &value.dims()) {
@@ -193,8 +185,7 @@ impl ModuleMapper for Update<'_> {
         let value = value.inner();
         let first = self.optimizer.first.remove::<D>(id).unwrap_or_else(|| value.zeros_like());
         let second = self.optimizer.second.remove::<D>(id).unwrap_or_else(|| value.zeros_like());
-        let (value, first, second) =
-            danlu_ops::adamw_update(&settings, value, gradient, first, second);
+        let (value, first, second) = danlu_ops::adamw_update(&settings, value, gradient, first, second);
         self.optimizer.first.register(id, first);
         self.optimizer.second.register(id, second);
         Param::from_mapped_value(id, leaf(value, require_grad), mapper)
@@ -238,12 +229,10 @@ mod tests {
     /// AdamW as its paper writes it, in f64.
     #[test]
     fn three_updates_are_those_of_the_paper() {
-        let config =
-            TrainConfig { weight_decay: 0.1, beta2: 0.9, eps: 1e-6, ..TrainConfig::default() };
+        let config = TrainConfig { weight_decay: 0.1, beta2: 0.9, eps: 1e-6, ..TrainConfig::default() };
         let mut model = model();
         let table = parameters(&model);
-        let decays: Vec<(String, bool)> =
-            table.values().map(|spec| (spec.name.clone(), spec.decay)).collect();
+        let decays: Vec<(String, bool)> = table.values().map(|spec| (spec.name.clone(), spec.decay)).collect();
         let mut optimizer = Optimizer::new(table.clone());
         let mut want = values(&collect(&model, &table));
         let mut moments: Vec<(Vec<f64>, Vec<f64>)> =
@@ -278,8 +267,7 @@ mod tests {
     #[test]
     fn norms_are_not_decayed() {
         let model = model();
-        let spared: Vec<String> =
-            parameters(&model).into_values().filter(|p| !p.decay).map(|p| p.name).collect();
+        let spared: Vec<String> = parameters(&model).into_values().filter(|p| !p.decay).map(|p| p.name).collect();
         assert_eq!(spared.len(), 3, "{spared:?}");
         assert!(spared.iter().all(|name| name.contains("norm")), "{spared:?}");
     }

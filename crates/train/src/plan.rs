@@ -31,10 +31,16 @@ impl MemoryPlan {
     /// The classes by name, in the order in which tables show them.
     pub fn classes(&self) -> Vec<(String, u64)> {
         let Self { weights, gradients, optimizer, activations, logits, data } = *self;
-        [("weights", weights), ("gradients", gradients), ("optimizer", optimizer), ("activations", activations),
-            ("logits", logits), ("data", data)]
-            .map(|(name, bytes)| (name.to_owned(), bytes))
-            .to_vec()
+        [
+            ("weights", weights),
+            ("gradients", gradients),
+            ("optimizer", optimizer),
+            ("activations", activations),
+            ("logits", logits),
+            ("data", data),
+        ]
+        .map(|(name, bytes)| (name.to_owned(), bytes))
+        .to_vec()
     }
 
     /// All classes together.
@@ -71,11 +77,7 @@ pub struct Plan {
 }
 
 /// Plans a run on the CPU. Measures the machine for about half a second.
-pub fn plan(
-    config: &TrainConfig,
-    model: &ModelConfig,
-    vocab_size: usize,
-) -> Result<Plan, TrainError> {
+pub fn plan(config: &TrainConfig, model: &ModelConfig, vocab_size: usize) -> Result<Plan, TrainError> {
     plan_for(config, model, vocab_size, measured_peak(&Device::flex()))
 }
 
@@ -124,12 +126,7 @@ fn logit_rows(tokens: u64, vocab_size: u64) -> u64 {
     ((1 << 22) / vocab_size.max(1)).max(256).min(tokens)
 }
 
-fn memory(
-    config: &TrainConfig,
-    model: &ModelConfig,
-    vocab_size: usize,
-    parameters: u64,
-) -> MemoryPlan {
+fn memory(config: &TrainConfig, model: &ModelConfig, vocab_size: usize, parameters: u64) -> MemoryPlan {
     let tokens = (config.batch_size * config.seq_len) as u64;
     // While micro-batches are added up, the sum and the newest gradient are both there.
     let gradients = if config.accumulate > 1 { 2 } else { 1 };
@@ -189,8 +186,7 @@ mod tests {
         let (mut config, model) = small();
         config.warmup_steps = 1;
         let built = danlu_model::CausalLm::new(&model, 100, 1, &Device::flex()).unwrap();
-        let parameters: usize =
-            built.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        let parameters: usize = built.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
         let plan = plan_for(&config, &model, 100, 1e9).unwrap();
         assert_eq!(plan.parameters, parameters as u64);
         assert_eq!(plan.memory.weights, 4 * parameters as u64);

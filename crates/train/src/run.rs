@@ -83,11 +83,7 @@ pub struct TrainOutcome {
 /// # Errors
 /// Settings that make no sense, a work folder of another run, repeated failures of the watchdog,
 /// and whatever data, model and disk report. The last good checkpoint stays.
-pub fn train(
-    job: &Job<'_>,
-    hooks: &mut dyn Observer,
-    stop: &AtomicBool,
-) -> Result<TrainOutcome, TrainError> {
+pub fn train(job: &Job<'_>, hooks: &mut dyn Observer, stop: &AtomicBool) -> Result<TrainOutcome, TrainError> {
     check(job)?;
     let train = batches(job, &job.train, true)?;
     let valid = match &job.valid {
@@ -151,15 +147,9 @@ fn identity(job: &Job<'_>) -> Identity {
     let settings = serde_json::json!({
         "train": config, "model": job.model, "vocab_size": job.vocab_size, "seed": job.seed,
     });
-    let text = |shard: &Arc<Shard>| {
-        serde_json::json!([shard.len(), shard.text_bytes(), shard.document_count()])
-    };
+    let text = |shard: &Arc<Shard>| serde_json::json!([shard.len(), shard.text_bytes(), shard.document_count()]);
     let texts = serde_json::json!({ "train": text(&job.train), "valid": job.valid.as_ref().map(text) });
-    Identity {
-        config: hash::of_json(&settings),
-        tokenizer: job.train.tokenizer_hash(),
-        data: hash::of_json(&texts),
-    }
+    Identity { config: hash::of_json(&settings), tokenizer: job.train.tokenizer_hash(), data: hash::of_json(&texts) }
 }
 
 /// What changes from step to step, and what a checkpoint holds.
@@ -228,8 +218,7 @@ impl Trainer<'_> {
             let norm = result.gradients.norm(&live.model) / result.tokens.max(1) as f64;
             let loss = self.hooks.tamper_loss(group, result.loss());
             let config = &self.job.config;
-            let verdict =
-                live.state.watchdog.judge(loss, norm, config.spike_zscore, config.spike_window);
+            let verdict = live.state.watchdog.judge(loss, norm, config.spike_zscore, config.spike_window);
             if verdict != Verdict::Healthy {
                 live = self.roll_back(live, group, verdict)?;
                 continue;
@@ -246,14 +235,11 @@ impl Trainer<'_> {
     fn forward_backward(&self, model: &CausalLm, group: u64) -> Result<GroupResult, TrainError> {
         let config = &self.job.config;
         let first = group * config.accumulate as u64;
-        let batches = (0..config.accumulate as u64)
-            .map(|index| self.micro_batch(&self.train, first + index));
+        let batches = (0..config.accumulate as u64).map(|index| self.micro_batch(&self.train, first + index));
         // Masks go by the text seen, so that a batch seen again after a rollback has its own again.
         let key = DropoutKey { seed: self.job.seed, step: group, first_sequence: 0 };
         let sequences = config.batch_size as u64;
-        accumulate(model, batches, |index| {
-            Some(DropoutKey { first_sequence: index * sequences, ..key })
-        })
+        accumulate(model, batches, |index| Some(DropoutKey { first_sequence: index * sequences, ..key }))
     }
 
     fn micro_batch(&self, batches: &Batches, index: u64) -> MicroBatch {
@@ -323,9 +309,7 @@ impl Trainer<'_> {
             let tired = patience > 0 && live.state.without_improvement >= patience;
             if tired && live.state.finished.is_none() {
                 live.state.finished = Some(Finish::EarlyStop);
-                self.event(&format!(
-                    "stopped early at step {step}: {patience} validations without a better loss"
-                ));
+                self.event(&format!("stopped early at step {step}: {patience} validations without a better loss"));
             }
         }
         let regular = every(step, config.checkpoint_every);
@@ -342,8 +326,7 @@ impl Trainer<'_> {
         let Some(valid) = &self.valid else { return Ok(()) };
         let begun = Instant::now();
         let count = self.job.config.valid_batches.min(valid.batches_per_epoch()).max(1);
-        let (loss, tokens) =
-            evaluate(&live.model, (0..count).map(|index| self.micro_batch(valid, index)))?;
+        let (loss, tokens) = evaluate(&live.model, (0..count).map(|index| self.micro_batch(valid, index)))?;
         let state = &mut live.state;
         // A NaN is never better.
         let best = state.best.is_none_or(|best| loss < best.loss) && loss.is_finite();
@@ -404,12 +387,7 @@ impl Trainer<'_> {
         self.hooks.on_event(message);
     }
 
-    fn outcome(
-        &self,
-        state: &TrainState,
-        ending: Ending,
-        model_dir: Option<PathBuf>,
-    ) -> TrainOutcome {
+    fn outcome(&self, state: &TrainState, ending: Ending, model_dir: Option<PathBuf>) -> TrainOutcome {
         let speed = if state.step > 0 { state.tokens as f64 / state.seconds } else { 0.0 };
         TrainOutcome {
             ending,

@@ -77,10 +77,7 @@ pub fn accumulate(
 }
 
 /// Mean loss over micro-batches without gradients, and the count of tokens.
-pub fn evaluate(
-    model: &CausalLm,
-    batches: impl IntoIterator<Item = MicroBatch>,
-) -> Result<(f64, u64), TrainError> {
+pub fn evaluate(model: &CausalLm, batches: impl IntoIterator<Item = MicroBatch>) -> Result<(f64, u64), TrainError> {
     let model = model.valid();
     let mut result = GroupResult::default();
     for batch in batches {
@@ -92,9 +89,7 @@ pub fn evaluate(
 }
 
 fn scalar(loss: &Tensor<1>) -> Result<f32, TrainError> {
-    loss.clone()
-        .try_into_scalar::<f32>()
-        .map_err(|error| TrainError::Device { reason: error.to_string() })
+    loss.clone().try_into_scalar::<f32>().map_err(|error| TrainError::Device { reason: error.to_string() })
 }
 
 #[cfg(test)]

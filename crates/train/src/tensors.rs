@@ -119,8 +119,7 @@ impl Incoming {
     /// Takes the tensor `name`, which must have `shape`.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<TensorData, TrainError> {
         let damaged = |reason: String| TrainError::Damaged { path: self.path.clone(), reason };
-        let tensor =
-            self.tensors.remove(name).ok_or_else(|| damaged(format!("no tensor `{name}`")))?;
+        let tensor = self.tensors.remove(name).ok_or_else(|| damaged(format!("no tensor `{name}`")))?;
         let found = tensor.shape();
         let got: &[usize] = found.as_ref();
         if got != shape {
@@ -135,11 +134,7 @@ fn data(view: &TensorView<'_>) -> TensorData {
 }
 
 /// Replaces all float parameters of `module` by those of `incoming`.
-pub fn restore<M: Module>(
-    module: M,
-    parameters: &Parameters,
-    incoming: &mut Incoming,
-) -> Result<M, TrainError> {
+pub fn restore<M: Module>(module: M, parameters: &Parameters, incoming: &mut Incoming) -> Result<M, TrainError> {
     struct Restore<'a>(&'a Parameters, &'a mut Incoming, Result<(), TrainError>);
     impl ModuleMapper for Restore<'_> {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {

@@ -13,11 +13,19 @@ const LEAST_RELATIVE_DEVIATION: f64 = 0.02;
 pub enum Verdict {
     Healthy,
     /// The loss is NaN or infinite.
-    LossNotFinite { loss: f64 },
+    LossNotFinite {
+        loss: f64,
+    },
     /// The norm of the gradient is NaN or infinite.
-    GradientNotFinite { norm: f64 },
+    GradientNotFinite {
+        norm: f64,
+    },
     /// The loss lies `zscore` standard deviations above the mean of the window.
-    Spike { loss: f64, mean: f64, zscore: f64 },
+    Spike {
+        loss: f64,
+        mean: f64,
+        zscore: f64,
+    },
 }
 
 impl std::fmt::Display for Verdict {
@@ -26,10 +34,9 @@ impl std::fmt::Display for Verdict {
             Self::Healthy => write!(f, "healthy"),
             Self::LossNotFinite { loss } => write!(f, "the loss is {loss}"),
             Self::GradientNotFinite { norm } => write!(f, "the gradient's norm is {norm}"),
-            Self::Spike { loss, mean, zscore } => write!(
-                f,
-                "loss spike: {loss:.4}, {zscore:.1} standard deviations above the recent mean {mean:.4}"
-            ),
+            Self::Spike { loss, mean, zscore } => {
+                write!(f, "loss spike: {loss:.4}, {zscore:.1} standard deviations above the recent mean {mean:.4}")
+            }
         }
     }
 }

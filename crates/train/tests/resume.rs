@@ -45,8 +45,7 @@ fn stopped_at_any_step_and_gone_on_it_ends_with_the_same_bits() {
 fn stopped_before_the_first_step_it_begins_anew() {
     let fixture = Fixture::new();
     let stop = AtomicBool::new(true);
-    let outcome =
-        fixture.train_until(config(), &fixture.path("w"), &mut Silent, &stop).unwrap();
+    let outcome = fixture.train_until(config(), &fixture.path("w"), &mut Silent, &stop).unwrap();
     assert_eq!((outcome.ending, outcome.step), (Ending::Interrupted, 0));
     assert_eq!(trained(&fixture, &fixture.path("w")), trained(&fixture, &fixture.path("x")));
 }
@@ -236,9 +235,8 @@ fn killed_at_random_instants_it_ends_with_the_same_bits() {
 
 /// Whether a checkpoint is half-written, or was when its process died.
 fn is_writing(work: &Path) -> bool {
-    fs::read_dir(work.join("checkpoints")).is_ok_and(|entries| {
-        entries.flatten().any(|e| e.file_name().to_string_lossy().ends_with(".partial"))
-    })
+    fs::read_dir(work.join("checkpoints"))
+        .is_ok_and(|entries| entries.flatten().any(|e| e.file_name().to_string_lossy().ends_with(".partial")))
 }
 
 /// Whether the child ended by itself within `time`, and if so, well.

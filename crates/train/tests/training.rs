@@ -25,12 +25,7 @@ fn a_tiny_text_is_learnt_by_heart() {
         ..common::config()
     };
     let mut job = fixture.job(config, &work);
-    job.model = ModelConfig {
-        hidden_size: 96,
-        ffn_size: Some(192),
-        dropout: 0.0,
-        ..common::model()
-    };
+    job.model = ModelConfig { hidden_size: 96, ffn_size: Some(192), dropout: 0.0, ..common::model() };
     let mut recorder = Recorder::default();
     let outcome = train(&job, &mut recorder, &AtomicBool::new(false)).unwrap();
     // ln(259) = 5.6 nats is chance. Known by heart, what is left is the beginning of each window,
@@ -48,8 +43,7 @@ fn a_tiny_text_is_learnt_by_heart() {
     assert_eq!(model.num_params() as u64, outcome.parameters);
     let order = BatchConfig { batch_size: 4, seq_len: 16, seed: 0, shuffle: false };
     let batches = Batches::new(job.valid.clone().unwrap(), order).unwrap();
-    let all = (0..batches.batches_per_epoch())
-        .map(|n| MicroBatch::from_batch(&batches.batch(n), 16, &job.device));
+    let all = (0..batches.batches_per_epoch()).map(|n| MicroBatch::from_batch(&batches.batch(n), 16, &job.device));
     assert_eq!(evaluate(&model, all).unwrap(), (best.loss, last.tokens));
 }
 
@@ -98,12 +92,7 @@ fn accumulated_steps_make_the_large_batchs_model() {
 #[test]
 fn without_progress_it_stops_early_and_keeps_the_best() {
     let fixture = Fixture::new();
-    let config = TrainConfig {
-        learning_rate: 0.0,
-        valid_every: 3,
-        patience: 2,
-        ..common::config()
-    };
+    let config = TrainConfig { learning_rate: 0.0, valid_every: 3, patience: 2, ..common::config() };
     let mut recorder = Recorder::default();
     let outcome = fixture.train(config, &fixture.path("w"), &mut recorder).unwrap();
     assert_eq!(outcome.ending, Ending::Finished(Finish::EarlyStop));
@@ -128,12 +117,7 @@ fn a_time_limit_ends_the_run_with_a_model() {
 fn the_last_checkpoints_and_the_best_are_kept() {
     let fixture = Fixture::new();
     let work = fixture.path("w");
-    let config = TrainConfig {
-        checkpoint_every: 4,
-        keep_checkpoints: 3,
-        valid_every: 5,
-        ..common::config()
-    };
+    let config = TrainConfig { checkpoint_every: 4, keep_checkpoints: 3, valid_every: 5, ..common::config() };
     let outcome = fixture.train(config, &work, &mut Silent).unwrap();
     let best = outcome.best.unwrap().step;
     let names = common::names(&work.join("checkpoints"));

@@ -50,7 +50,9 @@ fn cleaned_folder(workspace: &Workspace, run: &str) -> anyhow::Result<PathBuf> {
     };
     let found = if key.is_empty() { None } else { store.find(Stage::Clean.name(), &key)? };
     let hint = "`danlu run RECIPE --only collect`, then `--only clean`, makes them";
-    found.map(|a| a.path).ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
+    found
+        .map(|a| a.path)
+        .ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
 }
 
 fn render(shown: &Shown, chars: usize) {
@@ -61,7 +63,14 @@ fn render(shown: &Shown, chars: usize) {
         }
         _ => String::new(),
     };
-    line(&format!("--- {}  {}  {}  {}  {} bytes{why}", d.id, d.source, d.language, shown.split, count(d.text.len() as u64)));
+    line(&format!(
+        "--- {}  {}  {}  {}  {} bytes{why}",
+        d.id,
+        d.source,
+        d.language,
+        shown.split,
+        count(d.text.len() as u64)
+    ));
     match d.text.char_indices().nth(chars) {
         Some((cut, _)) if chars > 0 => line(&format!("{} ...", &d.text[..cut])),
         _ => line(&d.text),

@@ -1,6 +1,5 @@
 //! `danlu feedback export`: what users said, as documents for the next training.
 
-
 use anyhow::Context;
 use danlu_store::{FeedbackRow, Workspace};
 use serde_json::json;
@@ -31,7 +30,10 @@ pub fn export(global: &Global, args: &FeedbackExportArgs) -> anyhow::Result<()> 
             danlu_store::atomic::write_with(path, |out| out.write_all(text.as_bytes()))
                 .with_context(|| format!("cannot write {}", path.display()))?;
             note(&format!("{n} records written to {}", path.display()));
-            note(&format!("read them in a recipe with: [[data.sources]] name = \"feedback\" path = \"{}\"", path.display()));
+            note(&format!(
+                "read them in a recipe with: [[data.sources]] name = \"feedback\" path = \"{}\"",
+                path.display()
+            ));
         }
         None => print(&text),
     }

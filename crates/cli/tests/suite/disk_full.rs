@@ -10,7 +10,8 @@ struct Mount(std::path::PathBuf);
 impl Mount {
     fn new(path: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(path).unwrap();
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(path).status();
+        let status =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(path).status();
         status.is_ok_and(|s| s.success()).then(|| Self(path.to_owned()))
     }
 

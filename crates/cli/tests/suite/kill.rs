@@ -56,7 +56,9 @@ fn kill_nine_anywhere_changes_nothing() {
 #[test]
 fn ctrl_c_saves_and_says_how_to_go_on() {
     let place = Place::new();
-    place.write_recipe(|text| text.replace("steps = 40", "steps = 4000").replace("checkpoint_every = 5", "checkpoint_every = 0"));
+    place.write_recipe(|text| {
+        text.replace("steps = 40", "steps = 4000").replace("checkpoint_every = 5", "checkpoint_every = 0")
+    });
     let child = start(&place);
     let checkpoints = || glob_any(&place.path("runs/artifacts/train"));
     let begun = Instant::now();

@@ -55,8 +55,13 @@ fn a_whole_life_and_then_only_what_changed() {
 
 fn check_summary(place: &Place, summary: &Value) {
     for path in [
-        "/seconds/train", "/test/bits_per_byte", "/test/xz_bits_per_byte", "/test/unigram_bits_per_byte",
-        "/int8/bits_per_byte", "/train/tokens_per_second", "/train/mfu",
+        "/seconds/train",
+        "/test/bits_per_byte",
+        "/test/xz_bits_per_byte",
+        "/test/unigram_bits_per_byte",
+        "/int8/bits_per_byte",
+        "/train/tokens_per_second",
+        "/train/mfu",
     ] {
         let value = summary.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
         assert!(value.is_finite() && value > 0.0, "{path} in {summary:#}");

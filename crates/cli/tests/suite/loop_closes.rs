@@ -15,8 +15,7 @@ struct Served {
 
 impl Served {
     fn start(place: &Place, model: &str) -> Self {
-        let mut child =
-            place.command(&["serve", model, "--port", "0"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = place.command(&["serve", model, "--port", "0"]).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let url = loop {
             let line = lines.next().expect("the server ended before it was ready").unwrap();
@@ -30,7 +29,8 @@ impl Served {
     }
 
     fn post(&self, path: &str, body: &Value) -> Value {
-        let text = ureq::post(format!("{}{path}", self.url)).send_json(body).unwrap().body_mut().read_to_string().unwrap();
+        let text =
+            ureq::post(format!("{}{path}", self.url)).send_json(body).unwrap().body_mut().read_to_string().unwrap();
         serde_json::from_str(&text).unwrap()
     }
 }
@@ -48,14 +48,25 @@ fn feedback_becomes_a_source() {
     let model = place.json(&["run", "tiny.toml", "--json"])["model_dir"].as_str().unwrap().to_owned();
     let server = Served::start(&place, &model);
     let reply = server.post("/v1/completions", &json!({ "prompt": "The people", "max_tokens": 5, "temperature": 0 }));
-    let local = place.json(&["generate", &model, "--prompt", "The people", "--max-tokens", "5", "--temperature", "0", "--json"]);
+    let local = place.json(&[
+        "generate",
+        &model,
+        "--prompt",
+        "The people",
+        "--max-tokens",
+        "5",
+        "--temperature",
+        "0",
+        "--json",
+    ]);
     assert_eq!(reply["choices"][0]["text"], local["text"], "served and local text are the same");
     let correction = " of the United States elect their President every four years.";
     server.post("/v1/feedback", &json!({ "reply_id": reply["id"], "rating": -1, "correction": correction }));
     drop(server);
 
     place.ok(&["feedback", "export", "--out", "feedback.jsonl"]);
-    let line: Value = serde_json::from_str(std::fs::read_to_string(place.path("feedback.jsonl")).unwrap().trim()).unwrap();
+    let line: Value =
+        serde_json::from_str(std::fs::read_to_string(place.path("feedback.jsonl")).unwrap().trim()).unwrap();
     assert_eq!(line["text"], format!("The people{correction}"));
     assert_eq!(line["rating"], -1);
     assert!(line["model_hash"].as_str().unwrap().len() >= 12);

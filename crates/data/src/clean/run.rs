@@ -86,7 +86,12 @@ struct Cleaner<'a> {
 }
 
 impl<'a> Cleaner<'a> {
-    fn create(steps: &'a [Box<dyn Step>], split: &'a SplitConfig, keep_dropped: bool, out: &Path) -> Result<Self, DataError> {
+    fn create(
+        steps: &'a [Box<dyn Step>],
+        split: &'a SplitConfig,
+        keep_dropped: bool,
+        out: &Path,
+    ) -> Result<Self, DataError> {
         let create = |name: &str| DocumentWriter::create(&out.join(format!("{name}.jsonl.zst")));
         let [train, valid, test] = SplitConfig::NAMES;
         Ok(Self {
@@ -124,8 +129,11 @@ impl<'a> Cleaner<'a> {
             let before = document.id.clone();
             (before, step.apply(document))
         };
-        let outcomes: Vec<(String, Outcome)> =
-            if step.in_order() { chunk.into_iter().map(one).collect() } else { chunk.into_par_iter().map(one).collect() };
+        let outcomes: Vec<(String, Outcome)> = if step.in_order() {
+            chunk.into_iter().map(one).collect()
+        } else {
+            chunk.into_par_iter().map(one).collect()
+        };
         let mut kept = Vec::with_capacity(outcomes.len());
         for (before, outcome) in outcomes {
             match outcome {
@@ -150,7 +158,10 @@ impl<'a> Cleaner<'a> {
         self.splits.into_iter().chain(self.dropped).try_for_each(DocumentWriter::finish)?;
         let steps = self.steps.iter().zip(self.tallies).map(|(step, tally)| tally.finish(step.name().into())).collect();
         let row = |((split, source, language), count): ((usize, String, String), Count)| SplitRow {
-            split: SplitConfig::NAMES[split].into(), source, language, count,
+            split: SplitConfig::NAMES[split].into(),
+            source,
+            language,
+            count,
         };
         let splits = self.rows.into_iter().map(row).collect();
         let funnel = Funnel { collected: self.collected, kept: self.kept, steps, splits };

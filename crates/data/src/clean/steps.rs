@@ -109,7 +109,11 @@ impl Step for Symbols {
         }
         let ratio = symbols as f64 / all.max(1) as f64;
         if ratio > self.max_ratio {
-            let detail = format!("{:.0}% are neither letters nor digits, more than {:.0}%", ratio * 100.0, self.max_ratio * 100.0);
+            let detail = format!(
+                "{:.0}% are neither letters nor digits, more than {:.0}%",
+                ratio * 100.0,
+                self.max_ratio * 100.0
+            );
             return drop(document, "too_many_symbols", detail);
         }
         Outcome::Keep(document)
@@ -192,7 +196,8 @@ mod tests {
             check(&length, text, expect);
         }
         let symbols = Symbols { max_ratio: 0.5 };
-        for (text, expect) in [("a-", ""), ("a--", "too_many_symbols"), ("a \n\n b", ""), ("□□春", "too_many_symbols")] {
+        for (text, expect) in [("a-", ""), ("a--", "too_many_symbols"), ("a \n\n b", ""), ("□□春", "too_many_symbols")]
+        {
             check(&symbols, text, expect);
         }
         let repeated = RepeatedLines { max_ratio: 0.5 };
@@ -212,7 +217,11 @@ mod tests {
     fn language_is_identified_unless_the_source_says_it() {
         let step = IdentifyLanguage { wanted: vec!["zh".into()] };
         check(&step, "秦川雄帝宅，函谷壯皇居。", "");
-        check(&step, "It is a truth universally acknowledged, that a single man must be in want of a wife.", "unwanted_language");
+        check(
+            &step,
+            "It is a truth universally acknowledged, that a single man must be in want of a wife.",
+            "unwanted_language",
+        );
         let mut document = Document::new("It is a truth universally acknowledged", "s");
         document.language = "zh".into();
         assert!(matches!(step.apply(document), Outcome::Keep(_)));

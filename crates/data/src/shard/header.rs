@@ -72,9 +72,17 @@ impl Header {
             return Err("has a damaged header (checksum does not match)".into());
         }
         let header = Self {
-            width: u32_at(12), tokens: u64_at(16), documents: u64_at(24), text_bytes: u64_at(32), vocab_size: u32_at(40),
-            eos: u32_at(44), tokenizer_hash: array(&header[48..80]), table_offset: u64_at(80), names_offset: u64_at(88),
-            names_bytes: u64_at(96), body_hash: array(&header[128..160]),
+            width: u32_at(12),
+            tokens: u64_at(16),
+            documents: u64_at(24),
+            text_bytes: u64_at(32),
+            vocab_size: u32_at(40),
+            eos: u32_at(44),
+            tokenizer_hash: array(&header[48..80]),
+            table_offset: u64_at(80),
+            names_offset: u64_at(88),
+            names_bytes: u64_at(96),
+            body_hash: array(&header[128..160]),
         };
         header.check_layout(file.len() as u64)?;
         Ok(header)

@@ -107,8 +107,16 @@ impl ShardWriter {
         let vocab_size = tokenizer.vocab_size() as u32;
         let header = Header {
             width: if vocab_size <= 1 << 16 { 2 } else { 4 },
-            tokens: 0, documents: 0, text_bytes: 0, vocab_size, eos: tokenizer.eos_id(), tokenizer_hash: *hash.as_bytes(),
-            table_offset: 0, names_offset: 0, names_bytes: 0, body_hash: [0; 32],
+            tokens: 0,
+            documents: 0,
+            text_bytes: 0,
+            vocab_size,
+            eos: tokenizer.eos_id(),
+            tokenizer_hash: *hash.as_bytes(),
+            table_offset: 0,
+            names_offset: 0,
+            names_bytes: 0,
+            body_hash: [0; 32],
         };
         let summary = ShardSummary { vocab_size: u64::from(vocab_size), ..Default::default() };
         let (table, names) = (Vec::new(), Names::default());

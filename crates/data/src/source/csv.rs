@@ -52,13 +52,19 @@ fn describe(error: &csv::Error) -> String {
     }
 }
 
-fn parse(file: &SourceFile<'_>, record: &csv::ByteRecord, header: &[String], column: usize) -> Result<Document, Problem> {
+fn parse(
+    file: &SourceFile<'_>,
+    record: &csv::ByteRecord,
+    header: &[String],
+    column: usize,
+) -> Result<Document, Problem> {
     let line = record.position().map(csv::Position::line);
     let mut text = String::new();
     let mut metadata = Map::new();
     for (index, (name, field)) in header.iter().zip(record).enumerate() {
-        let value = std::str::from_utf8(field)
-            .map_err(|error| file.problem(line, format!("broken UTF-8 in column {name:?} (offset {})", error.valid_up_to())))?;
+        let value = std::str::from_utf8(field).map_err(|error| {
+            file.problem(line, format!("broken UTF-8 in column {name:?} (offset {})", error.valid_up_to()))
+        })?;
         if index == column {
             text = value.into();
         } else {

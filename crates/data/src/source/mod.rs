@@ -56,7 +56,11 @@ pub enum TextSplit {
 impl Default for SourceConfig {
     fn default() -> Self {
         Self {
-            name: String::new(), path: String::new(), text_field: "text".into(), split: TextSplit::File, language: None,
+            name: String::new(),
+            path: String::new(),
+            text_field: "text".into(),
+            split: TextSplit::File,
+            language: None,
             limit: None,
         }
     }
@@ -129,7 +133,8 @@ pub fn source_files(source: &SourceConfig, base: &Path) -> Result<Vec<PathBuf>, 
         files.push(path.clone()); // taken literally, even if its name has pattern characters
     } else {
         for entry in glob::glob(&pattern.to_string_lossy()).map_err(|e| bad(e.to_string()))? {
-            let file = entry.map_err(|e| DataError::io("read the folder", e.path(), std::io::Error::from(e.error().kind())))?;
+            let file = entry
+                .map_err(|e| DataError::io("read the folder", e.path(), std::io::Error::from(e.error().kind())))?;
             if file.is_file() && !(path.is_dir() && Format::of(&file).is_none()) {
                 files.push(file);
             }

@@ -69,7 +69,8 @@ fn parse(file: &SourceFile<'_>, row: Row, number: u64) -> Result<Document, Probl
             // Written without the UTF-8 annotation, as some tools do.
             Field::Bytes(value) if name == *field => {
                 let decoded = String::from_utf8(value.data().to_vec());
-                text = Some(decoded.map_err(|_| file.problem(Some(number), format!("broken UTF-8 in column {name:?}")))?);
+                text =
+                    Some(decoded.map_err(|_| file.problem(Some(number), format!("broken UTF-8 in column {name:?}")))?);
             }
             Field::Null => {}
             value => {

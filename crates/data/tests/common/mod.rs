@@ -9,7 +9,8 @@ use danlu_text::{Tokenizer, TokenizerConfig};
 
 pub const ENGLISH: &str = "Fellow citizens of the Senate and of the House of Representatives, in vain may we expect peace with \
     the Indians on our frontiers so long as a lawless set of unprincipled wretches can violate the rights of hospitality.";
-pub const CHINESE: &str = "秦川雄帝宅，函谷壯皇居。綺殿千尋起，離宮百雉餘。連甍遙接漢，飛觀迥凌虛。雲日隱層闕，風煙出綺疎。";
+pub const CHINESE: &str =
+    "秦川雄帝宅，函谷壯皇居。綺殿千尋起，離宮百雉餘。連甍遙接漢，飛觀迥凌虛。雲日隱層闕，風煙出綺疎。";
 
 pub static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     let texts = [ENGLISH, CHINESE, ENGLISH, CHINESE];
@@ -21,7 +22,8 @@ pub fn quiet(_: Progress<'_>) {}
 pub fn documents(count: usize) -> Vec<Document> {
     (0..count)
         .map(|i| {
-            let (text, source, language) = if i % 3 == 0 { (CHINESE, "poems", "zh") } else { (ENGLISH, "speeches", "en") };
+            let (text, source, language) =
+                if i % 3 == 0 { (CHINESE, "poems", "zh") } else { (ENGLISH, "speeches", "en") };
             let mut document = Document::new(format!("{text}\n{i}"), source);
             document.language = language.into();
             document

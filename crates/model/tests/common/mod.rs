@@ -28,10 +28,16 @@ pub fn tiny_gpt2() -> ModelConfig {
 pub fn all_kinds() -> Vec<(&'static str, ModelConfig)> {
     vec![
         ("llama, grouped queries, tied", tiny()),
-        ("llama, one key head, untied, biases", ModelConfig { kv_heads: Some(1), tied: false, bias: Some(true), ..tiny() }),
+        (
+            "llama, one key head, untied, biases",
+            ModelConfig { kv_heads: Some(1), tied: false, bias: Some(true), ..tiny() },
+        ),
         ("gpt2, tied", tiny_gpt2()),
         ("gpt2, untied, erf", ModelConfig { tied: false, activation: Some(Activation::GeluErf), ..tiny_gpt2() }),
-        ("sinusoidal, rms, gelu", ModelConfig { positions: Some(Positions::Sinusoidal), activation: Some(Activation::Gelu), ..tiny() }),
+        (
+            "sinusoidal, rms, gelu",
+            ModelConfig { positions: Some(Positions::Sinusoidal), activation: Some(Activation::Gelu), ..tiny() },
+        ),
         ("rope, layer norm, swiglu", ModelConfig { norm: Some(NormKind::Layer), ..tiny() }),
         ("learned, rms, grouped queries", ModelConfig { positions: Some(Positions::Learned), ..tiny() }),
     ]

@@ -241,7 +241,8 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
 
     fn cpu_linear_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node(), bias.node()];
-        let (x, weight, bias) = (dense(x.into_primitive()), dense(weight.into_primitive()), dense(bias.into_primitive()));
+        let (x, weight, bias) =
+            (dense(x.into_primitive()), dense(weight.into_primitive()), dense(bias.into_primitive()));
         let y = linear(&x, &weight, Some(&bias));
         finish!(LinearBias, nodes, (x, weight), y)
     }
@@ -254,9 +255,15 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         finish!(RmsNorm, nodes, (x, weight, Arc::new(scales)), y)
     }
 
-    fn cpu_layer_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+    fn cpu_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node(), bias.node()];
-        let (x, weight, bias) = (dense(x.into_primitive()), dense(weight.into_primitive()), dense(bias.into_primitive()));
+        let (x, weight, bias) =
+            (dense(x.into_primitive()), dense(weight.into_primitive()), dense(bias.into_primitive()));
         let (y, stats) = norm::layer_norm(values(&x), values(&weight), values(&bias), eps as f32);
         let y = tensor(y, dims(&x));
         finish!(LayerNorm, nodes, (x, weight, Arc::new(stats)), y)
@@ -269,7 +276,12 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         finish!(Rotary, nodes, (cos, sin), y)
     }
 
-    fn cpu_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
+    fn cpu_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        scale: f64,
+    ) -> FloatTensor<Self> {
         let nodes = [q.node(), k.node(), v.node()];
         let (q, k, v) = (head_view(q.into_primitive()), head_view(k.into_primitive()), head_view(v.into_primitive()));
         let (out, lse) = attend(&q, &k, &v, scale);
@@ -291,7 +303,11 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         finish!(GeluGrad, nodes, (x, kind), y)
     }
 
-    fn cpu_cross_entropy(x: FloatTensor<Self>, weight: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
+    fn cpu_cross_entropy(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
         let wanted = Wanted { x: x.is_tracked(), weight: weight.is_tracked() };
         let nodes = [x.node(), weight.node()];
         let (x, weight) = (dense(x.into_primitive()), dense(weight.into_primitive()));

@@ -1,6 +1,8 @@
 //! The operations without autodiff, and the pieces that the backward passes share.
 
-use super::{CpuOps, CpuUpdates, Gelu, dense, dims, four, head_view, heads, integers, matrix, tensor, time_major_tensor, values};
+use super::{
+    CpuOps, CpuUpdates, Gelu, dense, dims, four, head_view, heads, integers, matrix, tensor, time_major_tensor, values,
+};
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -74,7 +76,12 @@ impl CpuOps for Flex {
         tensor(norm::rms_norm(values(&x), values(&weight), eps as f32).0, dims(&x))
     }
 
-    fn cpu_layer_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+    fn cpu_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
         let (x, weight, bias) = (dense(x), dense(weight), dense(bias));
         tensor(norm::layer_norm(values(&x), values(&weight), values(&bias), eps as f32).0, dims(&x))
     }
@@ -83,7 +90,12 @@ impl CpuOps for Flex {
         rotate(&head_view(x), &dense(cos), &dense(sin), false)
     }
 
-    fn cpu_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>, scale: f64) -> FloatTensor<Self> {
+    fn cpu_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        scale: f64,
+    ) -> FloatTensor<Self> {
         attend(&head_view(q), &head_view(k), &head_view(v), scale).0
     }
 
@@ -96,7 +108,11 @@ impl CpuOps for Flex {
         gelu(&dense(x), kind)
     }
 
-    fn cpu_cross_entropy(x: FloatTensor<Self>, weight: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
+    fn cpu_cross_entropy(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
         let result = loss(&dense(x), &dense(weight), targets, Wanted { x: false, weight: false });
         tensor(vec![result.loss as f32], vec![1])
     }

@@ -38,17 +38,27 @@ pub trait CpuOps: Backend {
     /// RMS normalisation.
     fn cpu_rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
     /// Layer normalisation.
-    fn cpu_layer_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
+    fn cpu_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
     /// Rotary positions.
     fn cpu_rotary(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Causal attention.
-    fn cpu_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>, scale: f64) -> FloatTensor<Self>;
+    fn cpu_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>, scale: f64)
+    -> FloatTensor<Self>;
     /// SwiGLU.
     fn cpu_swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
     /// GELU.
     fn cpu_gelu(x: FloatTensor<Self>, kind: Gelu) -> FloatTensor<Self>;
     /// Output layer and cross-entropy.
-    fn cpu_cross_entropy(x: FloatTensor<Self>, weight: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self>;
+    fn cpu_cross_entropy(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
     /// Embedding.
     fn cpu_embedding(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
 }
@@ -123,7 +133,11 @@ fn heads(t: &FlexTensor) -> Heads<'_> {
 fn time_major_tensor(values: Vec<f32>, dims: [usize; 4]) -> FlexTensor {
     let [batch, heads, time, width] = dims;
     let strides = time_major(heads, time, width);
-    let layout = Layout::new(Shape::from(dims.to_vec()), vec![strides[0] as isize, strides[1] as isize, strides[2] as isize, 1], 0);
+    let layout = Layout::new(
+        Shape::from(dims.to_vec()),
+        vec![strides[0] as isize, strides[1] as isize, strides[2] as isize, 1],
+        0,
+    );
     tensor(values, vec![batch, time, heads, width]).with_layout(layout)
 }
 

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use danlu_eval::{Baseline, Scores};
 use danlu_report::markdown_table;
 
-use danlu_report::number::{bytes, compact, duration, grouped, percent, significant};
 use super::format::{change, key, share};
 use super::summary::findings;
 use super::{DataFacts, EvaluationFacts, RunReport, SourceFacts};
+use danlu_report::number::{bytes, compact, duration, grouped, percent, significant};
 
 /// The card. English, with the verdict in Chinese as well: the header's language
 /// list is the model's, not the card's.
@@ -80,11 +80,9 @@ fn model_index(evaluation: &EvaluationFacts, name: &str) -> String {
         "model-index:\n- name: {}\n  results:\n  - task:\n      type: text-generation\n    dataset:\n      name: \"own test split\"\n      type: \"own-test-split\"\n    metrics:\n",
         quoted(name)
     );
-    for (kind, value) in [
-        ("bits_per_byte", scores.bits_per_byte),
-        ("perplexity", scores.perplexity),
-        ("accuracy", scores.top1),
-    ] {
+    for (kind, value) in
+        [("bits_per_byte", scores.bits_per_byte), ("perplexity", scores.perplexity), ("accuracy", scores.top1)]
+    {
         let _ = writeln!(yaml, "    - type: {kind}\n      value: {}", significant(value, 6));
     }
     yaml
@@ -216,9 +214,20 @@ fn training(report: &RunReport) -> String {
     let rows = [
         ("steps", format!("{} of {}", grouped(training.steps), grouped(training.steps_planned))),
         ("tokens seen", format!("{} ({} epochs)", grouped(training.tokens_seen), significant(training.epochs, 3))),
-        ("best validation loss", format!("{} nats/token at step {}", significant(training.best_valid_loss, 4), training.best_step)),
+        (
+            "best validation loss",
+            format!("{} nats/token at step {}", significant(training.best_valid_loss, 4), training.best_step),
+        ),
         ("wall time", duration(training.seconds)),
-        ("speed", format!("{} tokens/s on {} ({} threads)", compact(training.tokens_per_second), training.device, training.threads)),
+        (
+            "speed",
+            format!(
+                "{} tokens/s on {} ({} threads)",
+                compact(training.tokens_per_second),
+                training.device,
+                training.threads
+            ),
+        ),
         ("seed", report.run.seed.to_string()),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
@@ -236,8 +245,18 @@ fn results(report: &RunReport) -> String {
     for (name, scores) in &scores.by_source {
         rows.push(result_row(&format!("source {name}"), scores, baselines.and_then(|b| b.by_source.get(name))));
     }
-    let headers =
-        ["test split", "bits/byte", "xz -9e", "unigram", "perplexity", "loss (nats/token)", "top-1", "top-5", "tokens", "bytes"];
+    let headers = [
+        "test split",
+        "bits/byte",
+        "xz -9e",
+        "unigram",
+        "perplexity",
+        "loss (nats/token)",
+        "top-1",
+        "top-5",
+        "tokens",
+        "bytes",
+    ];
     format!(
         "## Results\n\n{}\nEach document is scored from its beginning after `<|endoftext|>`, in windows of {} tokens with stride {}; \
          every token of the text once, the closing boundary not. Lower bits per byte is better; perplexity depends on the tokenizer.\n\n",
@@ -288,7 +307,10 @@ fn limitations(report: &RunReport) -> String {
     let mut text = String::from("## Limitations\n\n");
     if let Some(data) = &report.data {
         let kept = bytes(data.funnel.kept.bytes);
-        let _ = writeln!(text, "- It has read {kept} of text and nothing else: it knows no world beyond it, and its facts are invented.");
+        let _ = writeln!(
+            text,
+            "- It has read {kept} of text and nothing else: it knows no world beyond it, and its facts are invented."
+        );
     }
     text.push_str(
         "- It repeats the views, the gaps and the language of its sources and their time; nothing was filtered for harm.\n\

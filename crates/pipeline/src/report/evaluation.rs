@@ -3,11 +3,11 @@
 use danlu_eval::{Baseline, Baselines, Scores};
 use danlu_report::{Bar, BarChart, Block, Column, Sample, Section, T};
 
-use danlu_report::number::{bytes, compact, grouped, percent, significant};
-use super::format::{change};
+use super::format::change;
 use super::names::language;
 use super::text::{left, right, same, t, table, table_with_total};
 use super::{CompressionFacts, EvaluationFacts, SampleFacts};
+use danlu_report::number::{bytes, compact, grouped, percent, significant};
 
 pub fn evaluation_section(evaluation: &EvaluationFacts) -> Section {
     let mut blocks = vec![table_with_total(headers(), rows(evaluation))];
@@ -126,14 +126,18 @@ fn protocol(evaluation: &EvaluationFacts) -> Vec<(T, T)> {
         facts.push((t("Chosen", "选取规则"), same(rule)));
     }
     if coverage.documents_not_round_trip > 0 {
-        facts.push((t("Documents the tokenizer alters", "分词器不能还原的文档"), same(&grouped(coverage.documents_not_round_trip))));
+        facts.push((
+            t("Documents the tokenizer alters", "分词器不能还原的文档"),
+            same(&grouped(coverage.documents_not_round_trip)),
+        ));
     }
     facts
 }
 
 pub fn compression_section(compression: &CompressionFacts) -> Section {
     let c = compression;
-    let row = |name: T, before: String, after: String, change: String| vec![name, same(&before), same(&after), same(&change)];
+    let row =
+        |name: T, before: String, after: String, change: String| vec![name, same(&before), same(&after), same(&change)];
     let rows = vec![
         row(
             t("Size", "大小"),
@@ -154,7 +158,8 @@ pub fn compression_section(compression: &CompressionFacts) -> Section {
             change(c.decode_tokens_per_second_before, c.decode_tokens_per_second_after),
         ),
     ];
-    let mut blocks = vec![table([left("", ""), right("Before", "压缩前"), right("After", "压缩后"), right("Change", "变化")], rows)];
+    let mut blocks =
+        vec![table([left("", ""), right("Before", "压缩前"), right("After", "压缩后"), right("Change", "变化")], rows)];
     if let Some(dir) = &c.model_dir {
         blocks.push(Block::KeyValues(vec![(t("Folder", "目录"), same(dir))]));
     }

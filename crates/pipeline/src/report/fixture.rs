@@ -200,9 +200,14 @@ fn model() -> ModelFacts {
         vocab_size: 4096,
         flops_per_token: 6_000_000.0,
         config: serde_json::from_str(config).unwrap_or_default(),
-        memory: [("weights", 4_000_000), ("gradients", 4_000_000), ("optimizer", 8_000_000), ("activations", 50_000_000)]
-            .map(|(name, bytes)| (name.to_owned(), bytes))
-            .to_vec(),
+        memory: [
+            ("weights", 4_000_000),
+            ("gradients", 4_000_000),
+            ("optimizer", 8_000_000),
+            ("activations", 50_000_000),
+        ]
+        .map(|(name, bytes)| (name.to_owned(), bytes))
+        .to_vec(),
     }
 }
 
@@ -231,7 +236,10 @@ fn training() -> TrainingFacts {
             gradient_norm: curve(5, &|s| 1.0 + 3.0 * (-s / 50.0).exp() + if s == 501.0 { 9.0 } else { 0.0 }),
             tokens_per_second: curve(5, &|s| 10_000.0 + 300.0 * (s * 1.3).cos()),
         },
-        events: vec![EventFacts { step: 501, message: "loss spike (z = 9.9): rolled back to step 500, batch skipped".into() }],
+        events: vec![EventFacts {
+            step: 501,
+            message: "loss spike (z = 9.9): rolled back to step 500, batch skipped".into(),
+        }],
     }
 }
 
@@ -242,13 +250,7 @@ fn scores(bits_per_byte: f64, tokens: u64, bytes: u64, documents: u64) -> Scores
 
 fn baseline(xz: u64, unigram: f64, bytes: u64, documents: u64) -> Baseline {
     let xz = XzSize { stream_bytes: bytes + documents - 1, compressed_bytes: xz };
-    Baseline {
-        xz_bits_per_byte: xz.bits_per_byte(),
-        unigram_bits_per_byte: Some(unigram),
-        xz,
-        documents,
-        bytes,
-    }
+    Baseline { xz_bits_per_byte: xz.bits_per_byte(), unigram_bits_per_byte: Some(unigram), xz, documents, bytes }
 }
 
 fn evaluation() -> EvaluationFacts {
@@ -308,7 +310,10 @@ fn samples() -> Vec<SampleFacts> {
         model: "f32".into(),
     };
     vec![
-        sample("It's a test", " <b>sentence</b> that no model wrote, only the fixture, to see how a longer line breaks on a narrow screen."),
+        sample(
+            "It's a test",
+            " <b>sentence</b> that no model wrote, only the fixture, to see how a longer line breaks on a narrow screen.",
+        ),
         sample("白日依山尽", "，测试入海流。欲穷千里目，\n更上一层楼。"),
     ]
 }

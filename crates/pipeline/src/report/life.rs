@@ -6,11 +6,11 @@ use danlu_data::{Count, DroppedDocument, StepFunnel};
 use danlu_report::{Block, Column, Funnel, FunnelStep, Section, T};
 
 use super::card::plain;
-use danlu_report::number::{bytes, duration, grouped, percent, significant};
 use super::format::{excerpt, key, share};
 use super::names::{language, reason, split, stage, state, step};
 use super::text::{left, right, same, t, table, table_with_total};
 use super::{CommandFacts, DataFacts, RunReport, StageFacts, TokenizerFacts};
+use danlu_report::number::{bytes, duration, grouped, percent, significant};
 
 /// Characters of a dropped document that are shown.
 const EXCERPT: usize = 240;
@@ -43,8 +43,13 @@ fn dropped_samples(data: &DataFacts) -> Block {
             same(&excerpt(&dropped.document.text, EXCERPT)),
         ]
     };
-    let columns =
-        [left("Step", "步骤"), left("Reason", "原因"), left("Measured", "测得"), left("Source", "来源"), left("Text", "文本")];
+    let columns = [
+        left("Step", "步骤"),
+        left("Reason", "原因"),
+        left("Measured", "测得"),
+        left("Source", "来源"),
+        left("Text", "文本"),
+    ];
     Block::Details {
         summary: t("Some dropped documents", "部分被丢弃的文档"),
         blocks: vec![table(columns, data.dropped_samples.iter().map(row).collect())],
@@ -159,9 +164,12 @@ fn kept_rows(data: &DataFacts) -> Vec<Vec<T>> {
     };
     let mut rows = vec![row(t("All", "全部"), data.funnel.collected, data.funnel.kept)];
     rows.extend(data.funnel.by_language().iter().map(|(code, of)| row(language(code), of.collected, of.kept)));
-    rows.extend(data.funnel.by_source().iter().map(|(name, of)| {
-        row(t(format!("source {name}"), format!("来源 {name}")), of.collected, of.kept)
-    }));
+    rows.extend(
+        data.funnel
+            .by_source()
+            .iter()
+            .map(|(name, of)| row(t(format!("source {name}"), format!("来源 {name}")), of.collected, of.kept)),
+    );
     rows
 }
 
@@ -208,7 +216,10 @@ pub fn tokenizer_section(tokenizer: &TokenizerFacts) -> Section {
         (t("Vocabulary", "词表"), same(&grouped(tokenizer.vocab_size as u64))),
         (t("Measured on", "测量于"), split(&tokenizer.measured_on)),
         (t("Unknown tokens", "未知词元"), same(&grouped(tokenizer.unknown_tokens))),
-        (t("Documents that do not come back exactly", "不能精确还原的文档"), same(&grouped(tokenizer.round_trip_failures))),
+        (
+            t("Documents that do not come back exactly", "不能精确还原的文档"),
+            same(&grouped(tokenizer.round_trip_failures)),
+        ),
         (t("Hash of tokenizer.json", "tokenizer.json 哈希"), same(&key(&tokenizer.hash))),
     ];
     Section {
@@ -235,8 +246,13 @@ pub fn stages_section(stages: &[StageFacts]) -> Section {
             ]
         })
         .collect();
-    let headers =
-        [left("Stage", "阶段"), left("State", "状态"), right("Wall time", "耗时"), right("Share", "占比"), left("Why", "原因")];
+    let headers = [
+        left("Stage", "阶段"),
+        left("State", "状态"),
+        right("Wall time", "耗时"),
+        right("Share", "占比"),
+        left("Why", "原因"),
+    ];
     Section {
         title: t("Stages and wall time", "阶段与耗时"),
         note: Some(t(
@@ -251,7 +267,8 @@ pub fn lineage_section(stages: &[StageFacts]) -> Section {
     let rows = stages
         .iter()
         .map(|s| {
-            let inputs: Vec<String> = s.inputs.iter().map(|(name, made_of)| format!("{name} {}", key(made_of))).collect();
+            let inputs: Vec<String> =
+                s.inputs.iter().map(|(name, made_of)| format!("{name} {}", key(made_of))).collect();
             vec![stage(&s.stage), same(&key(&s.key)), same(&inputs.join(", "))]
         })
         .collect();
@@ -269,15 +286,15 @@ pub fn recipe_section(recipe: &str) -> Section {
     Section {
         title: t("Recipe, resolved", "完整配方"),
         note: Some(t("Defaults included.", "含默认值。")),
-        blocks: vec![Block::Details { summary: t("Show the recipe", "显示配方"), blocks: vec![Block::Code(recipe.to_owned())] }],
+        blocks: vec![Block::Details {
+            summary: t("Show the recipe", "显示配方"),
+            blocks: vec![Block::Code(recipe.to_owned())],
+        }],
     }
 }
 
 pub fn environment_section(report: &RunReport) -> Section {
-    let mut facts = vec![
-        (t("Run", "运行"), same(&report.run.id)),
-        (t("Started", "开始"), same(&report.run.started)),
-    ];
+    let mut facts = vec![(t("Run", "运行"), same(&report.run.id)), (t("Started", "开始"), same(&report.run.started))];
     facts.extend(report.run.ended.as_ref().map(|ended| (t("Ended", "结束"), same(ended))));
     facts.push((t("Seed", "种子"), same(&report.run.seed.to_string())));
     facts.push((same("danlu"), same(&report.run.danlu_version)));

@@ -2,12 +2,12 @@
 
 use danlu_report::{Block, Page, Section};
 
+use super::RunReport;
 use super::evaluation::{compression_section, evaluation_section, samples_section};
 use super::life::{
     commands_section, data_section, environment_section, lineage_section, recipe_section, stages_section,
     tokenizer_section,
 };
-use super::RunReport;
 use super::names::state;
 use super::summary::{Tone, findings, headline};
 use super::text::{same, t};

@@ -1,9 +1,9 @@
 //! What the figures mean, in plain words: the first thing a reader sees.
 
-use danlu_report::number::{bytes, compact, duration, percent, significant};
-use super::format::{change};
+use super::format::change;
 use super::text::t;
 use super::{CompressionFacts, EvaluationFacts, RunReport, TrainingFacts};
+use danlu_report::number::{bytes, compact, duration, percent, significant};
 use danlu_report::{Figure, T};
 
 /// How good the news of a sentence is.
@@ -47,8 +47,14 @@ pub fn findings(report: &RunReport) -> Vec<Finding> {
 
 fn state(report: &RunReport) -> Option<Finding> {
     let (en, zh) = match report.run.state.as_str() {
-        "failed" => ("The run failed before its end; what follows is what was finished.", "本次运行未能完成，以下是已完成的部分。"),
-        "interrupted" => ("The run was interrupted; the same command goes on from here.", "本次运行被中断；再次执行同一命令即可继续。"),
+        "failed" => (
+            "The run failed before its end; what follows is what was finished.",
+            "本次运行未能完成，以下是已完成的部分。",
+        ),
+        "interrupted" => (
+            "The run was interrupted; the same command goes on from here.",
+            "本次运行被中断；再次执行同一命令即可继续。",
+        ),
         _ => return None,
     };
     Some(finding(Tone::Bad, en.into(), zh.into()))
@@ -76,15 +82,23 @@ fn against_xz(own: f64, xz: f64) -> Finding {
         let less = percent(1.0 - own / xz);
         return finding(
             Tone::Good,
-            format!("The model has learned the language of its corpus: it needs {own_text} bits per byte of text it never saw, {less} less than xz -9e ({xz_text})."),
-            format!("模型学到了语料的规律：对未见过的文本，每字节只需 {own_text} 比特，比 xz -9e（{xz_text}）少 {less}。"),
+            format!(
+                "The model has learned the language of its corpus: it needs {own_text} bits per byte of text it never saw, {less} less than xz -9e ({xz_text})."
+            ),
+            format!(
+                "模型学到了语料的规律：对未见过的文本，每字节只需 {own_text} 比特，比 xz -9e（{xz_text}）少 {less}。"
+            ),
         );
     }
     let more = percent(own / xz - 1.0);
     finding(
         Tone::Bad,
-        format!("The model does not beat a general compressor: it needs {own_text} bits per byte of unseen text, {more} more than xz -9e ({xz_text}). Train longer or on more text."),
-        format!("模型尚不及通用压缩器：对未见过的文本，每字节需要 {own_text} 比特，比 xz -9e（{xz_text}）多 {more}。请延长训练或增加文本。"),
+        format!(
+            "The model does not beat a general compressor: it needs {own_text} bits per byte of unseen text, {more} more than xz -9e ({xz_text}). Train longer or on more text."
+        ),
+        format!(
+            "模型尚不及通用压缩器：对未见过的文本，每字节需要 {own_text} 比特，比 xz -9e（{xz_text}）多 {more}。请延长训练或增加文本。"
+        ),
     )
 }
 
@@ -100,7 +114,9 @@ fn against_unigram(own: f64, unigram: f64) -> Finding {
     }
     finding(
         Tone::Bad,
-        format!("It is no better than a model that knows only how frequent each token is ({text}): it makes no use of context."),
+        format!(
+            "It is no better than a model that knows only how frequent each token is ({text}): it makes no use of context."
+        ),
         format!("它不优于只知道词频的模型（{text}）：没有用到上下文。"),
     )
 }
@@ -116,8 +132,12 @@ fn overfitting(training: &TrainingFacts) -> Option<Finding> {
     let step = training.best_step;
     Some(finding(
         Tone::Neutral,
-        format!("Validation loss rose again after step {step} ({rise} by the end): the model began to learn its training text by heart. The weights of step {step} are the ones kept."),
-        format!("验证损失在第 {step} 步之后回升（到结束时 {rise}）：模型开始死记训练文本。保留的是第 {step} 步的权重。"),
+        format!(
+            "Validation loss rose again after step {step} ({rise} by the end): the model began to learn its training text by heart. The weights of step {step} are the ones kept."
+        ),
+        format!(
+            "验证损失在第 {step} 步之后回升（到结束时 {rise}）：模型开始死记训练文本。保留的是第 {step} 步的权重。"
+        ),
     ))
 }
 
@@ -126,7 +146,10 @@ fn rollbacks(training: &TrainingFacts) -> Option<Finding> {
     (n > 0).then(|| {
         finding(
             Tone::Neutral,
-            format!("Training had {n} noteworthy event{}; they are listed below the curves.", if n == 1 { "" } else { "s" }),
+            format!(
+                "Training had {n} noteworthy event{}; they are listed below the curves.",
+                if n == 1 { "" } else { "s" }
+            ),
             format!("训练过程中有 {n} 个值得注意的事件，列在曲线下方。"),
         )
     })

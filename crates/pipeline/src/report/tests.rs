@@ -62,7 +62,8 @@ fn page_text_is_golden() {
 #[test]
 fn the_page_is_one_file_without_network_and_escapes_texts() {
     let page = html(&full());
-    for forbidden in ["src=\"http", "href=\"http", "url(http", "@import", "stylesheet", "<script>alert", "<b>sentence"] {
+    for forbidden in ["src=\"http", "href=\"http", "url(http", "@import", "stylesheet", "<script>alert", "<b>sentence"]
+    {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
     assert!(page.contains("&lt;script&gt;alert"));

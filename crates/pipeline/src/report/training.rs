@@ -3,10 +3,10 @@
 use danlu_report::{Block, Section};
 
 use super::card::plain;
-use danlu_report::number::{bytes, compact, duration, grouped, percent, significant};
-use super::format::{share};
+use super::format::share;
 use super::text::{Line, curves, left, right, same, t, table, table_with_total};
 use super::{Curves, EventFacts, ModelFacts, TrainingFacts};
+use danlu_report::number::{bytes, compact, duration, grouped, percent, significant};
 
 pub fn model_section(model: &ModelFacts) -> Section {
     let mut blocks = vec![Block::KeyValues(vec![
@@ -21,10 +21,7 @@ pub fn model_section(model: &ModelFacts) -> Section {
             )),
         ),
         (t("Vocabulary", "词表"), same(&grouped(model.vocab_size as u64))),
-        (
-            t("Context", "上下文"),
-            t(format!("{} tokens", model.context), format!("{} 词元", model.context)),
-        ),
+        (t("Context", "上下文"), t(format!("{} tokens", model.context), format!("{} 词元", model.context))),
         (t("FLOPs per trained token", "每训练词元浮点运算"), same(&compact(model.flops_per_token))),
     ])];
     let rows = model.config.iter().map(|(key, value)| vec![same(key), same(&plain(value))]).collect();
@@ -34,7 +31,8 @@ pub fn model_section(model: &ModelFacts) -> Section {
         let row = |name, size| vec![name, same(&bytes(size)), same(&share(size, total))];
         let mut rows = vec![row(t("total", "合计"), total)];
         rows.extend(model.memory.iter().map(|(class, size)| row(memory_class(class), *size)));
-        let columns = [left("Training memory, planned", "训练内存（计划）"), right("Size", "大小"), right("Share", "占比")];
+        let columns =
+            [left("Training memory, planned", "训练内存（计划）"), right("Size", "大小"), right("Share", "占比")];
         blocks.push(table_with_total(columns, rows));
     }
     Section { title: t("Model", "模型"), note: None, blocks }
@@ -111,14 +109,11 @@ fn facts(training: &TrainingFacts) -> Vec<(danlu_report::T, danlu_report::T)> {
 
 fn charts(of: &Curves) -> Vec<Block> {
     let mut blocks = Vec::new();
-    let losses: Vec<Line> = [
-        (t("training", "训练"), &of.train_loss),
-        (t("validation", "验证"), &of.valid_loss),
-    ]
-    .into_iter()
-    .filter(|(_, points)| !points.is_empty())
-    .map(|(name, points)| (name, points.clone()))
-    .collect();
+    let losses: Vec<Line> = [(t("training", "训练"), &of.train_loss), (t("validation", "验证"), &of.valid_loss)]
+        .into_iter()
+        .filter(|(_, points)| !points.is_empty())
+        .map(|(name, points)| (name, points.clone()))
+        .collect();
     if !losses.is_empty() {
         blocks.push(curves(t("Loss", "损失"), t("nats per token", "奈特/词元"), losses));
     }

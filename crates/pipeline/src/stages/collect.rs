@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{Made, megabytes, thousands, with_progress};
-use crate::graph::Stage;
 use crate::PipelineError;
+use crate::graph::Stage;
 use crate::runner::Context;
 
 pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, PipelineError> {

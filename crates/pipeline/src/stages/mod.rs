@@ -20,10 +20,10 @@ use crate::graph::Stage;
 use crate::observer::Progress;
 use crate::runner::Context;
 
+pub(crate) use compress::CompressSummary;
 pub(crate) use evaluate::{EvaluateSummary, Sample};
 pub(crate) use tokenizer::TokenizerSummary;
 pub(crate) use train::TrainSummary;
-pub(crate) use compress::CompressSummary;
 
 /// Names of files and folders inside artifacts, known to more than one stage.
 pub(crate) mod files {

@@ -24,8 +24,7 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     let cleaned = context.input(Stage::Tokenizer, Stage::Clean)?.path;
     let config = &context.file.recipe.tokenizer;
     let train = cleaned.join(files::documents("train"));
-    let tokenizer =
-        with_progress(context, |progress| danlu_data::train_tokenizer(&train, config, progress))?;
+    let tokenizer = with_progress(context, |progress| danlu_data::train_tokenizer(&train, config, progress))?;
     tokenizer.save(&work.join(files::TOKENIZER))?;
     let mut shards = BTreeMap::new();
     for split in danlu_data::SplitConfig::NAMES {
@@ -35,24 +34,19 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
         }
         context.go_on(Stage::Tokenizer)?;
         let out = work.join(files::shard(split));
-        let summary = with_progress(context, |progress| {
-            danlu_data::write_shards(&documents, &tokenizer, &out, progress)
-        })?;
+        let summary =
+            with_progress(context, |progress| danlu_data::write_shards(&documents, &tokenizer, &out, progress))?;
         shards.insert(split.to_owned(), summary);
     }
-    let summary =
-        TokenizerSummary { vocab_size: tokenizer.vocab_size(), hash: tokenizer.hash().to_owned(), shards };
+    let summary = TokenizerSummary { vocab_size: tokenizer.vocab_size(), hash: tokenizer.hash().to_owned(), shards };
     let line = describe(&summary);
     Made::new(&summary, line)
 }
 
 fn describe(summary: &TokenizerSummary) -> String {
     let Some(train) = summary.shards.get("train") else { return String::new() };
-    let languages: Vec<String> = train
-        .by_language
-        .iter()
-        .map(|(language, count)| format!("{language} {:.2}", count.bytes_per_token))
-        .collect();
+    let languages: Vec<String> =
+        train.by_language.iter().map(|(language, count)| format!("{language} {:.2}", count.bytes_per_token)).collect();
     format!(
         "{} tokens in the vocabulary, {} to train on; bytes per token: {}",
         thousands(summary.vocab_size as u64),

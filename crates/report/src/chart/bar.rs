@@ -91,11 +91,8 @@ mod tests {
     fn lengths_are_proportional() {
         let html = html(vec![Bar::new("a".into(), 1.0), Bar::strong("b".into(), 2.0)]);
         let wide = html.split("<svg").nth(1).unwrap_or_default();
-        let widths: Vec<f64> = wide
-            .split("width=\"")
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next()?.parse().ok())
-            .collect();
+        let widths: Vec<f64> =
+            wide.split("width=\"").skip(1).filter_map(|rest| rest.split('"').next()?.parse().ok()).collect();
         assert_eq!(widths.len(), 2);
         assert!((widths[1] / widths[0] - 2.0).abs() < 0.01, "{widths:?}");
     }

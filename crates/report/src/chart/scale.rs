@@ -138,7 +138,10 @@ fn labels(values: &[f64]) -> Vec<String> {
     };
     let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
     if largest >= 1e15 || (largest > 0.0 && largest < 1e-4) {
-        return values.iter().map(|value| if *value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }).collect();
+        return values
+            .iter()
+            .map(|value| if *value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") })
+            .collect();
     }
     let (unit, suffix) = match largest {
         l if l >= 1e12 => (1e12, "T"),

@@ -156,11 +156,16 @@ mod tests {
         check("春眠不", &["不觉"], "春眠不", false);
         check("xyz", &["yz", "xyz!"], "x", true);
         check("no stops", &[], "no stops", false);
-        check("
+        check(
+            "
 
-User: hi", &["
-User:"], "
-", true);
+User: hi",
+            &["
+User:"],
+            "
+",
+            true,
+        );
     }
 
     #[test]

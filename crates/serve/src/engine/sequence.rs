@@ -4,10 +4,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc, time::Instant};
 
 use danlu_model::{CausalLm, Sampler, State, log_softmax, top_log_probabilities};
 
-use super::{
-    EngineError, Event, FinishReason, Piece, TokenScore, Work,
-    assemble::Assembler,
-};
+use super::{EngineError, Event, FinishReason, Piece, TokenScore, Work, assemble::Assembler};
 use crate::{language::LanguageModel, metrics::Metrics};
 
 /// What a sequence wants of the next step.

@@ -33,7 +33,10 @@ fn a_completion_has_openai_s_shape() {
     assert!(reply["id"].as_str().unwrap().starts_with("cmpl-"));
     assert!(reply["created"].as_u64().unwrap() > 1_700_000_000);
     let choice = &reply["choices"][0];
-    assert_eq!((&choice["index"], &choice["logprobs"], &choice["finish_reason"]), (&json!(0), &Value::Null, &json!("length")));
+    assert_eq!(
+        (&choice["index"], &choice["logprobs"], &choice["finish_reason"]),
+        (&json!(0), &Value::Null, &json!("length"))
+    );
     let prompt = reply["usage"]["prompt_tokens"].as_u64().unwrap();
     assert!(prompt > 0);
     assert_eq!(reply["usage"], json!({"prompt_tokens": prompt, "completion_tokens": 8, "total_tokens": prompt + 8}));
@@ -62,7 +65,8 @@ fn streams_say_the_same_as_whole_replies() {
     assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], whole["choices"][0]["finish_reason"]);
     assert!(chunks.iter().all(|chunk| chunk["object"] == "text_completion" && chunk.get("usage").is_none()));
 
-    let body = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 20, "seed": 3, "ignore_eos": true});
+    let body =
+        json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 20, "seed": 3, "ignore_eos": true});
     let whole = server.chat(body.clone());
     let chunks = server.stream("/v1/chat/completions", body).chunks();
     assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
@@ -116,7 +120,8 @@ fn a_model_without_a_chat_template_gets_plain_turns() {
     let _ = std::fs::remove_file(dir.path().join("chat_template.jinja"));
     let server = TestServer::of(dir.path(), ServeConfig::default());
     assert_eq!(server.get("/v1/models").ok()["data"][0]["chat_template"], false);
-    let chat = server.chat(json!({"messages": [{"role": "user", "content": " Hi "}], "max_tokens": 12, "temperature": 0}));
+    let chat =
+        server.chat(json!({"messages": [{"role": "user", "content": " Hi "}], "max_tokens": 12, "temperature": 0}));
     let plain = json!({"prompt": "User: Hi\n\nAssistant:", "max_tokens": 12, "temperature": 0, "stop": "\nUser:"});
     let plain = server.complete(plain);
     assert_eq!(chat["choices"][0]["message"]["content"], plain["choices"][0]["text"]);

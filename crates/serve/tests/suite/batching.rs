@@ -28,7 +28,8 @@ fn a_reply_is_what_the_library_generates() {
         let ids = tokenizer.encode(prompt).unwrap();
         let sampling = SamplingConfig { temperature: 0.0, ..SamplingConfig::default() };
         let stop = [tokenizer.eos_id()];
-        let expected = danlu_model::generate(&model, &ids, &sampling, 32, &stop, |_| ControlFlow::Continue(())).unwrap();
+        let expected =
+            danlu_model::generate(&model, &ids, &sampling, 32, &stop, |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(server.greedy(prompt, 32), shown(&tokenizer, &expected.tokens), "{prompt}");
     }
 }
@@ -65,7 +66,10 @@ fn check_crowd(max_batch: usize) {
     let server = TestServer::with(ServeConfig { max_batch, prefill_chunk: 32, ..ServeConfig::default() });
     let prompts = prompts();
     let alone: Vec<String> = prompts.iter().map(|prompt| server.greedy(prompt, 48)).collect();
-    assert_eq!(server.metric("decode_batch_size_bucket{model_name=\"tiny\",le=\"1\"}"), server.metric("decode_batch_size_count"));
+    assert_eq!(
+        server.metric("decode_batch_size_bucket{model_name=\"tiny\",le=\"1\"}"),
+        server.metric("decode_batch_size_count")
+    );
     let together: Vec<String> = std::thread::scope(|scope| {
         let ask = |(i, prompt): (usize, &String)| {
             let (server, prompt) = (&server, prompt.clone());
@@ -89,7 +93,9 @@ fn check_crowd(max_batch: usize) {
 fn sampled_replies_depend_on_their_seed_alone() {
     let server = TestServer::with(ServeConfig { max_batch: 4, ..ServeConfig::default() });
     let ask = |seed: usize| {
-        let reply = server.complete(json!({"prompt": "Four score", "max_tokens": 24, "seed": seed, "temperature": 1.2, "top_p": 0.9}));
+        let reply = server.complete(
+            json!({"prompt": "Four score", "max_tokens": 24, "seed": seed, "temperature": 1.2, "top_p": 0.9}),
+        );
         reply["choices"][0]["text"].as_str().unwrap().to_owned()
     };
     let alone: Vec<String> = (0..8).map(ask).collect();
@@ -106,8 +112,11 @@ fn sampled_replies_depend_on_their_seed_alone() {
 fn choices_continue_one_prompt_with_consecutive_seeds() {
     let server = TestServer::start();
     let ask = |n: usize, seed: usize| {
-        let reply = server.complete(json!({"prompt": "a great civil war", "max_tokens": 16, "n": n, "seed": seed, "ignore_eos": true}));
-        let texts = reply["choices"].as_array().unwrap().iter().map(|choice| choice["text"].as_str().unwrap().to_owned());
+        let reply = server.complete(
+            json!({"prompt": "a great civil war", "max_tokens": 16, "n": n, "seed": seed, "ignore_eos": true}),
+        );
+        let texts =
+            reply["choices"].as_array().unwrap().iter().map(|choice| choice["text"].as_str().unwrap().to_owned());
         (texts.collect::<Vec<_>>(), reply["usage"]["completion_tokens"].as_u64().unwrap())
     };
     let before = server.metric("prompt_tokens_total");
@@ -124,7 +133,8 @@ fn choices_continue_one_prompt_with_consecutive_seeds() {
 #[test]
 fn a_long_prompt_does_not_stop_running_replies() {
     let server = TestServer::with(ServeConfig { prefill_chunk: 16, ..ServeConfig::default() });
-    let mut running = server.stream("/v1/completions", json!({"prompt": "x", "max_tokens": 900, "ignore_eos": true, "temperature": 0}));
+    let mut running = server
+        .stream("/v1/completions", json!({"prompt": "x", "max_tokens": 900, "ignore_eos": true, "temperature": 0}));
     running.next().unwrap();
     // Read in about 40 chunks, between which the running reply must go on.
     let before = server.metric("generation_tokens_total");

@@ -128,7 +128,10 @@ fn a_chat_goes_on_and_can_be_stopped() {
         let messages = reply.request["messages"].as_array().unwrap();
         let roles: Vec<&str> = messages.iter().map(|message| message["role"].as_str().unwrap()).collect();
         assert!(roles.ends_with(&["user"]) && messages.last().unwrap()["content"] == "春眠不觉晓");
-        assert!(roles == ["user", "assistant", "user"] || roles == ["user"], "the empty reply of a turn is not sent: {roles:?}");
+        assert!(
+            roles == ["user", "assistant", "user"] || roles == ["user"],
+            "the empty reply of a turn is not sent: {roles:?}"
+        );
         // A long reply, stopped on the way.
         page.click("#mode-complete");
         page.script("document.querySelector('#dial-max_tokens').value = 900");
@@ -153,7 +156,8 @@ fn the_page_fits_a_phone() {
         page.click("#examples button");
         page.click("#send");
         page.until("document.querySelector('.reply .under:not([hidden])')");
-        let overflow = page.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
+        let overflow =
+            page.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
         assert_eq!(overflow, 0);
         page.picture("phone");
         page.click("#settings-toggle");

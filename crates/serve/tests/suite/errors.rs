@@ -92,7 +92,13 @@ fn bad_chats_are_named() {
     check(&server, path, one(json!({"role": "user"})), 400, Some("messages[1].content"));
     let image = json!([{"type": "image_url", "image_url": {"url": "http://x"}}]);
     check(&server, path, one(json!({"role": "user", "content": image})), 400, Some("messages[1].content"));
-    check(&server, path, one(json!({"role": "user", "content": "x", "tool_calls": [1]})), 400, Some("messages[1].tool_calls"));
+    check(
+        &server,
+        path,
+        one(json!({"role": "user", "content": "x", "tool_calls": [1]})),
+        400,
+        Some("messages[1].tool_calls"),
+    );
     check(&server, path, with("top_logprobs", json!(2)), 400, Some("top_logprobs"));
     check(&server, path, with("logprobs", json!(2)), 400, Some("logprobs"));
     check(&server, path, with("tools", json!([{"type": "function"}])), 400, Some("tools"));
@@ -114,7 +120,10 @@ fn a_prompt_beyond_the_context_is_told_the_numbers() {
     check(&server, "/v1/chat/completions", chat, 400, Some("messages"));
     // As much as there is room for.
     let reply = server.complete(json!({"prompt": ids[..CONTEXT - 3], "max_tokens": 50, "ignore_eos": true}));
-    assert_eq!((&reply["usage"]["completion_tokens"], &reply["choices"][0]["finish_reason"]), (&json!(3), &json!("length")));
+    assert_eq!(
+        (&reply["usage"]["completion_tokens"], &reply["choices"][0]["finish_reason"]),
+        (&json!(3), &json!("length"))
+    );
 }
 
 #[test]
@@ -156,7 +165,19 @@ fn random_bodies_never_break_the_server() {
     let server = TestServer::start();
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 200, ..ProptestConfig::default() });
     let names = prop::sample::select(vec![
-        "prompt", "messages", "max_tokens", "temperature", "n", "stop", "stream", "seed", "logprobs", "logit_bias", "model", "stream_options", "x",
+        "prompt",
+        "messages",
+        "max_tokens",
+        "temperature",
+        "n",
+        "stop",
+        "stream",
+        "seed",
+        "logprobs",
+        "logit_bias",
+        "model",
+        "stream_options",
+        "x",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -168,12 +189,14 @@ fn random_bodies_never_break_the_server() {
     let value = leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::hash_map("role|content|type|text|[a-z]{1,3}", inner, 0..3).prop_map(|map| Value::Object(map.into_iter().collect())),
+            prop::collection::hash_map("role|content|type|text|[a-z]{1,3}", inner, 0..3)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     });
     let body = prop::collection::hash_map(names, value, 0..5);
     let outcome = runner.run(&body, |fields| {
-        let body: serde_json::Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let body: serde_json::Map<String, Value> =
+            fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         for path in ["/v1/completions", "/v1/chat/completions", "/v1/feedback"] {
             let reply = server.post(path, &Value::Object(body.clone()));
             prop_assert!(matches!(reply.status, 200 | 400 | 404), "{} {}", reply.status, reply.text);
@@ -194,7 +217,9 @@ fn keys_are_asked_for() {
     assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (401, Some("invalid_api_key")));
     assert_eq!(reply.headers["www-authenticate"], "Bearer");
     let ask = |key: &str| {
-        let head = format!("GET /v1/models HTTP/1.1\r\nHost: any.example\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n");
+        let head = format!(
+            "GET /v1/models HTTP/1.1\r\nHost: any.example\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+        );
         server.raw(head.as_bytes())
     };
     assert!(ask("open sesame").starts_with("HTTP/1.1 200"));
@@ -221,10 +246,15 @@ fn foreign_pages_are_turned_away() {
     assert!(ask("GET", &format!("{host}\r\nOrigin: null")).starts_with("http/1.1 403"));
     assert!(ask("GET", "Host: evil.example").starts_with("http/1.1 403"), "a name that was made to point here");
     let friend = ask("GET", &format!("{host}\r\nOrigin: https://friend.example"));
-    assert!(friend.starts_with("http/1.1 200") && friend.contains("access-control-allow-origin: https://friend.example"), "{friend}");
-    let preflight = ask("OPTIONS", &format!("{host}\r\nOrigin: https://friend.example\r\nAccess-Control-Request-Method: POST"));
+    assert!(
+        friend.starts_with("http/1.1 200") && friend.contains("access-control-allow-origin: https://friend.example"),
+        "{friend}"
+    );
+    let preflight =
+        ask("OPTIONS", &format!("{host}\r\nOrigin: https://friend.example\r\nAccess-Control-Request-Method: POST"));
     assert!(preflight.starts_with("http/1.1 204") && preflight.contains("access-control-allow-methods"), "{preflight}");
-    let preflight = ask("OPTIONS", &format!("{host}\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST"));
+    let preflight =
+        ask("OPTIONS", &format!("{host}\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST"));
     assert!(preflight.starts_with("http/1.1 403"), "{preflight}");
 }
 

@@ -16,7 +16,10 @@ fn feedback_is_stored_with_its_reply() {
     server.post("/v1/feedback", &json!({"reply_id": id, "rating": "up"})).ok();
     server.post("/v1/feedback", &json!({"reply_id": id, "correction": "不觉晓", "comment": "a poem"})).ok();
     let row = RunDb::open(&server.db).unwrap().feedback_rows().unwrap().pop().unwrap();
-    assert_eq!((row.rating, row.correction.as_deref(), row.comment.as_deref()), (Some(1), Some("不觉晓"), Some("a poem")));
+    assert_eq!(
+        (row.rating, row.correction.as_deref(), row.comment.as_deref()),
+        (Some(1), Some("不觉晓"), Some("a poem"))
+    );
     assert_eq!(row.reply.id, id);
     assert_eq!(row.reply.request, request);
     assert_eq!(row.reply.reply, reply["choices"][0]["message"]["content"].as_str().unwrap());

@@ -23,7 +23,9 @@ fn oversized_bodies_get_413() {
     assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (413, Some("body_too_large")));
     // Larger than what the server reads on, and without a length.
     let mut stream = server.connect();
-    stream.write_all(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    stream
+        .write_all(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
     let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
     let sent = (0..1000).take_while(|_| stream.write_all(&chunk).is_ok()).count();
     assert!(sent < 1000, "the server took 64 MB");
@@ -33,7 +35,8 @@ fn oversized_bodies_get_413() {
 #[test]
 fn a_waiting_client_is_refused_before_it_sends() {
     let server = TestServer::with(ServeConfig { max_body_bytes: 100, ..ServeConfig::default() });
-    let head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\nExpect: 100-continue\r\n\r\n";
+    let head =
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\nExpect: 100-continue\r\n\r\n";
     assert!(server.raw(head.as_bytes()).starts_with("HTTP/1.1 413"));
 }
 
@@ -68,7 +71,8 @@ fn a_client_that_leaves_frees_its_place() {
     // The same for one that waits for a whole reply.
     let mut stream = server.connect();
     let body = long().to_string();
-    write!(stream, "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    write!(stream, "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .unwrap();
     server.wait_for("num_requests_running", |running| running == 1.0);
     drop(stream);
     server.wait_for("request_failure_total{model_name=\"tiny\",reason=\"cancelled\"}", |count| count == 2.0);

@@ -30,7 +30,17 @@ fn python() -> Result<PathBuf, String> {
         Err(error) => Err(error.to_string()),
     };
     run(Command::new(&system).args(["-m", "venv"]).arg(&venv))?;
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "15", "openai"]))?;
+    run(Command::new(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--retries",
+        "1",
+        "--timeout",
+        "15",
+        "openai",
+    ]))?;
     Ok(python)
 }
 
@@ -47,5 +57,9 @@ fn the_official_client_is_content() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/check_openai_client.py");
     let output = Command::new(python).arg(script).arg(server.url("/v1")).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("all checks passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("all checks passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -13,13 +13,15 @@ fn stop_strings_end_a_reply_even_across_tokens() {
         let body = json!({"prompt": prompt, "max_tokens": 40, "temperature": 0, "logprobs": 0});
         let whole = server.complete(body);
         let text = whole["choices"][0]["text"].as_str().unwrap();
-        let tokens: Vec<&str> = whole["choices"][0]["logprobs"]["tokens"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        let tokens: Vec<&str> =
+            whole["choices"][0]["logprobs"]["tokens"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
         for pair in tokens.windows(2).filter(|pair| pair.iter().all(|token| !token.starts_with("bytes:"))) {
             let (Some(end), Some(start)) = (pair[0].chars().last(), pair[1].chars().next()) else { continue };
             let stop = format!("{end}{start}");
             let Some(at) = text.find(&stop) else { continue };
             across += 1;
-            let body = json!({"prompt": prompt, "max_tokens": 40, "temperature": 0, "stop": [stop, "never to be said"]});
+            let body =
+                json!({"prompt": prompt, "max_tokens": 40, "temperature": 0, "stop": [stop, "never to be said"]});
             let chunks = server.stream("/v1/completions", body.clone()).chunks();
             assert_eq!(text_of(&chunks, 0), text[..at], "{stop:?}");
             let reply = server.complete(body);
@@ -85,8 +87,11 @@ fn sampled_tokens_come_with_their_scores() {
         assert!(own <= top[0] + 1e-6 && own < 0.0);
     }
     let chunks = server.stream("/v1/completions", body).chunks();
-    let streamed: Vec<f64> = chunks.iter().filter(|chunk| !chunk["choices"][0]["logprobs"].is_null())
-        .flat_map(|chunk| floats(&chunk["choices"][0]["logprobs"]["token_logprobs"])).collect();
+    let streamed: Vec<f64> = chunks
+        .iter()
+        .filter(|chunk| !chunk["choices"][0]["logprobs"].is_null())
+        .flat_map(|chunk| floats(&chunk["choices"][0]["logprobs"]["token_logprobs"]))
+        .collect();
     assert_eq!(streamed, floats(&scores["token_logprobs"]));
 }
 
@@ -98,7 +103,11 @@ fn chat_scores_have_their_own_shape() {
     let reply = server.chat(body);
     let content = reply["choices"][0]["logprobs"]["content"].as_array().unwrap();
     assert_eq!(content.len(), 6);
-    let bytes: Vec<u8> = content.iter().flat_map(|entry| entry["bytes"].as_array().unwrap()).map(|byte| byte.as_u64().unwrap() as u8).collect();
+    let bytes: Vec<u8> = content
+        .iter()
+        .flat_map(|entry| entry["bytes"].as_array().unwrap())
+        .map(|byte| byte.as_u64().unwrap() as u8)
+        .collect();
     let text = reply["choices"][0]["message"]["content"].as_str().unwrap();
     assert_eq!(String::from_utf8_lossy(&bytes), text);
     for entry in content {
@@ -110,7 +119,10 @@ fn chat_scores_have_their_own_shape() {
 #[test]
 fn scores_stop_where_the_text_does() {
     let server = TestServer::start();
-    let ask = |stop: Value| server.complete(json!({"prompt": "Four score", "max_tokens": 30, "temperature": 0, "logprobs": 0, "stop": stop}));
+    let ask = |stop: Value| {
+        server
+            .complete(json!({"prompt": "Four score", "max_tokens": 30, "temperature": 0, "logprobs": 0, "stop": stop}))
+    };
     let whole = ask(Value::Null);
     let text = whole["choices"][0]["text"].as_str().unwrap();
     let (at, _) = text.char_indices().nth(text.chars().count() / 2).unwrap();

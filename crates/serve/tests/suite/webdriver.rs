@@ -38,8 +38,16 @@ impl Browser {
         let mut browser = Self { driver, session: format!("{address}/session") };
         let size = format!("--window-size={width},{height}");
         let arguments = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en-US",
-            "--hide-scrollbars", "--disable-background-networking", "--disable-component-update", "--disable-sync", &size,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--lang=en-US",
+            "--hide-scrollbars",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &size,
         ];
         let wanted = json!({
             "goog:chromeOptions": {"args": arguments},
@@ -157,7 +165,13 @@ fn answer(reply: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Resul
 fn start_driver() -> Result<(Child, String), String> {
     let names = ["chromedriver", "/usr/lib/chromium/chromedriver", "/usr/lib/chromium-browser/chromedriver"];
     let spawn = |name: &&str| {
-        Command::new(name).arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()
+        Command::new(name)
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()
     };
     let mut driver = names.iter().find_map(spawn).ok_or("no chromedriver")?;
     let lines = BufReader::new(driver.stdout.take().ok_or("no output")?).lines();
@@ -171,7 +185,8 @@ fn start_driver() -> Result<(Child, String), String> {
 }
 
 fn decode_base64(text: &str) -> Vec<u8> {
-    let value = |c: u8| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|&a| a == c);
+    let value =
+        |c: u8| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|&a| a == c);
     let mut bytes = Vec::new();
     let (mut held, mut bits) = (0u32, 0);
     for six in text.bytes().filter_map(value) {

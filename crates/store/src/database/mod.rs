@@ -50,8 +50,7 @@ impl RunDb {
     /// Runs `work` on the connection and puts the path on its errors.
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         // A panic in another thread leaves at worst a rolled-back transaction, so a poisoned lock is still good.
-        let mut connection: MutexGuard<'_, Connection> =
-            self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection: MutexGuard<'_, Connection> = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut connection).map_err(|source| StoreError::database(&self.path, source))
     }
 }

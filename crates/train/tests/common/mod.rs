@@ -5,9 +5,7 @@ use danlu_data::{Document, DocumentWriter, Shard, write_shards};
 use danlu_model::ModelConfig;
 use danlu_store::hash;
 use danlu_text::{Tokenizer, TokenizerConfig};
-use danlu_train::{
-    Job, Observer, StepInfo, TrainConfig, TrainError, TrainOutcome, ValidationInfo, train,
-};
+use danlu_train::{Job, Observer, StepInfo, TrainConfig, TrainError, TrainOutcome, ValidationInfo, train};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -179,10 +177,8 @@ pub fn weights(work: &Path, step: u64) -> Vec<String> {
 }
 
 pub fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
