@@ -25,9 +25,6 @@ pub enum PipelineError {
     /// Ctrl-C.
     #[error("stopped by request in stage `{stage}`: {detail}")]
     Interrupted { stage: Stage, detail: String },
-    /// A run that is not in the database.
-    #[error("no run `{run}` under {runs_dir}")]
-    UnknownRun { run: String, runs_dir: PathBuf, nearest: Option<String> },
     /// An artifact of an earlier stage that cannot be read back.
     #[error("cannot read {path}: {message}")]
     Artifact { path: PathBuf, message: String },
@@ -62,10 +59,6 @@ impl PipelineError {
             }
             Self::Busy { .. } => Some("wait for it to end, or give this run another --runs-dir".into()),
             Self::Interrupted { .. } => Some("give the same command again to go on from here".into()),
-            Self::UnknownRun { nearest, .. } => Some(match nearest {
-                Some(name) => format!("did you mean `{name}`? `danlu runs` lists them all"),
-                None => "`danlu runs` lists the runs of this folder; --runs-dir names another".into(),
-            }),
             Self::Artifact { .. } => Some("run again with --from STAGE to make this artifact anew".into()),
             Self::Store(e) => e.hint(),
             Self::Text(e) => e.hint(),

@@ -21,12 +21,13 @@ use crate::{PipelineError, report};
 /// So many dropped documents are shown, of each reason one after the other.
 const DROPPED_SHOWN: usize = 6;
 
-/// The page of a run as it stands now.
+/// The page (HTML) and the model card (Markdown) of a run as it stands now.
 ///
 /// # Errors
 /// A database or artifact that cannot be read.
-pub fn report_page(workspace: &Workspace, db: &RunDb, run: &Run) -> Result<String, PipelineError> {
-    Ok(report::html(&gather(workspace, db, &run.id)?))
+pub fn report_of(workspace: &Workspace, db: &RunDb, run: &Run) -> Result<(String, String), PipelineError> {
+    let facts = gather(workspace, db, &run.id)?;
+    Ok((report::html(&facts), report::model_card(&facts)))
 }
 
 /// Everything known of a run.
@@ -61,12 +62,18 @@ impl Gatherer<'_> {
             evaluation: evaluated.map(|e| EvaluationFacts { scores: e.evaluation, baselines: Some(e.baselines) }),
             samples,
             recipe: self.run.recipe.clone(),
-            environment: match danlu_store::environment() {
-                Value::Object(map) => map,
-                _ => serde_json::Map::new(),
-            },
+            environment: self.environment()?,
             commands: self.commands(),
             run: self.run_facts(),
+        })
+    }
+
+    /// The machine that the model was trained on; before that, this one.
+    fn environment(&self) -> Result<serde_json::Map<String, Value>, PipelineError> {
+        let trained = self.summary::<TrainSummary>(Stage::Train)?.map(|t| t.environment);
+        Ok(match trained.unwrap_or_else(danlu_store::environment) {
+            Value::Object(map) => map,
+            _ => serde_json::Map::new(),
         })
     }
 

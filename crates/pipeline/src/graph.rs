@@ -129,18 +129,14 @@ impl Graph {
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
-
-    /// Names the run: the same recipe on the same data is the same run.
-    pub fn run_id(&self, name: &str) -> String {
-        format!("{name}-{}", &self.node(Stage::Report).key[..8])
-    }
 }
 
 /// The part of the recipe that a stage depends on by itself.
 fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value) -> Value {
     let r = &file.recipe;
     match stage {
-        Stage::Collect => json!({ "data": r.data, "files": sources }),
+        // Not `strict`: where no record is malformed it changes nothing, and where one is, `decide` looks.
+        Stage::Collect => json!({ "sources": r.data.sources, "files": sources }),
         Stage::Clean => json!({ "clean": r.clean, "split": r.split }),
         Stage::Tokenizer => json!({ "tokenizer": r.tokenizer }),
         Stage::Train => json!({ "model": r.model, "train": r.train, "seed": r.seed }),
@@ -150,14 +146,13 @@ fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value) -> Value {
     }
 }
 
-/// `{source name: {file name: content hash}}`; a moved folder with the same files stays the same data.
+/// `{source name: {file: content hash}}`, files relative to the recipe: a moved project stays the same data.
 fn hash_sources(file: &RecipeFile) -> Result<Value, PipelineError> {
     let mut all = serde_json::Map::new();
     for source in &file.recipe.data.sources {
         let mut files = serde_json::Map::new();
         for path in danlu_data::source_files(source, file.base())? {
-            let name =
-                path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+            let name = path.strip_prefix(file.base()).unwrap_or(&path).display().to_string();
             files.insert(name, hash::of_file(&path)?.to_string().into());
         }
         all.insert(source.name.clone(), files.into());
@@ -186,7 +181,8 @@ pub enum Decision {
     Skip,
 }
 
-/// Decides for every stage of the graph, without running anything.
+/// Decides for every stage of the graph, without running anything. With `strict`, a collection that skipped malformed
+/// records does not count as a result.
 ///
 /// # Errors
 /// An artifact folder that cannot be read.
@@ -194,26 +190,27 @@ pub fn decide(
     graph: &Graph,
     store: &ArtifactStore,
     selection: Selection,
+    strict: bool,
 ) -> Result<Vec<(Stage, Decision)>, PipelineError> {
     let mut decided: Vec<(Stage, Decision)> = Vec::new();
     for node in graph.nodes() {
-        let runs = |s: &Stage| decided.iter().any(|(d, how)| d == s && matches!(how, Decision::Run { .. }));
         let found = store.find(node.stage.name(), &node.key)?;
-        let decision = match selection.only {
-            Some(only) if only != node.stage => match found {
-                Some(artifact) => Decision::Reuse { path: artifact.path },
-                None => Decision::Skip,
-            },
-            Some(only) => Decision::Run { why: format!("--only {only}") },
-            None if selection.from == Some(node.stage) => Decision::Run { why: format!("--from {}", node.stage) },
-            None => match node.stage.inputs().iter().find(|s| runs(s)) {
-                Some(input) if selection.from.is_some() || found.is_none() => {
-                    Decision::Run { why: why_missing(node, store)?.unwrap_or_else(|| format!("{input} runs again")) }
-                }
-                _ => match found {
-                    Some(artifact) => Decision::Reuse { path: artifact.path },
-                    None => Decision::Run { why: why_missing(node, store)?.unwrap_or_else(|| "no result yet".into()) },
+        let found = found.filter(|a| !(strict && node.stage == Stage::Collect && skipped_records(a) > 0));
+        let rerun =
+            node.stage.inputs().iter().find(|input| {
+                decided.iter().any(|(stage, how)| stage == *input && matches!(how, Decision::Run { .. }))
+            });
+        let decision = match (selection.only, rerun) {
+            (Some(only), _) if only == node.stage => Decision::Run { why: format!("--only {only}") },
+            (Some(_), _) => found.map_or(Decision::Skip, |a| Decision::Reuse { path: a.path }),
+            (None, _) if selection.from == Some(node.stage) => Decision::Run { why: format!("--from {}", node.stage) },
+            (None, Some(input)) => Decision::Run { why: format!("{input} runs again") },
+            (None, None) => match found {
+                Some(artifact) => match newer_input(node, graph, store, &artifact)? {
+                    Some(input) => Decision::Run { why: format!("{input} was made again since") },
+                    None => Decision::Reuse { path: artifact.path },
                 },
+                None => Decision::Run { why: why_missing(node, store)? },
             },
         };
         decided.push((node.stage, decision));
@@ -221,20 +218,41 @@ pub fn decide(
     Ok(decided)
 }
 
-/// Explains a missing result by the newest result of the same stage: which keys of its config differ.
-fn why_missing(node: &Node, store: &ArtifactStore) -> Result<Option<String>, PipelineError> {
-    if store.work_in_progress(node.stage.name(), &node.key) {
-        return Ok(Some("was stopped before its end; goes on".into()));
+fn skipped_records(collected: &Artifact) -> u64 {
+    collected.manifest.summary["problem_count"].as_u64().unwrap_or(0)
+}
+
+/// An input that was made again (by `--only`, or by a `--from` that was stopped) after this result, with other content.
+fn newer_input(
+    node: &Node,
+    graph: &Graph,
+    store: &ArtifactStore,
+    made: &Artifact,
+) -> Result<Option<Stage>, PipelineError> {
+    for input in node.stage.inputs() {
+        let found = store.find(input.name(), &graph.node(*input).key)?;
+        if found.is_some_and(|i| i.manifest.created > made.manifest.created) {
+            return Ok(Some(*input));
+        }
     }
-    let Some(latest) = store.latest(node.stage.name())? else { return Ok(None) };
+    Ok(None)
+}
+
+/// Explains a missing result by the newest result of the same stage: which keys of its config differ.
+fn why_missing(node: &Node, store: &ArtifactStore) -> Result<String, PipelineError> {
+    if store.work_in_progress(node.stage.name(), &node.key) {
+        return Ok("was stopped before its end; goes on".into());
+    }
+    let Some(latest) = store.latest(node.stage.name())? else { return Ok("no result yet".into()) };
     let mut changes = Vec::new();
     differences("", &latest.manifest.config, &node.config, &mut changes);
-    Ok((!changes.is_empty()).then(|| {
-        let more = changes.len().saturating_sub(3);
-        changes.truncate(3);
-        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("changed: {}{tail}", changes.join(", "))
-    }))
+    if changes.is_empty() {
+        return Ok("its inputs changed".into());
+    }
+    let more = changes.len().saturating_sub(3);
+    changes.truncate(3);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Ok(format!("changed: {}{tail}", changes.join(", ")))
 }
 
 /// Collects `path (old -> new)` for every leaf that differs.
@@ -262,4 +280,99 @@ fn brief(value: &Value) -> String {
 /// The artifact of a stage, or the error that says how to make it.
 pub fn require(graph: &Graph, store: &ArtifactStore, by: Stage, stage: Stage) -> Result<Artifact, PipelineError> {
     store.find(stage.name(), &graph.node(stage).key)?.ok_or(PipelineError::MissingInput { stage: by, missing: stage })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::path::Path;
+
+    use danlu_store::{Manifest, Workspace};
+
+    use super::*;
+
+    /// A recipe over two files of one name, in a folder of its own.
+    fn recipe(dir: &Path, extra: &str) -> RecipeFile {
+        for (folder, text) in [("a", "first"), ("b", "second")] {
+            std::fs::create_dir_all(dir.join(folder)).unwrap();
+            let path = dir.join(folder).join("part.txt");
+            if !path.exists() {
+                std::fs::write(path, text).unwrap();
+            }
+        }
+        let text = format!("name = \"t\"\n[[data.sources]]\nname = \"s\"\npath = \"*/part.txt\"\n{extra}");
+        RecipeFile::parse(&dir.join("t.toml"), text).unwrap()
+    }
+
+    fn finish(store: &ArtifactStore, node: &Node, created: &str) {
+        let work = store.work_dir(node.stage.name(), &node.key).unwrap();
+        let manifest = Manifest {
+            stage: node.stage.name().into(),
+            key: node.key.clone(),
+            inputs: node.inputs.clone(),
+            config: node.config.clone(),
+            created: created.into(),
+            seconds: 1.0,
+            danlu_version: "t".into(),
+            summary: json!({ "problem_count": 1 }),
+            content: String::new(),
+        };
+        store.replace(&work, manifest).unwrap();
+    }
+
+    fn runs(graph: &Graph, store: &ArtifactStore, selection: Selection) -> Vec<String> {
+        let decided = decide(graph, store, selection, false).unwrap();
+        decided.iter().filter(|(_, d)| matches!(d, Decision::Run { .. })).map(|(s, _)| s.to_string()).collect()
+    }
+
+    #[test]
+    fn a_key_changes_with_any_file_and_with_its_own_section_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = Graph::of(&recipe(dir.path(), "")).unwrap();
+        let other = Graph::of(&recipe(dir.path(), "[train]\nsteps = 7\nwarmup_steps = 1\n")).unwrap();
+        assert_eq!(before.node(Stage::Tokenizer).key, other.node(Stage::Tokenizer).key);
+        assert_ne!(before.node(Stage::Train).key, other.node(Stage::Train).key);
+        assert_ne!(before.node(Stage::Report).key, other.node(Stage::Report).key);
+        std::fs::write(dir.path().join("a/part.txt"), "edited").unwrap();
+        let edited = Graph::of(&recipe(dir.path(), "")).unwrap();
+        assert_ne!(
+            before.node(Stage::Collect).key,
+            edited.node(Stage::Collect).key,
+            "either file of the same name counts"
+        );
+    }
+
+    #[test]
+    fn decisions_follow_results_selection_and_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let graph = Graph::of(&recipe(dir.path(), "")).unwrap();
+        let store = Workspace::open(&dir.path().join("runs")).unwrap().artifacts();
+        let all = Selection::default();
+        assert_eq!(runs(&graph, &store, all).len(), 7);
+        for node in graph.nodes() {
+            finish(&store, node, "2026-01-01T00:00:00Z");
+        }
+        assert!(runs(&graph, &store, all).is_empty());
+        let from = Selection { from: Some(Stage::Evaluate), only: None };
+        assert_eq!(runs(&graph, &store, from), ["evaluate", "report"]);
+        let only = Selection { from: None, only: Some(Stage::Compress) };
+        assert_eq!(runs(&graph, &store, only), ["compress"]);
+        finish(&store, graph.node(Stage::Compress), "2026-01-02T00:00:00Z");
+        assert_eq!(runs(&graph, &store, all), ["report"], "a result older than its input is made again");
+        let strict = decide(&graph, &store, all, true).unwrap();
+        assert!(matches!(strict[0].1, Decision::Run { .. }), "strict looks at skipped records");
+    }
+
+    #[test]
+    fn a_changed_value_is_named_with_old_and_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Workspace::open(&dir.path().join("runs")).unwrap().artifacts();
+        for node in Graph::of(&recipe(dir.path(), "")).unwrap().nodes() {
+            finish(&store, node, "2026-01-01T00:00:00Z");
+        }
+        let changed = Graph::of(&recipe(dir.path(), "[clean]\nmin_chars = 99\n")).unwrap();
+        let decided = decide(&changed, &store, Selection::default(), false).unwrap();
+        let Decision::Run { why } = &decided[1].1 else { panic!("{decided:?}") };
+        assert!(why.contains("clean.min_chars") && why.contains("-> 99"), "{why}");
+    }
 }

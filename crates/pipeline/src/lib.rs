@@ -22,7 +22,7 @@ mod view;
 
 pub use device::select_device;
 pub use error::PipelineError;
-pub use facts::report_page;
+pub use facts::report_of;
 pub use graph::{Decision, Graph, Selection, Stage};
 pub use observer::{Observer, Progress, Silent};
 pub use recipe::{CompressMethod, CompressSection, DataSection, Recipe, RecipeFile, SamplesSection, nearest};

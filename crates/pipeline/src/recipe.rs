@@ -176,6 +176,22 @@ impl RecipeFile {
                 "raise model.max_seq_len or lower train.seq_len",
             ));
         }
+        if r.split.test <= 0.0 {
+            return Err(self.value(
+                "split.test",
+                "there would be nothing to evaluate on".into(),
+                "give the test split a share, such as 0.02",
+            ));
+        }
+        if let Some(empty) = r.samples.prompts.iter().position(|p| p.is_empty()) {
+            return Err(self.value(
+                "samples.prompts",
+                format!("prompt {} is empty", empty + 1),
+                "write some text, or leave it out",
+            ));
+        }
+        // The rest of what training would refuse, before an hour of data work.
+        danlu_train::plan_for(&r.train, &r.model, r.tokenizer.vocab_size, 1.0)?;
         Ok(())
     }
 
@@ -198,7 +214,7 @@ fn explain_toml_error(path: &Path, text: &str, error: &toml::de::Error) -> Pipel
             let what = if message.starts_with("unknown variant") { "value" } else { "key" };
             (format!("unknown {what} `{unknown}`"), Some(hint))
         }
-        None => (message, Some("`danlu recipe explain RECIPE` prints every key with its value and meaning".into())),
+        None => (message, Some("recipes/quickstart.toml shows every section; `danlu recipe explain` prints the keys of one that parses".into())),
     };
     PipelineError::Recipe { path: path.to_owned(), line, message, hint }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Context<'a> {
     /// The run's id.
     pub run: &'a str,
     pub store: ArtifactStore,
+    /// When the stages were decided on, RFC 3339.
+    pub began: String,
     pub device: &'a Device,
     pub stop: &'a AtomicBool,
     pub observer: &'a mut dyn Observer,
@@ -70,13 +72,14 @@ pub fn run(
 ) -> Result<RunOutcome, PipelineError> {
     let graph = Graph::of(file)?;
     let store = workspace.artifacts();
-    let decisions = graph::decide(&graph, &store, options.selection)?;
+    let decisions = graph::decide(&graph, &store, options.selection, file.recipe.data.strict)?;
     let db = workspace.db()?;
     workspace.mark_interrupted(&db)?;
     let resolved = toml::to_string(&file.recipe).unwrap_or_else(|_| file.text.clone());
     let key = &graph.node(Stage::Report).key;
     let (run, _lock) = workspace.begin_or_resume_run(&db, &file.recipe.name, &resolved, key)?;
     observer.decided(&run, &decisions);
+    let began = danlu_store::now_rfc3339();
 
     let mut context = Context {
         file,
@@ -84,6 +87,7 @@ pub fn run(
         workspace,
         run: &run,
         store,
+        began,
         device: &options.device,
         stop: options.stop,
         observer,
@@ -100,7 +104,13 @@ pub fn run(
                 _ => RunState::Failed,
             };
             // The first error is the one to tell; that its record failed too is only logged.
-            if let Err(second) = db.end_run(&run, state, &json!({ "error": error.to_string() })) {
+            // The figures of what was finished before stay.
+            let mut kept = db.run(&run).map(|r| r.summary).unwrap_or_default();
+            if !kept.is_object() {
+                kept = json!({});
+            }
+            kept["error"] = error.to_string().into();
+            if let Err(second) = db.end_run(&run, state, &kept) {
                 tracing::warn!("the end of run {run} could not be recorded: {second}");
             }
             Err(error)
@@ -139,12 +149,18 @@ fn run_stage(context: &mut Context<'_>, db: &RunDb, run: &str, node: &Node, why:
         StoreError::Busy { path, .. } => PipelineError::Busy { stage, lock: path },
         other => other.into(),
     })?;
-    if why.starts_with("--") {
-        context.store.discard_work(stage.name(), &node.key)?;
+    // Another process may have made it while this one waited or worked; what was asked for by name runs all the same.
+    let asked = why.starts_with("--");
+    let fresh = context.store.find(stage.name(), &node.key)?.filter(|a| a.manifest.created > context.began);
+    if let (false, Some(done)) = (asked, fresh) {
+        db.record_stage(run, &record(node, StageState::Reused, done.manifest.seconds, "made by another process"))?;
+        context.observer.stage_reused(stage);
+        return Ok(());
     }
     context.observer.stage_started(stage, why);
     db.record_stage(run, &record(node, StageState::Running, 0.0, why))?;
     let started = Instant::now();
+    // What a stopped process left is gone on with, also under --from: the same key ends in the same result.
     let work = context.store.work_dir(stage.name(), &node.key)?;
     let made = stages::run(context, stage, &work);
     let seconds = started.elapsed().as_secs_f64();
@@ -164,7 +180,7 @@ fn run_stage(context: &mut Context<'_>, db: &RunDb, run: &str, node: &Node, why:
         inputs: node.inputs.clone(),
         config: node.config.clone(),
         created: danlu_store::now_rfc3339(),
-        seconds,
+        seconds: made.seconds.unwrap_or(seconds),
         danlu_version: env!("CARGO_PKG_VERSION").into(),
         summary: made.summary,
         content: String::new(),

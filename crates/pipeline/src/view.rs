@@ -3,17 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use danlu_store::atomic;
+use danlu_store::{StoreError, atomic};
 use serde_json::{Value, json};
 
 use crate::PipelineError;
 use crate::graph::Stage;
 use crate::runner::Context;
 use crate::stages::{CompressSummary, EvaluateSummary, TrainSummary, files, summary_of};
-
-/// Files from this size on are linked, smaller ones copied: a link costs no disk, but a small file may be edited in
-/// place, which must not reach the artifact.
-const LINK_FROM_BYTES: u64 = 1 << 20;
 
 /// Lays out `runs/RUN` from the finished artifacts and returns the run's figures.
 pub(crate) fn publish(context: &Context<'_>) -> Result<Value, PipelineError> {
@@ -24,13 +20,15 @@ pub(crate) fn publish(context: &Context<'_>) -> Result<Value, PipelineError> {
         for name in [files::MODEL, files::INT8_MODEL] {
             link_folder(&report.path.join(name), &dir.join(name))?;
         }
-        link_file(&report.path.join(files::REPORT), &dir.join(files::REPORT))?;
-        point_latest(context.workspace.root(), run);
+        atomic::link_or_copy(&report.path.join(files::REPORT), &dir.join(files::REPORT))?;
     }
     let resolved = toml::to_string(&context.file.recipe).unwrap_or_else(|_| context.file.text.clone());
     atomic::write_bytes(&dir.join("recipe.toml"), context.file.text.as_bytes())?;
     atomic::write_bytes(&dir.join("recipe.resolved.toml"), resolved.as_bytes())?;
     atomic::write_bytes(&dir.join("summary.json"), format!("{summary:#}\n").as_bytes())?;
+    if summary.get("report").is_some() {
+        point_latest(context.workspace.root(), run);
+    }
     Ok(summary)
 }
 
@@ -79,28 +77,14 @@ fn summary(context: &Context<'_>, run: &str, dir: &Path) -> Result<Value, Pipeli
 
 /// Makes `to` a folder with the files of `from` (one level: a model folder has no folders).
 pub(crate) fn link_folder(from: &Path, to: &Path) -> Result<(), PipelineError> {
-    let told = |error: std::io::Error| PipelineError::Artifact { path: from.into(), message: error.to_string() };
-    fs::create_dir_all(to).map_err(told)?;
+    let told = |source| StoreError::io("list", from, source);
     for entry in fs::read_dir(from).map_err(told)? {
         let path = entry.map_err(told)?.path();
         if let (true, Some(name)) = (path.is_file(), path.file_name()) {
-            link_file(&path, &to.join(name))?;
+            atomic::link_or_copy(&path, &to.join(name))?;
         }
     }
     Ok(())
-}
-
-fn link_file(from: &Path, to: &Path) -> Result<(), PipelineError> {
-    let told = |error: std::io::Error| PipelineError::Artifact { path: to.into(), message: error.to_string() };
-    let large = fs::metadata(from).map_err(told)?.len() >= LINK_FROM_BYTES;
-    if to.exists() {
-        fs::remove_file(to).map_err(told)?;
-    }
-    if large && fs::hard_link(from, to).is_ok() {
-        return Ok(());
-    }
-    let bytes = fs::read(from).map_err(told)?;
-    Ok(atomic::write_bytes(to, &bytes)?)
 }
 
 /// `runs/latest` points at the newest finished run. A convenience: where links are not to be had, it is left out.

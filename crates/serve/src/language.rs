@@ -77,16 +77,22 @@ impl LanguageModel {
     /// A conversation's tokens up to where the assistant's reply begins, and the strings that end the
     /// reply besides the end-of-turn tokens. Without a chat template the turns are written plainly as
     /// `User: …` and `Assistant: …`, with a blank line between them.
+    ///
+    /// Special tokens written in a message are ordinary text: what a user says cannot end the user's turn.
     pub fn encode_chat(&self, messages: &[Message]) -> Result<(Vec<u32>, Vec<String>), ApiError> {
-        let (text, stops) = match &self.template {
-            Some(template) => {
-                let rendered = template.render(messages, true);
-                (rendered.map_err(|error| ApiError::param("messages", error.to_string()))?, Vec::new())
-            }
-            None => (render_plainly(messages), vec![PLAIN_USER.to_owned()]),
+        let refused = |error: danlu_text::TextError| ApiError::param("messages", error.to_string());
+        let Some(template) = &self.template else {
+            let ids = self.tokenizer.encode_literal(&render_plainly(messages)).map_err(refused)?;
+            return Ok((ids, vec![PLAIN_USER.to_owned()]));
         };
-        let ids = self.tokenizer.encode(&text).map_err(|error| ApiError::param("messages", error.to_string()))?;
-        Ok((ids, stops))
+        // A noncharacter that nobody wrote marks where a forged token is broken in two.
+        let mark = ('\u{fdd0}'..='\u{fdef}')
+            .find(|c| !messages.iter().any(|message| message.content.contains(*c)))
+            .ok_or_else(|| ApiError::param("messages", "the messages hold too many noncharacters"))?;
+        let safe = |m: &Message| Message::new(m.role.clone(), self.tokenizer.mark_special(&m.content, mark));
+        let safe: Vec<Message> = messages.iter().map(safe).collect();
+        let text = template.render(&safe, true).map_err(refused)?;
+        Ok((self.tokenizer.encode_marked(&text, mark).map_err(refused)?, Vec::new()))
     }
 }
 

@@ -159,15 +159,6 @@ impl ArtifactStore {
         self.named(stage, key, ".partial").is_ok_and(|path| path.is_dir())
     }
 
-    /// Throws away what an unfinished stage has left.
-    pub fn discard_work(&self, stage: &str, key: &str) -> Result<(), StoreError> {
-        let path = self.named(stage, key, ".partial")?;
-        if path.exists() {
-            fs::remove_dir_all(&path).at("remove", &path)?;
-        }
-        Ok(())
-    }
-
     /// The newest finished artifact of a stage.
     pub fn latest(&self, stage: &str) -> Result<Option<Artifact>, StoreError> {
         Ok(self.list(stage)?.pop())

@@ -68,6 +68,29 @@ pub fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Makes `to` another name of the file `from` (a hard link), or a copy of it where the file system has no links or `from`
+/// is small: a small file may be edited in place, which must not reach the original. `to` is replaced at once.
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    /// From here on a copy would cost noticeable disk.
+    const LINK_FROM_BYTES: u64 = 1 << 20;
+    let mut source = File::open(from).at("open", from)?;
+    if source.metadata().at("look at", from)?.len() < LINK_FROM_BYTES {
+        return write_with(to, |out| io::copy(&mut source, out).map(|_| ()));
+    }
+    let folder = parent(to);
+    fs::create_dir_all(folder).at("create the folder", folder)?;
+    let (aside, file) = create_aside(to)?;
+    drop(file);
+    fs::remove_file(&aside).at("remove", &aside)?;
+    if fs::hard_link(from, &aside).is_err() {
+        return write_with(to, |out| io::copy(&mut source, out).map(|_| ()));
+    }
+    // Renaming one name of a file to another name of the same file does nothing, and leaves both.
+    fs::rename(&aside, to).at("write", to)?;
+    let _ = fs::remove_file(&aside);
+    sync_folder(folder)
+}
+
 fn create_aside(path: &Path) -> Result<(PathBuf, File), StoreError> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().ok_or_else(|| StoreError::Invalid {

@@ -62,8 +62,9 @@ impl Workspace {
         Ok((id, lock))
     }
 
-    /// As [`Workspace::begin_run`], unless there is a run of the same name and key that nobody holds: then that one goes
-    /// on. The same recipe on the same data so stays one run, however often it was stopped.
+    /// As [`Workspace::begin_run`], unless there is a run of the same name and key: then that one goes on, or, where a
+    /// process is at work on it, it is [`StoreError::Busy`]. The same recipe on the same data so stays one run, however
+    /// often it was stopped.
     pub fn begin_or_resume_run(
         &self,
         db: &RunDb,
@@ -72,14 +73,9 @@ impl Workspace {
         key: &str,
     ) -> Result<(String, Lock), StoreError> {
         if let Some(run) = db.run_of_key(name, key)? {
-            match self.hold_run(&run.id) {
-                Ok(lock) => {
-                    db.reopen_run(&run.id)?;
-                    return Ok((run.id, lock));
-                }
-                Err(StoreError::Busy { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            let lock = self.hold_run(&run.id)?;
+            db.reopen_run(&run.id)?;
+            return Ok((run.id, lock));
         }
         let (id, lock) = self.begin_run(db, name, recipe)?;
         db.set_key(&id, key)?;
@@ -139,12 +135,12 @@ mod tests {
         let workspace = Workspace::open(dir.path()).unwrap();
         let db = workspace.db().unwrap();
         let (first, lock) = workspace.begin_or_resume_run(&db, "a", "", "k1").unwrap();
-        let (beside, _held) = workspace.begin_or_resume_run(&db, "a", "", "k1").unwrap();
-        assert_ne!(first, beside, "a run that is at work is not taken over");
-        drop((lock, _held));
-        db.end_run(&beside, RunState::Failed, &serde_json::Value::Null).unwrap();
+        let beside = workspace.begin_or_resume_run(&db, "a", "", "k1").unwrap_err();
+        assert!(matches!(beside, StoreError::Busy { .. }), "a run that is at work is not taken over");
+        drop(lock);
+        db.end_run(&first, RunState::Failed, &serde_json::Value::Null).unwrap();
         let (again, _lock) = workspace.begin_or_resume_run(&db, "a", "", "k1").unwrap();
-        assert_eq!(again, beside);
+        assert_eq!(again, first);
         assert_eq!(db.run(&again).unwrap().state, RunState::Running);
         assert_ne!(workspace.begin_or_resume_run(&db, "a", "", "k2").unwrap().0, again);
     }

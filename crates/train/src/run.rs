@@ -74,7 +74,7 @@ pub struct TrainOutcome {
     pub mfu: Option<f64>,
     /// Groups of micro-batches put aside by the watchdog.
     pub skipped: Vec<u64>,
-    /// Wall time of this session.
+    /// Time of all sessions: the steps of the earlier ones, and the wall time of this one.
     pub seconds: f64,
 }
 
@@ -97,6 +97,7 @@ pub fn train(job: &Job<'_>, hooks: &mut dyn Observer, stop: &AtomicBool) -> Resu
         flops_per_token: 0.0,
         parameters: 0,
         first_step: 0,
+        seconds_before: 0.0,
         job,
         hooks,
         stop,
@@ -171,6 +172,8 @@ pub(crate) struct Trainer<'a> {
     flops_per_token: f64,
     parameters: u64,
     first_step: u64,
+    /// Time of the steps that earlier processes made.
+    seconds_before: f64,
 }
 
 impl Trainer<'_> {
@@ -180,6 +183,7 @@ impl Trainer<'_> {
         self.parameters = live.model.num_params() as u64;
         self.flops_per_token = live.model.flops_per_token(self.job.config.seq_len);
         self.first_step = live.state.step;
+        self.seconds_before = live.state.seconds;
         self.hooks.on_start(self.parameters, self.first_step, self.job.peak_flops);
         if self.first_step > 0 {
             self.event(&format!(
@@ -401,7 +405,7 @@ impl Trainer<'_> {
             tokens_per_second: speed,
             mfu: self.mfu(speed),
             skipped: state.skipped.iter().copied().collect(),
-            seconds: self.clock.seconds(),
+            seconds: self.seconds_before + self.clock.seconds(),
         }
     }
 }

@@ -20,7 +20,7 @@ pub fn run(global: &Global, args: &RunArgs) -> anyhow::Result<()> {
     let options = RunOptions {
         selection,
         device: danlu_pipeline::select_device(&global.device)?,
-        stop: stop_flag("the stage at work saves what it has"),
+        stop: stop_flag("training saves a checkpoint, another stage ends first"),
     };
     let outcome = danlu_pipeline::run(&file, &workspace, &options, &mut Screen::new())?;
     farewell(&outcome);
@@ -32,7 +32,7 @@ pub fn run(global: &Global, args: &RunArgs) -> anyhow::Result<()> {
 
 fn dry_run(file: &RecipeFile, workspace: &Workspace, selection: Selection, as_json: bool) -> anyhow::Result<()> {
     let graph = Graph::of(file)?;
-    let decisions = danlu_pipeline::graph::decide(&graph, &workspace.artifacts(), selection)?;
+    let decisions = danlu_pipeline::graph::decide(&graph, &workspace.artifacts(), selection, file.recipe.data.strict)?;
     if as_json {
         let stages: Vec<Value> = decisions
             .iter()
@@ -66,7 +66,7 @@ fn farewell(outcome: &RunOutcome) {
     }
     if let Some(seconds) = s["seconds"].as_object() {
         let total: f64 = seconds.values().filter_map(Value::as_f64).sum();
-        note(&format!("stages took {} in all", duration(total)));
+        note(&format!("the stages took {} when they were made", duration(total)));
     }
     let Some(model) = text("/model_dir") else {
         note("done; run without --only to make the report");

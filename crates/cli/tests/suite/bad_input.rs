@@ -14,7 +14,7 @@ fn an_unknown_key_names_the_nearest() {
     let place = Place::new();
     place.write_recipe(|text| text.replace("learning_rate", "learning_rat"));
     let text = told(&place, 1, &["run", "tiny.toml"]);
-    assert!(text.contains("tiny.toml:41: unknown key `learning_rat`"), "{text}");
+    assert!(text.contains("tiny.toml:36: unknown key `learning_rat`"), "{text}");
     assert!(text.contains("hint: did you mean `learning_rate`?"), "{text}");
 }
 

@@ -100,7 +100,8 @@ fn check_commands(place: &Place, summary: &Value) {
     let dropped = place.json(&["data", "show", run, "--reason", "any", "--limit", "1", "--json"]);
     assert!(dropped["reason"].is_string(), "{dropped}");
     let page = place.ok(&["report", run]);
-    assert!(place.path(page.trim()).is_file());
+    assert_eq!(page.lines().count(), 3, "a page and two cards: {page}");
+    assert!(page.lines().all(|path| place.path(path).is_file()), "{page}");
     assert!(place.ok(&["plan", "tiny.toml"]).contains("parameters"));
     let explained = place.ok(&["recipe", "explain", "tiny.toml"]);
     assert!(explained.contains("train.learning_rate") && explained.contains("default"), "{explained}");

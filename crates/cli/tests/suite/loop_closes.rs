@@ -69,6 +69,7 @@ fn feedback_becomes_a_source() {
         serde_json::from_str(std::fs::read_to_string(place.path("feedback.jsonl")).unwrap().trim()).unwrap();
     assert_eq!(line["text"], format!("The people{correction}"));
     assert_eq!(line["rating"], -1);
+    assert_eq!(place.ok(&["feedback", "export", "--rating", "up"]), "");
     assert!(line["model_hash"].as_str().unwrap().len() >= 12);
 
     place.write_recipe(|text| {

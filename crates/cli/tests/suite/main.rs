@@ -8,3 +8,4 @@ mod harness;
 mod kill;
 mod life;
 mod loop_closes;
+mod snapshots;

@@ -100,8 +100,8 @@ fn samples(context: &Context<'_>, model: &CausalLm, tokenizer: &Tokenizer) -> Re
             seed: recipe.seed,
             ..SamplingConfig::default()
         };
-        let mut ids = vec![tokenizer.eos_id()];
-        ids.extend(tokenizer.encode(prompt)?);
+        // As `danlu generate` cuts it, so that the sample can be had again.
+        let ids = tokenizer.encode(prompt)?;
         let written = danlu_model::generate(model, &ids, &sampling, config.max_tokens, &[tokenizer.eos_id()], |_| {
             ControlFlow::Continue(())
         })?;

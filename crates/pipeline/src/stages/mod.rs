@@ -51,13 +51,15 @@ pub(crate) struct Made {
     pub summary: Value,
     /// For the screen.
     pub line: String,
+    /// The stage's time over all processes that worked on it; none: that of this one.
+    pub seconds: Option<f64>,
 }
 
 impl Made {
     fn new(summary: &impl Serialize, line: String) -> Result<Self, PipelineError> {
         let summary = serde_json::to_value(summary)
             .map_err(|e| PipelineError::Artifact { path: "summary".into(), message: e.to_string() })?;
-        Ok(Self { summary, line })
+        Ok(Self { summary, line, seconds: None })
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct TrainSummary {
     pub skipped: Vec<u64>,
     pub threads: usize,
     pub device: String,
+    /// The machine it was trained on.
+    pub environment: Value,
     /// What happened on the way, with the step at which it did.
     pub events: Vec<(u64, String)>,
     pub plan: Value,
@@ -45,7 +47,10 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     let tokens = context.input(Stage::Train, Stage::Tokenizer)?.path;
     let about: TokenizerSummary = summary_of(context, Stage::Tokenizer)?;
     let train = Arc::new(Shard::open(&tokens.join(files::shard("train")), Some(&about.hash))?);
-    let valid = Arc::new(Shard::open(&tokens.join(files::shard("valid")), Some(&about.hash))?);
+    let valid = match recipe.split.valid > 0.0 {
+        true => Some(Arc::new(Shard::open(&tokens.join(files::shard("valid")), Some(&about.hash))?)),
+        false => None,
+    };
     let peak = danlu_train::measured_peak(context.device);
     let plan = danlu_train::plan_for(&recipe.train, &recipe.model, about.vocab_size, peak)?;
     context.observer.train_planned(&plan);
@@ -59,7 +64,7 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
         vocab_size: about.vocab_size,
         seed: recipe.seed,
         train,
-        valid: Some(valid),
+        valid,
         tokenizer_dir: Some(&tokenizer_dir),
         work_dir: work,
         device: context.device.clone(),
@@ -70,8 +75,9 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     let mut bridge = Bridge { observer: &mut *context.observer, step: 0, events: Vec::new() };
     let outcome = danlu_train::train(&job, &mut bridge, stop);
     let events = bridge.events;
-    metrics.finish()?;
+    let written = metrics.finish();
     let outcome = outcome?;
+    written?;
     finish(context, &recipe.train, outcome, series, events, &plan)
 }
 
@@ -104,13 +110,14 @@ fn finish(
         skipped: outcome.skipped,
         threads: rayon::current_num_threads(),
         device: format!("{:?}", context.device),
+        environment: danlu_store::environment(),
         events,
         plan: serde_json::to_value(plan).unwrap_or_default(),
     };
     let loss = summary.best_valid_loss.map_or(String::new(), |l| format!(", best validation loss {l:.4}"));
     let mfu = summary.mfu.map_or(String::new(), |m| format!(", MFU {:.0}%", m * 100.0));
     let line = format!("{} steps at {:.0} tokens/s{mfu}{loss}", summary.steps, summary.tokens_per_second);
-    Made::new(&summary, line)
+    Ok(Made { seconds: Some(summary.seconds), ..Made::new(&summary, line)? })
 }
 
 /// From the train room's hooks to the pipeline's.
@@ -121,6 +128,10 @@ struct Bridge<'a> {
 }
 
 impl danlu_train::Observer for Bridge<'_> {
+    fn on_start(&mut self, _parameters: u64, first_step: u64, _peak_flops: Option<f64>) {
+        self.step = first_step;
+    }
+
     fn on_step(&mut self, info: &StepInfo) {
         self.step = info.step;
         self.observer.train_step(info);
