@@ -64,36 +64,34 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     None
 }
 
-/// A plain table: columns aligned, the first to the left, the others to the right.
+/// A plain table: columns of figures to the right, others to the left.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let columns = header.len();
-    let mut widths: Vec<usize> = header.iter().map(|h| width(h)).collect();
-    for row in rows {
-        for (w, cell) in widths.iter_mut().zip(row) {
-            *w = (*w).max(width(cell));
-        }
-    }
+    let of_column = |i: usize| rows.iter().filter_map(move |row| row.get(i)).map(String::as_str);
+    let columns: Vec<(usize, bool)> = header
+        .iter()
+        .enumerate()
+        .map(|(i, name)| (of_column(i).chain([*name]).map(width).max().unwrap_or(0), of_column(i).all(is_figure)))
+        .collect();
     let mut out = String::new();
-    let mut push = |cells: &mut dyn Iterator<Item = &str>| {
-        for (i, cell) in cells.enumerate() {
-            let pad = " ".repeat(widths[i].saturating_sub(width(cell)));
-            match i {
-                0 => out.push_str(&format!("{cell}{pad}")),
-                _ => out.push_str(&format!("  {pad}{cell}")),
-            }
-            if i + 1 == columns {
-                while out.ends_with(' ') {
-                    out.pop();
-                }
-                out.push('\n');
-            }
+    let mut push = |cells: Vec<&str>| {
+        let mut text = String::new();
+        for (cell, (wide, figures)) in cells.into_iter().zip(&columns) {
+            let pad = " ".repeat(wide.saturating_sub(width(cell)));
+            text.push_str(&if *figures { format!("{pad}{cell}  ") } else { format!("{cell}{pad}  ") });
         }
+        out.push_str(text.trim_end());
+        out.push('\n');
     };
-    push(&mut header.iter().copied());
+    push(header.to_vec());
     for row in rows {
-        push(&mut row.iter().map(String::as_str));
+        push(row.iter().map(String::as_str).collect());
     }
     out
+}
+
+/// Whether a cell is a number, perhaps with a unit.
+fn is_figure(cell: &str) -> bool {
+    cell == "-" || cell.strip_prefix('-').unwrap_or(cell).starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Columns that a text takes on a terminal: wide for Chinese, one for the rest.

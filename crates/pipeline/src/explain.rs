@@ -53,13 +53,13 @@ mod tests {
 
     #[test]
     fn says_where_each_value_comes_from() {
-        let text = "name = \"t\"\n[[data.sources]]\nname = \"a\"\npath = \"a.txt\"\n[train]\nsteps = 7\n";
+        let text = "name = \"t\"\n[[data.sources]]\nname = \"a\"\npath = \"a.txt\"\n[train]\nsteps = 700\n";
         let file = RecipeFile::parse(Path::new("t.toml"), text.into()).unwrap();
         let keys = explain(&file);
         let find = |key: &str| keys.iter().find(|k| k.key == key).unwrap_or_else(|| panic!("{key} in {keys:?}"));
         assert_eq!(
             find("train.steps"),
-            &ExplainedKey { key: "train.steps".into(), value: "7".into(), from_recipe: true }
+            &ExplainedKey { key: "train.steps".into(), value: "700".into(), from_recipe: true }
         );
         assert!(!find("train.batch_size").from_recipe);
         assert!(find("data.sources[0].path").from_recipe);

@@ -204,8 +204,8 @@ pub fn decide(
             (Some(only), _) if only == node.stage => Decision::Run { why: format!("--only {only}") },
             (Some(_), _) => found.map_or(Decision::Skip, |a| Decision::Reuse { path: a.path }),
             (None, _) if selection.from == Some(node.stage) => Decision::Run { why: format!("--from {}", node.stage) },
-            (None, Some(input)) => Decision::Run { why: format!("{input} runs again") },
-            (None, None) => match found {
+            (None, Some(input)) if found.is_some() => Decision::Run { why: format!("{input} runs again") },
+            (None, _) => match found {
                 Some(artifact) => match newer_input(node, graph, store, &artifact)? {
                     Some(input) => Decision::Run { why: format!("{input} was made again since") },
                     None => Decision::Reuse { path: artifact.path },
@@ -262,6 +262,11 @@ fn differences(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
             for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
                 let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 differences(&below, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (old, new)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{path}[{i}]"), old, new, out);
             }
         }
         _ if old != new => out.push(format!("{path} ({} -> {})", brief(old), brief(new))),

@@ -74,8 +74,8 @@ pub struct DataSection {
 pub struct SamplesSection {
     pub prompts: Vec<String>,
     pub max_tokens: usize,
-    pub temperature: f32,
-    pub top_p: f32,
+    pub temperature: f64,
+    pub top_p: f64,
 }
 
 impl Default for SamplesSection {
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn resolved_recipe_reads_back_as_itself() {
-        let recipe = load("[train]\nsteps = 7\n").unwrap().recipe;
+        let recipe = load("[train]\nsteps = 700\n").unwrap().recipe;
         let text = toml::to_string(&recipe).unwrap();
         assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe);
     }

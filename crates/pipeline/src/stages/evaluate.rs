@@ -95,8 +95,8 @@ fn samples(context: &Context<'_>, model: &CausalLm, tokenizer: &Tokenizer) -> Re
     let mut samples = Vec::new();
     for prompt in &config.prompts {
         let sampling = SamplingConfig {
-            temperature: config.temperature,
-            top_p: config.top_p,
+            temperature: config.temperature as f32,
+            top_p: config.top_p as f32,
             seed: recipe.seed,
             ..SamplingConfig::default()
         };
