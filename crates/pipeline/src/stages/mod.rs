@@ -36,7 +36,7 @@ pub(crate) mod files {
 
     /// The token shard of a split.
     pub fn shard(split: &str) -> String {
-        format!("{split}.tok")
+        format!("{split}.tokens")
     }
 
     /// The documents of a split.
