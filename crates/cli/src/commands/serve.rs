@@ -1,5 +1,7 @@
 //! `danlu serve MODEL`.
 
+use std::path::Path;
+
 use danlu_serve::ServeConfig;
 use danlu_store::Workspace;
 
@@ -28,9 +30,21 @@ pub fn serve(global: &Global, args: &ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A run's `model` and `model-int8` are served under the run's name: "model" would tell a client nothing.
+fn run_name(model: &Path) -> Option<String> {
+    let full = model.canonicalize().ok()?;
+    let run = full.parent()?.file_name()?.to_string_lossy().into_owned();
+    match full.file_name()?.to_str()? {
+        "model" => Some(run),
+        "model-int8" => Some(format!("{run}-int8")),
+        _ => None,
+    }
+}
+
 fn resolve(args: &ServeArgs) -> ServeConfig {
     let mut config = ServeConfig { host: args.host.clone(), port: args.port, ..ServeConfig::default() };
     config.api_key_file = args.api_keys.clone();
+    config.model_name = run_name(&args.model);
     if let Some(n) = args.max_batch {
         config.max_batch = n;
     }
