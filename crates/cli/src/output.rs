@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use danlu_pipeline::PipelineError;
+pub use danlu_report::number::{bytes, grouped as count};
 
 /// Writes to standard output; a closed pipe (`danlu ... | head`) is no error.
 pub fn print(text: &str) {
@@ -99,22 +100,6 @@ fn width(text: &str) -> usize {
     text.chars().map(|c| if ('\u{1100}'..='\u{ffdc}').contains(&c) && c > '\u{2e7f}' { 2 } else { 1 }).sum()
 }
 
-/// `1.5 GB`, `23 kB`: bytes in powers of ten.
-pub fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = n as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 || value >= 100.0 {
-        format!("{value:.0} {}", UNITS[unit])
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
-}
-
 /// `1h02m`, `3m05s`, `12.3s`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;
@@ -125,19 +110,6 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// `1,234,567`.
-pub fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,14 +117,9 @@ mod tests {
     #[test]
     fn figures_read_well() {
         assert_eq!(
-            (bytes(0), bytes(999), bytes(1500), bytes(123_456_789)),
-            ("0 B".into(), "999 B".into(), "1.5 kB".into(), "123 MB".into())
-        );
-        assert_eq!(
             (duration(1.25), duration(185.0), duration(3725.0)),
             ("1.2s".into(), "3m05s".into(), "1h02m".into())
         );
-        assert_eq!((count(7), count(1000), count(1_234_567)), ("7".into(), "1,000".into(), "1,234,567".into()));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Made, megabytes, thousands, with_progress};
+use danlu_report::number::{bytes, grouped};
+
+use super::{Made, with_progress};
 use crate::PipelineError;
 use crate::graph::Stage;
 use crate::runner::Context;
@@ -14,13 +16,13 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
         with_progress(context, |progress| danlu_data::clean(&collected, &recipe.clean, &recipe.split, work, progress))?;
     let dropped = funnel.collected.documents - funnel.kept.documents;
     let reasons: Vec<String> =
-        funnel.reasons().iter().map(|(reason, count)| format!("{reason} {}", thousands(count.documents))).collect();
+        funnel.reasons().iter().map(|(reason, count)| format!("{reason} {}", grouped(count.documents))).collect();
     let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     let line = format!(
         "{} kept ({}), {} dropped{why}",
-        thousands(funnel.kept.documents),
-        megabytes(funnel.kept.bytes),
-        thousands(dropped)
+        grouped(funnel.kept.documents),
+        bytes(funnel.kept.bytes),
+        grouped(dropped)
     );
     Made::new(&funnel, line)
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Made, megabytes, thousands, with_progress};
+use danlu_report::number::{bytes, grouped};
+
+use super::{Made, with_progress};
 use crate::PipelineError;
 use crate::graph::Stage;
 use crate::runner::Context;
@@ -23,8 +25,8 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     };
     let line = format!(
         "{} documents, {} from {} sources{skipped}",
-        thousands(summary.total.documents),
-        megabytes(summary.total.bytes),
+        grouped(summary.total.documents),
+        bytes(summary.total.bytes),
         summary.sources.len()
     );
     Made::new(&summary, line)

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use danlu_eval::Evaluation;
 use danlu_model::CausalLm;
+use danlu_report::number::bytes;
 use danlu_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
-use super::{Made, evaluate, files, megabytes};
+use super::{Made, evaluate, files};
 use crate::PipelineError;
 use crate::graph::Stage;
 use crate::recipe::CompressMethod;
@@ -47,8 +48,8 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     };
     let line = format!(
         "{} -> {}, {:.3} bits per byte, decodes {:.0} -> {:.0} tokens/s",
-        megabytes(summary.bytes_before),
-        megabytes(summary.bytes_after),
+        bytes(summary.bytes_before),
+        bytes(summary.bytes_after),
         summary.evaluation.overall.bits_per_byte,
         before,
         after

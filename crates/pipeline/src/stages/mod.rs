@@ -98,20 +98,3 @@ fn with_progress<T>(context: &mut Context<'_>, work: impl FnOnce(&danlu_data::Pr
         });
     })
 }
-
-/// `12.3` with one decimal, `1,234` without.
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
-}

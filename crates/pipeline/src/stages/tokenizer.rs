@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use danlu_data::ShardSummary;
+use danlu_report::number::grouped;
 use serde::{Deserialize, Serialize};
 
-use super::{Made, files, thousands, with_progress};
+use super::{Made, files, with_progress};
 use crate::PipelineError;
 use crate::graph::Stage;
 use crate::runner::Context;
@@ -49,8 +50,8 @@ fn describe(summary: &TokenizerSummary) -> String {
         train.by_language.iter().map(|(language, count)| format!("{language} {:.2}", count.bytes_per_token)).collect();
     format!(
         "{} tokens in the vocabulary, {} to train on; bytes per token: {}",
-        thousands(summary.vocab_size as u64),
-        thousands(train.total.tokens),
+        grouped(summary.vocab_size as u64),
+        grouped(train.total.tokens),
         languages.join(", ")
     )
 }
