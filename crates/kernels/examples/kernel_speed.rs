@@ -8,7 +8,7 @@
 
 use danlu_kernels::attention::{self, Heads, Shape, time_major};
 use danlu_kernels::int8::{Int8Weight, linear_int8};
-use danlu_kernels::{Level, activation, gemm, norm, peak_gflops};
+use danlu_kernels::{Level, Precision, activation, gemm, norm, peak_gflops};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ fn main() {
         let weight = Int8Weight::quantize(&dense, out, inp);
         for rows in [1, 4, 15, 64] {
             let x = values(rows * inp);
-            let f32_time = best(|| gemm::linear(&x, rows, &dense, out, inp, None));
+            let f32_time = best(|| gemm::linear(&x, rows, &dense, out, inp, None, Precision::F32));
             let int8_time = best(|| linear_int8(&x, rows, &weight, None));
             let rate = (out * inp) as f64 / int8_time / 1e3;
             println!(
@@ -63,11 +63,11 @@ fn training() {
     let (x, w, g) = (values(rows * dim), values(dim * 1024), values(rows * 1024));
     let gflops = |us: f64| 2.0 * (rows * dim * 1024) as f64 / us / 1e3;
     let report = |name: &str, us: f64, note: String| println!("{name:24} {us:8.0} us {note}");
-    let t = best(|| gemm::linear(&x, rows, &w, 1024, dim, None));
+    let t = best(|| gemm::linear(&x, rows, &w, 1024, dim, None, Precision::F32));
     report("linear", t, format!("{:.0} GFLOP/s", gflops(t)));
-    let t = best(|| gemm::linear_grad_x(&g, rows, &w, 1024, dim));
+    let t = best(|| gemm::linear_grad_x(&g, rows, &w, 1024, dim, Precision::F32));
     report("linear, gradient of x", t, format!("{:.0} GFLOP/s", gflops(t)));
-    let t = best(|| gemm::linear_grad_weight(&g, &x, rows, 1024, dim));
+    let t = best(|| gemm::linear_grad_weight(&g, &x, rows, 1024, dim, Precision::F32));
     report("linear, gradient of w", t, format!("{:.0} GFLOP/s", gflops(t)));
     let shape = Shape { batch, heads, kv_heads: heads, time, head_dim, scale: 0.125 };
     let view = Heads { data: &x, strides: time_major(heads, time, head_dim) };

@@ -8,6 +8,7 @@
 use crate::cpu::Level;
 use crate::gemm::{Matrix, Threads, multiply};
 use crate::math::{LANES, Shared, dot, exp, fma, sum_lanes};
+use crate::precision::Precision;
 use rayon::prelude::*;
 
 /// Query positions of a tile.
@@ -216,7 +217,15 @@ unsafe fn forward_head(
             let cols = KEYS.min(q0 + rows - k0);
             // SAFETY: the tile holds QUERIES rows of KEYS and is local.
             unsafe {
-                multiply(tile.as_mut_ptr(), KEYS, q.rows(q0, rows), k.rows(k0, cols).transposed(), false, Threads::One)
+                multiply(
+                    tile.as_mut_ptr(),
+                    KEYS,
+                    q.rows(q0, rows),
+                    k.rows(k0, cols).transposed(),
+                    false,
+                    Precision::F32,
+                    Threads::One,
+                )
             };
             softmax_tile(
                 level,
@@ -240,6 +249,7 @@ unsafe fn forward_head(
                     Matrix::strided(&tile, rows, cols, KEYS),
                     v.rows(k0, cols),
                     k0 > 0,
+                    Precision::F32,
                     Threads::One,
                 )
             };
@@ -380,17 +390,17 @@ unsafe fn backward_head(
             grads.dk.at(kv_start + (k0 + cols - 1) * kv_stride + head_dim - 1);
             // SAFETY: p and dp hold QUERIES rows of KEYS and are local.
             unsafe {
-                multiply(p.as_mut_ptr(), KEYS, q, k.transposed(), false, Threads::One);
-                multiply(dp.as_mut_ptr(), KEYS, g, v.transposed(), false, Threads::One);
+                multiply(p.as_mut_ptr(), KEYS, q, k.transposed(), false, Precision::F32, Threads::One);
+                multiply(dp.as_mut_ptr(), KEYS, g, v.transposed(), false, Precision::F32, Threads::One);
             }
             grad_tile(level, p, dp, cols, q0 + 1 - k0, scale, &head.lse[q0..q0 + rows], &delta[..rows]);
             let (p, ds) = (Matrix::strided(p, rows, cols, KEYS), Matrix::strided(dp, rows, cols, KEYS));
             // SAFETY: first and last element of each target were checked to lie inside (dk and dv are equally long), and
             // the caller gave these rows to this call.
             unsafe {
-                multiply(dv, kv_stride, p.transposed(), g, true, Threads::One);
-                multiply(dk, kv_stride, ds.transposed(), q, true, Threads::One);
-                multiply(dq, q_stride, ds, k, true, Threads::One);
+                multiply(dv, kv_stride, p.transposed(), g, true, Precision::F32, Threads::One);
+                multiply(dk, kv_stride, ds.transposed(), q, true, Precision::F32, Threads::One);
+                multiply(dq, q_stride, ds, k, true, Precision::F32, Threads::One);
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::cpu::Level;
 use crate::gemm::{Matrix, Threads, multiply};
 use crate::math::{LANES, exp, sum_lanes};
+use crate::precision::Precision;
 use rayon::prelude::*;
 
 /// The target that counts nothing.
@@ -64,7 +65,7 @@ pub fn linear_cross_entropy(
         let x = Matrix::new(&x[first * dim..(first + rows) * dim], rows, dim);
         let logits = &mut logits[..rows * vocab];
         // SAFETY: logits is rows x vocab and local.
-        unsafe { multiply(logits.as_mut_ptr(), vocab, x, weight.transposed(), false, Threads::All) };
+        unsafe { multiply(logits.as_mut_ptr(), vocab, x, weight.transposed(), false, Precision::F32, Threads::All) };
         let level = Level::best();
         let losses: Vec<f32> = logits
             .par_chunks_mut(vocab)
@@ -76,13 +77,15 @@ pub fn linear_cross_entropy(
         if wanted.x {
             // SAFETY: dx has room for all tokens; rows `first..` are written here and then counted.
             unsafe {
-                multiply(dx.as_mut_ptr().add(first * dim), dim, d_logits, weight, false, Threads::All);
+                multiply(dx.as_mut_ptr().add(first * dim), dim, d_logits, weight, false, Precision::F32, Threads::All);
                 dx.set_len((first + rows) * dim);
             }
         }
         if wanted.weight {
             // SAFETY: d_weight is vocab x dim and local.
-            unsafe { multiply(d_weight.as_mut_ptr(), dim, d_logits.transposed(), x, first > 0, Threads::All) };
+            unsafe {
+                multiply(d_weight.as_mut_ptr(), dim, d_logits.transposed(), x, first > 0, Precision::F32, Threads::All)
+            };
         }
     }
     CrossEntropy { loss, dx, d_weight }

@@ -5,6 +5,7 @@
 
 use crate::cpu::Level;
 use crate::math::{LANES, Shared, fma, sum_lanes};
+use crate::precision::Precision;
 use rayon::prelude::*;
 
 /// A read-only matrix over a slice. Element (i, j) lies at `i * row_stride + j * col_stride`, and one of the strides
@@ -77,9 +78,16 @@ pub(crate) unsafe fn multiply(
     a: Matrix<'_>,
     b: Matrix<'_>,
     accumulate: bool,
+    precision: Precision,
     threads: Threads,
 ) {
     assert_eq!(a.cols, b.rows, "product of {} x {} and {} x {}", a.rows, a.cols, b.rows, b.cols);
+    if precision == Precision::Bf16 {
+        let (x, y) = (rounded(a), rounded(b));
+        let (a, b) = (Matrix::new(&x, a.rows, a.cols), Matrix::new(&y, b.rows, b.cols));
+        // SAFETY: the caller's promise, for matrices of the same sizes.
+        return unsafe { multiply(c, c_stride, a, b, accumulate, Precision::F32, threads) };
+    }
     let parallelism = match threads {
         Threads::One => gemm::Parallelism::None,
         Threads::All => gemm::Parallelism::Rayon(rayon::current_num_threads()),
@@ -110,16 +118,69 @@ pub(crate) unsafe fn multiply(
     }
 }
 
+/// A row-major copy rounded to bfloat16.
+fn rounded(m: Matrix<'_>) -> Vec<f32> {
+    let round = |x: f32| {
+        let bits = x.to_bits();
+        // Adding just under half of the last kept place, or exactly half when that place is odd, rounds to even.
+        let up = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1));
+        f32::from_bits(if x.is_nan() { bits | 0x40_0000 } else { up } & 0xFFFF_0000)
+    };
+    let row = |i: usize| (0..m.cols).map(move |j| round(m.data[i * m.row_stride + j * m.col_stride]));
+    (0..m.rows).flat_map(row).collect()
+}
+
+#[allow(dead_code)]
+/// A right-hand matrix in the form that products read it in, for one that is multiplied many times.
+pub(crate) struct Packed {
+    data: Vec<f32>,
+    rows: usize,
+    cols: usize,
+}
+
+#[allow(dead_code)]
+impl Packed {
+    pub(crate) fn new(b: Matrix<'_>, precision: Precision) -> Self {
+        let data = match precision {
+            Precision::Bf16 => rounded(b),
+            Precision::F32 => {
+                let row = |i: usize| (0..b.cols).map(move |j| b.data[i * b.row_stride + j * b.col_stride]);
+                (0..b.rows).flat_map(row).collect()
+            }
+        };
+        Packed { data, rows: b.rows, cols: b.cols }
+    }
+}
+
+#[allow(dead_code)]
+/// [`multiply`] with a packed right-hand side, at the precision for which it was packed.
+///
+/// # Safety
+/// As [`multiply`].
+pub(crate) unsafe fn multiply_packed(
+    c: *mut f32,
+    c_stride: usize,
+    a: Matrix<'_>,
+    b: &Packed,
+    precision: Precision,
+    accumulate: bool,
+    threads: Threads,
+) {
+    let b = Matrix::new(&b.data, b.rows, b.cols);
+    // SAFETY: the caller's promise. Rounding b again changes nothing.
+    unsafe { multiply(c, c_stride, a, b, accumulate, precision, threads) }
+}
+
 /// `a * b`, row-major, on all threads.
 ///
 /// # Panics
 /// If the inner sizes differ.
-pub fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
+pub fn product(a: Matrix<'_>, b: Matrix<'_>, precision: Precision) -> Vec<f32> {
     let n = a.rows * b.cols;
     let mut c = Vec::with_capacity(n);
     // SAFETY: c has room for n values and is owned here; the product writes all of them.
     unsafe {
-        multiply(c.as_mut_ptr(), b.cols, a, b, false, Threads::All);
+        multiply(c.as_mut_ptr(), b.cols, a, b, false, precision, Threads::All);
         c.set_len(n);
     }
     c
@@ -129,10 +190,10 @@ pub fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
 ///
 /// # Panics
 /// If sizes contradict each other.
-pub fn add_product(c: &mut [f32], a: Matrix<'_>, b: Matrix<'_>) {
+pub fn add_product(c: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, precision: Precision) {
     assert_eq!(c.len(), a.rows * b.cols, "sum of {} x {}", a.rows, b.cols);
     // SAFETY: c is a whole slice of that size, borrowed mutably.
-    unsafe { multiply(c.as_mut_ptr(), b.cols, a, b, true, Threads::All) }
+    unsafe { multiply(c.as_mut_ptr(), b.cols, a, b, true, precision, Threads::All) }
 }
 
 /// Below this many rows a product with a weight is a set of dot products: packing the weight would cost more than the
@@ -143,33 +204,41 @@ pub(crate) const FEW_ROWS: usize = 16;
 ///
 /// # Panics
 /// If a slice's length contradicts the shape.
-pub fn linear(x: &[f32], rows: usize, weight: &[f32], out: usize, inp: usize, bias: Option<&[f32]>) -> Vec<f32> {
+pub fn linear(
+    x: &[f32],
+    rows: usize,
+    weight: &[f32],
+    out: usize,
+    inp: usize,
+    bias: Option<&[f32]>,
+    precision: Precision,
+) -> Vec<f32> {
     assert_eq!(x.len(), rows * inp, "x of {rows} x {inp}");
     assert_eq!(weight.len(), out * inp, "weight of {out} x {inp}");
-    if rows < FEW_ROWS {
+    if rows < FEW_ROWS && precision == Precision::F32 {
         return few_rows(Level::best(), x, rows, weight, out, inp, None, bias);
     }
     let (a, b) = (Matrix::new(x, rows, inp), Matrix::new(weight, out, inp).transposed());
     match bias {
-        None => product(a, b),
+        None => product(a, b, precision),
         Some(bias) => {
             assert_eq!(bias.len(), out, "bias of {out}");
             let mut y = Vec::with_capacity(rows * out);
             (0..rows).for_each(|_| y.extend_from_slice(bias));
-            add_product(&mut y, a, b);
+            add_product(&mut y, a, b, precision);
             y
         }
     }
 }
 
 /// Gradient of [`linear`] to x: `g * weight` for g (rows, out).
-pub fn linear_grad_x(g: &[f32], rows: usize, weight: &[f32], out: usize, inp: usize) -> Vec<f32> {
-    product(Matrix::new(g, rows, out), Matrix::new(weight, out, inp))
+pub fn linear_grad_x(g: &[f32], rows: usize, weight: &[f32], out: usize, inp: usize, precision: Precision) -> Vec<f32> {
+    product(Matrix::new(g, rows, out), Matrix::new(weight, out, inp), precision)
 }
 
 /// Gradient of [`linear`] to the weight: `g^T * x`.
-pub fn linear_grad_weight(g: &[f32], x: &[f32], rows: usize, out: usize, inp: usize) -> Vec<f32> {
-    product(Matrix::new(g, rows, out).transposed(), Matrix::new(x, rows, inp))
+pub fn linear_grad_weight(g: &[f32], x: &[f32], rows: usize, out: usize, inp: usize, precision: Precision) -> Vec<f32> {
+    product(Matrix::new(g, rows, out).transposed(), Matrix::new(x, rows, inp), precision)
 }
 
 /// Sum of each column of g (rows, cols), the rows added in order: gradient of a bias.
@@ -429,12 +498,12 @@ mod tests {
         fn linear_and_its_gradients_are_the_products(rows in 1usize..40, inp in 1usize..70, out in 1usize..70, seed: u64) {
             let (x, w, g, bias) = (matrix(rows * inp, seed), matrix(out * inp, seed ^ 1), matrix(rows * out, seed ^ 2), matrix(out, seed ^ 3));
             let (xa, wa, ga) = (|r: usize, i: usize| x[r * inp + i], |o: usize, i: usize| w[o * inp + i], |r: usize, o: usize| g[r * out + o]);
-            assert_close(&linear(&x, rows, &w, out, inp, None), &reference(xa, |i, o| wa(o, i), rows, out, inp), 1e-5);
+            assert_close(&linear(&x, rows, &w, out, inp, None, Precision::F32), &reference(xa, |i, o| wa(o, i), rows, out, inp), 1e-5);
             let mut biased = reference(xa, |i, o| wa(o, i), rows, out, inp);
             for (i, y) in biased.iter_mut().enumerate() { *y += f64::from(bias[i % out]); }
-            assert_close(&linear(&x, rows, &w, out, inp, Some(&bias)), &biased, 1e-5);
-            assert_close(&linear_grad_x(&g, rows, &w, out, inp), &reference(ga, wa, rows, inp, out), 1e-5);
-            assert_close(&linear_grad_weight(&g, &x, rows, out, inp), &reference(|o, r| ga(r, o), xa, out, inp, rows), 1e-5);
+            assert_close(&linear(&x, rows, &w, out, inp, Some(&bias), Precision::F32), &biased, 1e-5);
+            assert_close(&linear_grad_x(&g, rows, &w, out, inp, Precision::F32), &reference(ga, wa, rows, inp, out), 1e-5);
+            assert_close(&linear_grad_weight(&g, &x, rows, out, inp, Precision::F32), &reference(|o, r| ga(r, o), xa, out, inp, rows), 1e-5);
             assert_close(&column_sums(&g, rows, out), &reference(|_, _| 1.0, ga, 1, out, rows), 1e-5);
         }
 
@@ -457,7 +526,12 @@ mod tests {
         let (x, w) = (matrix(rows * inp, 5), matrix(out * inp, 6));
         let with = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| (linear(&x, rows, &w, out, inp, None), linear(&x[..3 * inp], 3, &w, out, inp, None)))
+            pool.install(|| {
+                (
+                    linear(&x, rows, &w, out, inp, None, Precision::F32),
+                    linear(&x[..3 * inp], 3, &w, out, inp, None, Precision::F32),
+                )
+            })
         };
         let one = with(1);
         for threads in 2..5 {

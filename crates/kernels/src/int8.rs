@@ -6,6 +6,7 @@
 use crate::cpu::Level;
 use crate::gemm::{FEW_ROWS, Matrix, Threads, few_rows, multiply};
 use crate::math::Shared;
+use crate::precision::Precision;
 use rayon::prelude::*;
 
 /// A weight matrix (out, in) quantised symmetrically per output channel: `weight[o][i] ~ data[o][i] * scales[o]`.
@@ -115,7 +116,7 @@ fn dense_panels(level: Level, x: &[f32], rows: usize, weight: &Int8Weight, bias:
         }
         let dense = Matrix::new(&dense, width, inp).transposed();
         // SAFETY: the columns of this panel, in all rows of y, are this task's alone.
-        unsafe { multiply(shared.at(first), out, x, dense, true, Threads::One) };
+        unsafe { multiply(shared.at(first), out, x, dense, true, Precision::F32, Threads::One) };
     });
     y
 }

@@ -32,7 +32,9 @@ pub mod int8;
 mod math;
 pub mod norm;
 pub mod optimizer;
+mod precision;
 mod probe;
+pub mod random;
 pub mod rotary;
 #[cfg(test)]
 mod testing;
@@ -40,4 +42,5 @@ mod testing;
 pub use cached::{CachedAttention, CachedSequence, attend_cached};
 pub use cpu::Level;
 pub use int8::Int8Weight;
+pub use precision::Precision;
 pub use probe::peak_gflops;

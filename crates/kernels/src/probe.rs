@@ -1,6 +1,7 @@
 //! The machine's arithmetic peak, measured.
 
 use crate::gemm::{Matrix, add_product};
+use crate::precision::Precision;
 use std::time::{Duration, Instant};
 
 /// Best rate of f32 matrix products on all threads, in GFLOP/s (10^9 multiplications and additions per second), seen in
@@ -11,7 +12,7 @@ pub fn peak_gflops() -> f64 {
     let mut c = vec![0f32; SIDE * SIDE];
     let mut round = || {
         let start = Instant::now();
-        add_product(&mut c, Matrix::new(&a, SIDE, SIDE), Matrix::new(&b, SIDE, SIDE));
+        add_product(&mut c, Matrix::new(&a, SIDE, SIDE), Matrix::new(&b, SIDE, SIDE), Precision::F32);
         start.elapsed()
     };
     round();

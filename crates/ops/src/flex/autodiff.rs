@@ -10,6 +10,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Flex};
+use danlu_kernels::Precision;
 use danlu_kernels::cross_entropy::Wanted;
 use danlu_kernels::optimizer::scale;
 use danlu_kernels::{activation, attention, embedding, gemm, norm};
@@ -32,11 +33,11 @@ fn linear_grads<const N: usize>(ops: Ops<(FlexTensor, FlexTensor), N>, grads: &m
     let ((rows, inp), out) = (matrix(&x), matrix(&weight).0);
     let mut parents = ops.parents.into_iter();
     if let Some(node) = parents.next().flatten() {
-        let dx = gemm::linear_grad_x(values(&g), rows, values(&weight), out, inp);
+        let dx = gemm::linear_grad_x(values(&g), rows, values(&weight), out, inp, Precision::F32);
         grads.register::<Flex>(node.id, tensor(dx, dims(&x)));
     }
     if let Some(node) = parents.next().flatten() {
-        let dw = gemm::linear_grad_weight(values(&g), values(&x), rows, out, inp);
+        let dw = gemm::linear_grad_weight(values(&g), values(&x), rows, out, inp, Precision::F32);
         grads.register::<Flex>(node.id, tensor(dw, vec![out, inp]));
     }
     if let Some(node) = parents.next().flatten() {

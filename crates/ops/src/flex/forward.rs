@@ -6,6 +6,7 @@ use super::{
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use danlu_kernels::Precision;
 use danlu_kernels::attention::Shape as AttentionShape;
 use danlu_kernels::cross_entropy::{CrossEntropy, Wanted};
 use danlu_kernels::int8::{self, Int8Weight};
@@ -16,7 +17,7 @@ use danlu_kernels::{activation, attention, cross_entropy, embedding, gemm, norm,
 pub(super) fn linear(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
     let (rows, inp) = matrix(x);
     let out = matrix(weight).0;
-    let y = gemm::linear(values(x), rows, values(weight), out, inp, bias.map(values));
+    let y = gemm::linear(values(x), rows, values(weight), out, inp, bias.map(values), Precision::F32);
     tensor(y, with_last(dims(x), out))
 }
 
