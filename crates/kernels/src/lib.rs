@@ -29,6 +29,7 @@ pub mod cross_entropy;
 pub mod embedding;
 pub mod gemm;
 pub mod int8;
+pub mod linear;
 mod math;
 pub mod norm;
 pub mod optimizer;

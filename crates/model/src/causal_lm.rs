@@ -152,7 +152,7 @@ impl CausalLm {
     /// The head over normalised activations.
     pub fn head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         match &self.lm_head {
-            None => danlu_ops::linear(hidden, self.model.embed_tokens.weight.val(), None),
+            None => danlu_ops::linear(hidden, self.model.embed_tokens.weight.val(), None, danlu_ops::Precision::F32),
             Some(head) => head.forward(hidden),
         }
     }

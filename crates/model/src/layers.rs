@@ -42,7 +42,7 @@ impl Linear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let bias = self.bias.as_ref().map(Param::val);
         match &self.weight {
-            Form::Dense(weight) => danlu_ops::linear(x, weight.val(), bias),
+            Form::Dense(weight) => danlu_ops::linear(x, weight.val(), bias, danlu_ops::Precision::F32),
             Form::Int8(form) => danlu_ops::linear_int8(x, &form.weight, bias),
         }
     }

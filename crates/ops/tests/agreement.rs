@@ -6,6 +6,7 @@
 
 use burn::prelude::*;
 use danlu_ops as ops;
+use danlu_ops::Precision::F32;
 use danlu_ops::composed;
 use proptest::prelude::*;
 
@@ -80,13 +81,37 @@ proptest! {
         let inputs = [data(batch * time * inp, seed), data(out * inp, seed ^ 1), data(out, seed ^ 2)];
         let x = |t: &[Tensor<1>]| t[0].clone().reshape([batch, time, inp]);
         let w = |t: &[Tensor<1>]| t[1].clone().reshape([out, inp]);
-        check(&inputs, &|t| flat(ops::linear(x(t), w(t), Some(t[2].clone()))), &|t| flat(composed::linear(x(t), w(t), Some(t[2].clone()))));
-        check(&inputs[..2], &|t| flat(ops::linear(x(t), w(t), None)), &|t| flat(composed::linear(x(t), w(t), None)));
+        check(&inputs, &|t| flat(ops::linear(x(t), w(t), Some(t[2].clone()), F32)), &|t| flat(composed::linear(x(t), w(t), Some(t[2].clone()), F32)));
+        check(&inputs[..2], &|t| flat(ops::linear(x(t), w(t), None, F32)), &|t| flat(composed::linear(x(t), w(t), None, F32)));
+        // Several layers side by side, after each prelude, with and without biases and a residual.
+        let operands = [data(batch * time * inp, seed), data(inp, seed ^ 4), data(inp, seed ^ 5), data(out * inp, seed ^ 1), data(3 * inp, seed ^ 6), data(out, seed ^ 2), data(3, seed ^ 7), data(batch * time * (out + 3), seed ^ 8)];
+        for prelude in 0..5 {
+            for (biased, added) in [(false, false), (true, false), (true, true)] {
+                let call = |t: &[Tensor<1>]| {
+                    let w = t[1].clone().add_scalar(1.5);
+                    let bias = |b: usize| biased.then(|| t[b].clone());
+                    ops::FusedLinear {
+                        x: t[0].clone().reshape([batch, time, inp]),
+                        before: match prelude {
+                            0 => ops::Before::Nothing,
+                            1 => ops::Before::RmsNorm { weight: w, eps: 0.01 },
+                            2 => ops::Before::LayerNorm { weight: w, bias: t[2].clone(), eps: 0.01 },
+                            3 => ops::Before::Activation(ops::Activation::GeluTanh),
+                            _ => ops::Before::Activation(ops::Activation::GeluErf),
+                        },
+                        parts: vec![(t[3].clone().reshape([out, inp]), bias(5)), (t[4].clone().reshape([3, inp]), bias(6))],
+                        residual: added.then(|| t[7].clone().reshape([batch, time, out + 3])),
+                        precision: F32,
+                    }
+                };
+                check(&operands, &|t| flat(ops::fused_linear(call(t))), &|t| flat(composed::fused_linear(call(t))));
+            }
+        }
         // Views: a transposed x, a weight that is a slice of a longer one.
         if out > 1 {
             let turned = |t: &[Tensor<1>]| t[0].clone().reshape([time, batch, inp]).swap_dims(0, 1);
             let part = |t: &[Tensor<1>]| w(t).narrow(0, 1, out - 1);
-            check(&inputs[..2], &|t| flat(ops::linear(turned(t), part(t), None)), &|t| flat(composed::linear(turned(t), part(t), None)));
+            check(&inputs[..2], &|t| flat(ops::linear(turned(t), part(t), None, F32)), &|t| flat(composed::linear(turned(t), part(t), None, F32)));
         }
     }
 
@@ -108,7 +133,11 @@ proptest! {
         let (heads, width) = (kv_heads * group, 2 * half);
         let inputs = [data(batch * time * heads * width, seed), data(batch * time * kv_heads * width, seed ^ 1), data(batch * time * kv_heads * width, seed ^ 2)];
         let split = |t: &Tensor<1>, heads: usize| t.clone().reshape([batch, time, heads, width]).swap_dims(1, 2);
-        let tables = |t: &Tensor<1>| ops::rotary_tables(3, time, width, 10000.0, &t.device());
+        let tables = |t: &Tensor<1>| {
+            let angles = Tensor::<1>::from_data(TensorData::new(data(time * half, seed ^ 3), [time * half]), &t.device());
+            let angles = angles.mul_scalar(3.0).reshape([time, half]);
+            (angles.clone().cos(), angles.sin())
+        };
         check(
             &inputs,
             &|t| {
@@ -194,7 +223,7 @@ proptest! {
         let bias = Tensor::<1>::from_data(TensorData::new(data(out, seed ^ 2), [out]), &device());
         let dense = Tensor::<2>::from_data(TensorData::new(weight.dequantize(), [out, inp]), &device());
         for bias in [None, Some(bias)] {
-            let want = composed::linear(x.clone(), dense.clone(), bias.clone());
+            let want = composed::linear(x.clone(), dense.clone(), bias.clone(), F32);
             close("int8", &read(flat(ops::linear_int8(x.clone(), &weight, bias))), &read(flat(want)), 1e-5);
         }
     }
@@ -219,7 +248,7 @@ fn an_untracked_weight_gets_no_gradient() {
     let w = Tensor::<2>::from_data(TensorData::new(data(12, 2), [4, 3]), &device);
     let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![0i32, 3], [2]), &device);
     for loss in
-        [ops::linear(x.clone(), w.clone(), None).sum(), ops::linear_cross_entropy(x.clone(), w.clone(), targets)]
+        [ops::linear(x.clone(), w.clone(), None, F32).sum(), ops::linear_cross_entropy(x.clone(), w.clone(), targets)]
     {
         let grads = loss.backward();
         assert!(x.grad(&grads).is_some());
@@ -237,5 +266,5 @@ fn tensors_of_another_element_type_take_the_composed_path() {
         TensorData::new(vec![1.0f64, 1.0, 1.0], [1, 3]),
         (&Device::flex(), burn::tensor::DType::F64),
     );
-    assert_eq!(ops::linear(x, w, None).into_data().iter::<f64>().collect::<Vec<_>>(), vec![6.0]);
+    assert_eq!(ops::linear(x, w, None, F32).into_data().iter::<f64>().collect::<Vec<_>>(), vec![6.0]);
 }

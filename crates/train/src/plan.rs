@@ -150,7 +150,7 @@ pub fn measured_peak(device: &Device) -> f64 {
     let mut best = Duration::MAX;
     while begun.elapsed() < Duration::from_millis(500) {
         let product_begun = Instant::now();
-        let product = danlu_ops::linear(ones.clone(), ones.clone(), None);
+        let product = danlu_ops::linear(ones.clone(), ones.clone(), None, danlu_ops::Precision::F32);
         // Reading one value waits for the device.
         let read = product.slice([0..1, 0..1]).into_data();
         std::hint::black_box(read);

@@ -1,0 +1,49 @@
+use crate::linear::{Before, FusedLinear};
+use crate::{Activation, Precision};
+use burn::prelude::*;
+use burn::tensor::DType;
+
+/// `x * weight^T + bias` over the last dimension; weight is (out, in).
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    precision: Precision,
+) -> Tensor<D> {
+    let mut dims = x.dims();
+    let [out, inp] = weight.dims();
+    let rows = dims[..D - 1].iter().product::<usize>();
+    dims[D - 1] = out;
+    let y = rounded(x.reshape([rows, inp]), precision).matmul(rounded(weight, precision).transpose());
+    match bias {
+        Some(bias) => (y + bias.unsqueeze()).reshape(dims),
+        None => y.reshape(dims),
+    }
+}
+
+/// The values as a product at this precision reads them; gradients pass unrounded.
+pub fn rounded<const D: usize>(x: Tensor<D>, precision: Precision) -> Tensor<D> {
+    match precision {
+        Precision::F32 => x,
+        Precision::Bf16 => x.cast(DType::BF16).cast(DType::F32),
+    }
+}
+
+/// Each piece by itself; see [`crate::fused_linear`].
+pub fn fused_linear<const D: usize>(call: FusedLinear<D>) -> Tensor<D> {
+    let FusedLinear { x, before, parts, residual, precision } = call;
+    let x = match before {
+        Before::Nothing => x,
+        Before::RmsNorm { weight, eps } => super::rms_norm(x, weight, eps),
+        Before::LayerNorm { weight, bias, eps } => super::layer_norm(x, weight, bias, eps),
+        Before::Activation(Activation::GeluTanh) => super::gelu_tanh(x),
+        Before::Activation(Activation::GeluErf) => super::gelu_erf(x),
+    };
+    let y: Vec<Tensor<D>> =
+        parts.into_iter().map(|(weight, bias)| linear(x.clone(), weight, bias, precision)).collect();
+    let y = Tensor::cat(y, D - 1);
+    match residual {
+        Some(residual) => residual + y,
+        None => y,
+    }
+}
