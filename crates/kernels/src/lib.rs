@@ -26,6 +26,8 @@ pub mod activation;
 pub mod attention;
 pub mod cached;
 pub mod cross_entropy;
+pub mod dropout;
+pub mod elementwise;
 pub mod embedding;
 pub mod gemm;
 pub mod int8;
@@ -37,6 +39,7 @@ mod precision;
 mod probe;
 pub mod random;
 pub mod rotary;
+pub mod softmax;
 #[cfg(test)]
 mod testing;
 

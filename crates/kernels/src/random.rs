@@ -37,7 +37,7 @@ impl DropoutMask {
     }
 
     /// Words below this drop their element.
-    fn threshold(&self) -> u32 {
+    pub(crate) fn threshold(&self) -> u32 {
         (f64::from(self.probability) * 4_294_967_296.0) as u32
     }
 
@@ -50,9 +50,95 @@ impl DropoutMask {
     }
 }
 
+/// Elements of one round of [`wide_factors`].
+pub(crate) const WIDE: usize = 4 * BLOCKS;
+/// Blocks side by side: one per 64-bit lane of an AVX-512 register.
+const BLOCKS: usize = 8;
+
+/// What [`wide_factors`] needs of a mask and a row, computed once per row.
+#[derive(Clone, Copy)]
+pub(crate) struct WideMask {
+    /// The key of each round, low and high word.
+    keys: [[u64; 2]; 10],
+    row: [u64; 2],
+    stream: u64,
+    threshold: u32,
+    scale: f32,
+}
+
+impl WideMask {
+    #[inline(always)]
+    pub(crate) fn new(mask: &DropoutMask, row: u64) -> Self {
+        let mut k = [mask.key as u32, (mask.key >> 32) as u32];
+        let mut keys = [[0; 2]; 10];
+        for key in &mut keys {
+            *key = k.map(u64::from);
+            k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
+        }
+        let row = [row & LOW, row >> 32];
+        WideMask { keys, row, stream: u64::from(mask.stream), threshold: mask.threshold(), scale: mask.scale() }
+    }
+}
+
+const LOW: u64 = 0xFFFF_FFFF;
+
+/// The factors of elements `4 * first_block..4 * first_block + WIDE` of the row: [`DropoutMask::block`] of as many
+/// blocks at once. Words are kept in 64-bit lanes, whose product is one instruction on every vector unit.
+#[inline(always)]
+pub(crate) fn wide_factors(mask: &WideMask, first_block: u32) -> [f32; WIDE] {
+    let mut c = [[0u64; BLOCKS]; 4];
+    for l in 0..BLOCKS {
+        c[0][l] = u64::from(first_block.wrapping_add(l as u32));
+        c[1][l] = mask.row[0];
+        c[2][l] = mask.row[1];
+        c[3][l] = mask.stream;
+    }
+    for key in mask.keys {
+        let mut next = [[0u64; BLOCKS]; 4];
+        for l in 0..BLOCKS {
+            let (p0, p1) = (u64::from(MULTIPLIERS[0]) * c[0][l], u64::from(MULTIPLIERS[1]) * c[2][l]);
+            next[0][l] = (p1 >> 32) ^ c[1][l] ^ key[0];
+            next[1][l] = p1 & LOW;
+            next[2][l] = (p0 >> 32) ^ c[3][l] ^ key[1];
+            next[3][l] = p0 & LOW;
+        }
+        c = next;
+    }
+    let mut factors = [0f32; WIDE];
+    for l in 0..BLOCKS {
+        for word in 0..4 {
+            factors[4 * l + word] = if (c[word][l] as u32) < mask.threshold { 0.0 } else { mask.scale };
+        }
+    }
+    factors
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::Level;
+
+    multiversion! {
+        fn wide(mask: &DropoutMask, row: u64, first_block: u32) -> [f32; WIDE] = wide_body;
+    }
+
+    #[inline(always)]
+    fn wide_body<const FMA: bool>(mask: &DropoutMask, row: u64, first_block: u32) -> [f32; WIDE] {
+        wide_factors(&WideMask::new(mask, row), first_block)
+    }
+
+    #[test]
+    fn many_blocks_at_once_are_the_blocks_one_by_one() {
+        let mask = DropoutMask { key: 0x299f_31d0_a409_3822, stream: 0xdead_beef, probability: 0.3 };
+        for row in [0, 7, u64::from(u32::MAX), 1 << 32, u64::MAX - 1] {
+            for first in [0, 1, 1000, u32::MAX - 3] {
+                let want: Vec<f32> = (0..8).flat_map(|b| mask.block(row, first.wrapping_add(b))).collect();
+                for level in Level::available() {
+                    assert_eq!(wide(level, &mask, row, first).to_vec(), want, "{} row {row}", level.name());
+                }
+            }
+        }
+    }
 
     /// Known answers of the authors' library, Random123 (`kat_vectors`).
     #[test]

@@ -2,7 +2,7 @@
 
 use super::view::{dense, dims, matrix, tensor, values};
 use super::{FlexTensor, Function, Gradient};
-use danlu_kernels::cross_entropy::{self, Wanted};
+use danlu_kernels::cross_entropy::{self, Options, Wanted};
 use danlu_kernels::optimizer::scale;
 
 /// Inputs: x, weight.
@@ -17,7 +17,15 @@ impl Function for LinearCrossEntropy {
         let (x, weight) = (&inputs[0], &inputs[1]);
         let (vocab, dim) = matrix(weight);
         let wanted = Wanted { x: wanted[0], weight: wanted[1] };
-        let result = cross_entropy::linear_cross_entropy(values(x), values(weight), &self.targets, dim, vocab, wanted);
+        let result = cross_entropy::linear_cross_entropy(
+            values(x),
+            values(weight),
+            &self.targets,
+            dim,
+            vocab,
+            &Options::default(),
+            wanted,
+        );
         let keep = |gradient: Vec<f32>, like: &FlexTensor| (!gradient.is_empty()).then(|| tensor(gradient, dims(like)));
         let gradients = [keep(result.dx, x), keep(result.d_weight, weight)];
         (tensor(vec![result.loss as f32], vec![1]), Box::new(Computed(gradients)))

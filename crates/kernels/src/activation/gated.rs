@@ -1,0 +1,135 @@
+//! SwiGLU (Shazeer 2020, "GLU Variants Improve Transformer"), on two tensors or on one that holds both halves.
+
+use super::sigmoid;
+use crate::cpu::Level;
+use crate::elementwise::{CHUNK, map_rows, map2, rows_per_task};
+use crate::math::{Unwritten, filled, fma};
+use rayon::prelude::*;
+
+multiversion! {
+    fn swiglu_chunk(gate: &[f32], up: &[f32], y: &mut Unwritten) = swiglu_body;
+    fn swiglu_grad_chunk(gate: &[f32], up: &[f32], g: &[f32], d_gate: &mut Unwritten, d_up: &mut Unwritten) = swiglu_grad_body;
+    fn joined_rows(x: &[f32], width: usize, y: &mut Unwritten) = joined_body;
+    fn joined_grad_rows(x: &[f32], width: usize, g: &[f32], dx: &mut Unwritten) = joined_grad_body;
+}
+
+#[inline(always)]
+fn swiglu_body<const FMA: bool>(gate: &[f32], up: &[f32], y: &mut Unwritten) {
+    for ((a, b), y) in gate.iter().zip(up).zip(y) {
+        y.write(a * sigmoid::<FMA>(*a) * b);
+    }
+}
+
+#[inline(always)]
+fn swiglu_grad_body<const FMA: bool>(
+    gate: &[f32],
+    up: &[f32],
+    g: &[f32],
+    d_gate: &mut Unwritten,
+    d_up: &mut Unwritten,
+) {
+    for ((((a, b), g), da), db) in gate.iter().zip(up).zip(g).zip(d_gate).zip(d_up) {
+        let s = sigmoid::<FMA>(*a);
+        let silu = a * s;
+        da.write(g * b * fma::<FMA>(silu, 1.0 - s, s));
+        db.write(g * silu);
+    }
+}
+
+#[inline(always)]
+fn joined_body<const FMA: bool>(x: &[f32], width: usize, y: &mut Unwritten) {
+    for (x, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(width)) {
+        let (gate, up) = x.split_at(width);
+        swiglu_body::<FMA>(gate, up, y);
+    }
+}
+
+#[inline(always)]
+fn joined_grad_body<const FMA: bool>(x: &[f32], width: usize, g: &[f32], dx: &mut Unwritten) {
+    for ((x, g), dx) in x.chunks_exact(2 * width).zip(g.chunks_exact(width)).zip(dx.chunks_exact_mut(2 * width)) {
+        let (gate, up) = x.split_at(width);
+        let (d_gate, d_up) = dx.split_at_mut(width);
+        swiglu_grad_body::<FMA>(gate, up, g, d_gate, d_up);
+    }
+}
+
+/// `silu(gate) * up`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    swiglu_at(Level::best(), gate, up)
+}
+
+pub(super) fn swiglu_at(level: Level, gate: &[f32], up: &[f32]) -> Vec<f32> {
+    map2(gate, up, |gate, up, y| swiglu_chunk(level, gate, up, y))
+}
+
+/// Gradients of [`swiglu`] to (gate, up) from the gradient `g` of its result.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn swiglu_grad(gate: &[f32], up: &[f32], g: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    swiglu_grad_at(Level::best(), gate, up, g)
+}
+
+pub(super) fn swiglu_grad_at(level: Level, gate: &[f32], up: &[f32], g: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    assert!(gate.len() == up.len() && up.len() == g.len(), "gate, up and gradient");
+    let mut d_up = Vec::new();
+    // SAFETY: chunks of equal position and length cover all elements of both outputs, and the body writes each.
+    let d_gate = unsafe {
+        filled(gate.len(), |d_gate| {
+            d_up = filled(gate.len(), |d_up| {
+                d_gate
+                    .par_chunks_mut(CHUNK)
+                    .zip(d_up.par_chunks_mut(CHUNK))
+                    .zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)).zip(g.par_chunks(CHUNK)))
+                    .for_each(|((da, db), ((a, b), g))| swiglu_grad_chunk(level, a, b, g, da, db));
+            });
+        })
+    };
+    (d_gate, d_up)
+}
+
+/// [`swiglu`] of rows [gate | up] of `2 * width` values, as one product with both weights gives them: rows of `width`.
+///
+/// # Panics
+/// If `x` is not whole rows.
+pub fn swiglu_joined(x: &[f32], width: usize) -> Vec<f32> {
+    swiglu_joined_at(Level::best(), x, width)
+}
+
+pub(super) fn swiglu_joined_at(level: Level, x: &[f32], width: usize) -> Vec<f32> {
+    check(x, width);
+    map_rows(x, 2 * width, width, |_, x, y| joined_rows(level, x, width, y))
+}
+
+/// Gradient of [`swiglu_joined`] to its rows [gate | up], from the gradient `g` of its result.
+///
+/// # Panics
+/// If `x` is not whole rows, or `g` not half as long.
+pub fn swiglu_joined_grad(x: &[f32], width: usize, g: &[f32]) -> Vec<f32> {
+    swiglu_joined_grad_at(Level::best(), x, width, g)
+}
+
+pub(super) fn swiglu_joined_grad_at(level: Level, x: &[f32], width: usize, g: &[f32]) -> Vec<f32> {
+    check(x, width);
+    assert_eq!(x.len(), 2 * g.len(), "values and gradient");
+    let run = rows_per_task(2 * width);
+    // SAFETY: the chunks cover all rows, and the body writes both halves of each.
+    unsafe {
+        filled(x.len(), |dx| {
+            if g.len() <= run * width {
+                return joined_grad_rows(level, x, width, g, dx);
+            }
+            dx.par_chunks_mut(2 * run * width)
+                .zip(x.par_chunks(2 * run * width))
+                .zip(g.par_chunks(run * width))
+                .for_each(|((dx, x), g)| joined_grad_rows(level, x, width, g, dx));
+        })
+    }
+}
+
+fn check(x: &[f32], width: usize) {
+    assert!(width > 0 && x.len().is_multiple_of(2 * width), "{} values in rows of 2 * {width}", x.len());
+}

@@ -1,0 +1,160 @@
+//! Activations of one input.
+
+use super::sigmoid;
+use crate::cpu::Level;
+use crate::elementwise::{map, map2};
+use crate::math::{Unwritten, exp, fma};
+
+/// sqrt(2 / pi), of the tanh form of GELU.
+const ROOT_2_OVER_PI: f32 = 0.797_884_6;
+const CUBIC: f32 = 0.044_715;
+
+multiversion! {
+    pub(super) fn gelu_tanh_chunk(x: &[f32], y: &mut Unwritten) = gelu_tanh_body;
+    pub(super) fn gelu_tanh_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = gelu_tanh_grad_body;
+    pub(super) fn gelu_erf_chunk(x: &[f32], y: &mut Unwritten) = gelu_erf_body;
+    pub(super) fn gelu_erf_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = gelu_erf_grad_body;
+    pub(super) fn silu_chunk(x: &[f32], y: &mut Unwritten) = silu_body;
+    pub(super) fn silu_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = silu_grad_body;
+    pub(super) fn relu_squared_chunk(x: &[f32], y: &mut Unwritten) = relu_squared_body;
+    pub(super) fn relu_squared_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = relu_squared_grad_body;
+}
+
+/// `x * (1 + tanh u) / 2 = x * sigmoid(2 u)`.
+#[inline(always)]
+fn gelu_tanh_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
+    for (x, y) in x.iter().zip(y) {
+        let u = ROOT_2_OVER_PI * x * fma::<FMA>(CUBIC * x, *x, 1.0);
+        y.write(x * sigmoid::<FMA>(2.0 * u));
+    }
+}
+
+#[inline(always)]
+fn gelu_tanh_grad_body<const FMA: bool>(x: &[f32], g: &[f32], dx: &mut Unwritten) {
+    for ((x, g), dx) in x.iter().zip(g).zip(dx) {
+        // Beyond 20 the slope is 0 or 1 to the last bit, and the powers below could overflow.
+        let x = x.clamp(-20.0, 20.0);
+        let square = x * x;
+        let s = sigmoid::<FMA>(2.0 * ROOT_2_OVER_PI * x * fma::<FMA>(CUBIC, square, 1.0));
+        let slope = ROOT_2_OVER_PI * fma::<FMA>(3.0 * CUBIC, square, 1.0);
+        dx.write(g * fma::<FMA>(2.0 * x * slope * s, 1.0 - s, s));
+    }
+}
+
+/// The normal distribution's Φ(x) and `exp(-x^2 / 2)`. The error function is formula 7.1.26 of Abramowitz and Stegun,
+/// absolute error below 1.5e-7.
+#[inline(always)]
+fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let bell = exp::<FMA>(-z * z);
+    let t = 1.0 / fma::<FMA>(0.327_591_1, z, 1.0);
+    let p = fma::<FMA>(1.061_405_4, t, -1.453_152);
+    let p = fma::<FMA>(p, t, 1.421_413_7);
+    let p = fma::<FMA>(p, t, -0.284_496_74);
+    let p = fma::<FMA>(p, t, 0.254_829_6);
+    let upper_tail = 0.5 * p * t * bell;
+    (if x < 0.0 { upper_tail } else { 1.0 - upper_tail }, bell)
+}
+
+#[inline(always)]
+fn gelu_erf_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
+    for (x, y) in x.iter().zip(y) {
+        y.write(x * normal::<FMA>(*x).0);
+    }
+}
+
+#[inline(always)]
+fn gelu_erf_grad_body<const FMA: bool>(x: &[f32], g: &[f32], dx: &mut Unwritten) {
+    const DENSITY: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
+    for ((x, g), dx) in x.iter().zip(g).zip(dx) {
+        let (phi, bell) = normal::<FMA>(*x);
+        dx.write(g * fma::<FMA>(x * DENSITY, bell, phi));
+    }
+}
+
+#[inline(always)]
+fn silu_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
+    for (x, y) in x.iter().zip(y) {
+        y.write(x * sigmoid::<FMA>(*x));
+    }
+}
+
+#[inline(always)]
+fn silu_grad_body<const FMA: bool>(x: &[f32], g: &[f32], dx: &mut Unwritten) {
+    for ((x, g), dx) in x.iter().zip(g).zip(dx) {
+        let s = sigmoid::<FMA>(*x);
+        dx.write(g * fma::<FMA>(x * s, 1.0 - s, s));
+    }
+}
+
+/// Positive part; written so that a NaN stays one.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+#[inline(always)]
+fn relu_squared_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
+    for (x, y) in x.iter().zip(y) {
+        let positive = relu(*x);
+        y.write(positive * positive);
+    }
+}
+
+#[inline(always)]
+fn relu_squared_grad_body<const FMA: bool>(x: &[f32], g: &[f32], dx: &mut Unwritten) {
+    for ((x, g), dx) in x.iter().zip(g).zip(dx) {
+        dx.write(2.0 * g * relu(*x));
+    }
+}
+
+/// GELU by its tanh approximation.
+pub fn gelu_tanh(x: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map(x, |x, y| gelu_tanh_chunk(level, x, y))
+}
+
+/// Gradient of [`gelu_tanh`].
+///
+/// # Panics
+/// If the lengths differ (as for every gradient here).
+pub fn gelu_tanh_grad(x: &[f32], g: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map2(x, g, |x, g, y| gelu_tanh_grad_chunk(level, x, g, y))
+}
+
+/// GELU by the error function.
+pub fn gelu_erf(x: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map(x, |x, y| gelu_erf_chunk(level, x, y))
+}
+
+/// Gradient of [`gelu_erf`].
+pub fn gelu_erf_grad(x: &[f32], g: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map2(x, g, |x, g, y| gelu_erf_grad_chunk(level, x, g, y))
+}
+
+/// SiLU, also called swish (Elfwing et al. 2018): `x * sigmoid(x)`.
+pub fn silu(x: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map(x, |x, y| silu_chunk(level, x, y))
+}
+
+/// Gradient of [`silu`].
+pub fn silu_grad(x: &[f32], g: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map2(x, g, |x, g, y| silu_grad_chunk(level, x, g, y))
+}
+
+/// ReLU² (So et al. 2021, "Primer"): `max(x, 0)^2`.
+pub fn relu_squared(x: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map(x, |x, y| relu_squared_chunk(level, x, y))
+}
+
+/// Gradient of [`relu_squared`].
+pub fn relu_squared_grad(x: &[f32], g: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map2(x, g, |x, g, y| relu_squared_grad_chunk(level, x, g, y))
+}
