@@ -9,3 +9,21 @@ pub enum Precision {
     /// Rounded to bfloat16, to nearest with ties to even.
     Bf16,
 }
+
+impl Precision {
+    /// Both, by name.
+    pub const NAMES: [(&'static str, Precision); 2] = [("f32", Precision::F32), ("bf16", Precision::Bf16)];
+
+    /// `"f32"` or `"bf16"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// The precision of this name.
+    pub fn named(name: &str) -> Option<Precision> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, precision)| *precision)
+    }
+}

@@ -1,13 +1,14 @@
 //! The model: embedding, decoder, head; and its three ways of running over whole sequences.
 
-use crate::dropout::Dropout;
 use crate::init::{RandomSource, Source};
-use crate::layers::{Builder, Decoder, Form, Linear, Mix, Projections};
+use crate::layers::{Builder, Decoder, Form, Linear, Mix, Pass};
 use crate::positions::Frequencies;
+use crate::sequences::Sequences;
 use crate::{DropoutKey, ModelConfig, ModelError, Positions, SpecialTokens};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation;
+use danlu_ops::Precision;
 use std::sync::Arc;
 
 /// A decoder-only Transformer language model.
@@ -21,6 +22,8 @@ pub struct CausalLm {
     pub lm_head: Option<Linear>,
     #[module(skip)]
     pub(crate) shared: Arc<Shared>,
+    #[module(skip)]
+    pub(crate) precision: Precision,
 }
 
 /// What all clones and snapshots of a model have in common.
@@ -62,7 +65,7 @@ impl CausalLm {
         };
         let frequencies = Frequencies::new(config);
         let shared = Shared { config: config.resolved(), vocab_size, special, frequencies };
-        Ok(CausalLm { model, lm_head, shared: Arc::new(shared) })
+        Ok(CausalLm { model, lm_head, shared: Arc::new(shared), precision: Precision::F32 })
     }
 
     /// The settings, nothing left to defaults.
@@ -95,6 +98,12 @@ impl CausalLm {
         self.config().flops_per_token(self.vocab_size(), seq_len)
     }
 
+    /// This model with another precision of its products, in training and evaluation. Generation step by step stays
+    /// f32, as do its saved weights.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        CausalLm { precision, ..self }
+    }
+
     /// Normalised activations before the head.
     ///
     /// * `tokens`: (batch, time), time at most `max_seq_len`, ids below the vocabulary's size
@@ -106,18 +115,12 @@ impl CausalLm {
     /// that were checked when opened. [`CausalLm::step`] returns errors instead.
     pub fn hidden(&self, tokens: Tensor<2, Int>, dropout: Option<DropoutKey>) -> Tensor<3> {
         let [batch, time] = tokens.dims();
-        assert!(time <= self.config().max_seq_len, "{time} tokens in a context of {}", self.config().max_seq_len);
-        let positions: Vec<usize> = (0..time).collect();
-        let mut rotary = None;
-        let mut mix = |_: usize, p: Projections| Ok(self.attend(batch, time, p, &positions, &mut rotary));
-        let repeated: Vec<usize> = (0..batch).flat_map(|_| 0..time).collect();
-        let dropout = Dropout::new(dropout, self.config().dropout, batch);
-        let ids = tokens.reshape([batch * time]);
-        match self.rows(ids, &repeated, &mut mix, dropout.as_ref()) {
-            Ok(x) => self.model.norm.forward(x).reshape([batch, time, self.config().hidden_size]),
-            // `attend` above cannot fail, and nothing else in `rows` can.
-            Err(error) => unreachable!("{error}"),
+        let sequences = Sequences::new(self, batch, time, dropout);
+        let mut x = sequences.embed(self, tokens);
+        for (index, layer) in self.model.layers.iter().enumerate() {
+            x = sequences.layer(self, index, layer, x);
         }
+        self.model.norm.forward(x).reshape([batch, time, self.config().hidden_size])
     }
 
     /// Logits of every position.
@@ -139,11 +142,16 @@ impl CausalLm {
     pub fn loss_sum(&self, tokens: Tensor<2, Int>, targets: Tensor<1, Int>, dropout: Option<DropoutKey>) -> Tensor<1> {
         let [batch, time] = tokens.dims();
         let hidden = self.hidden(tokens, dropout).reshape([batch * time, self.config().hidden_size]);
+        self.head_loss(hidden, targets)
+    }
+
+    /// The loss from normalised activations, (rows, hidden).
+    pub(crate) fn head_loss(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         let weight = match &self.lm_head {
             None => self.model.embed_tokens.weight.val(),
             Some(Linear { weight: Form::Dense(weight), .. }) => weight.val(),
             Some(head @ Linear { weight: Form::Int8(_), .. }) => {
-                return cross_entropy_sum(head.forward(hidden), targets);
+                return cross_entropy_sum(head.forward(hidden, self.precision), targets);
             }
         };
         danlu_ops::linear_cross_entropy(hidden, weight, targets)
@@ -152,58 +160,35 @@ impl CausalLm {
     /// The head over normalised activations.
     pub fn head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         match &self.lm_head {
-            None => danlu_ops::linear(hidden, self.model.embed_tokens.weight.val(), None, danlu_ops::Precision::F32),
-            Some(head) => head.forward(hidden),
+            None => danlu_ops::linear(hidden, self.model.embed_tokens.weight.val(), None, self.precision),
+            Some(head) => head.forward(hidden, self.precision),
         }
     }
 
-    /// Embedding and layers over rows of tokens, each at its position; no last normalisation.
-    pub(crate) fn rows(
-        &self,
-        ids: Tensor<1, Int>,
-        positions: &[usize],
-        mix: Mix,
-        dropout: Option<&Dropout>,
-    ) -> Result<Tensor<2>, ModelError> {
-        let mut x = self.model.embed_tokens.rows(ids);
-        let device = x.device();
-        if let Some(learned) = &self.model.embed_positions {
-            let ids: Vec<i32> = positions.iter().map(|p| *p as i32).collect();
-            x = x + learned.rows(Tensor::from_data(TensorData::new(ids, [positions.len()]), &device));
-        } else if self.config().positions() == Positions::Sinusoidal {
-            let hidden = self.config().hidden_size;
-            x = x.mul_scalar((hidden as f64).sqrt()) + self.shared.frequencies.sinusoidal(positions, hidden, &device);
-        }
-        if let Some(dropout) = dropout {
-            x = dropout.apply(0, x);
-        }
+    /// Embedding and layers over rows of new tokens, each at its position; no last normalisation.
+    pub(crate) fn rows(&self, ids: Tensor<1, Int>, positions: &[usize], mix: Mix) -> Result<Tensor<2>, ModelError> {
+        let mut x = self.embed(ids, positions);
+        let pass = Pass { precision: Precision::F32, dropout: None };
         for (index, layer) in self.model.layers.iter().enumerate() {
-            x = layer.forward(index, x, mix, dropout)?;
+            x = layer.forward(index, x, mix, pass)?;
         }
         Ok(x)
     }
 
-    /// Attention within whole sequences, (batch * time, heads * head_dim).
-    fn attend(
-        &self,
-        batch: usize,
-        time: usize,
-        p: Projections,
-        positions: &[usize],
-        tables: &mut Option<(Tensor<2>, Tensor<2>)>,
-    ) -> Tensor<2> {
-        let head_dim = self.config().head_dim();
-        let split = |x: Tensor<2>| {
-            let heads = x.dims()[1] / head_dim;
-            x.reshape([batch, time, heads, head_dim]).swap_dims(1, 2)
-        };
-        let (mut q, mut k) = (split(p.queries), split(p.keys));
-        if self.config().positions() == Positions::Rope {
-            let (cos, sin) = tables.get_or_insert_with(|| self.rotary_tables(positions, &q.device()));
-            (q, k) = (danlu_ops::rotary(q, cos, sin), danlu_ops::rotary(k, cos, sin));
+    /// Vectors of tokens at their positions.
+    pub(crate) fn embed(&self, ids: Tensor<1, Int>, positions: &[usize]) -> Tensor<2> {
+        let x = self.model.embed_tokens.rows(ids);
+        let device = x.device();
+        if let Some(learned) = &self.model.embed_positions {
+            let ids: Vec<i32> = positions.iter().map(|p| *p as i32).collect();
+            return x + learned.rows(Tensor::from_data(TensorData::new(ids, [positions.len()]), &device));
         }
-        let mixed = danlu_ops::causal_attention(q, k, split(p.values), self.attention_scale());
-        mixed.swap_dims(1, 2).reshape([batch * time, self.config().query_size()])
+        if self.config().positions() == Positions::Sinusoidal {
+            let hidden = self.config().hidden_size;
+            return x.mul_scalar((hidden as f64).sqrt())
+                + self.shared.frequencies.sinusoidal(positions, hidden, &device);
+        }
+        x
     }
 
     /// (cos, sin) of rotary positions, each (positions, head_dim / 2).
@@ -221,7 +206,7 @@ impl CausalLm {
     /// # Errors
     /// [`ModelError::Device`] if weights cannot be read back.
     pub fn quantized(self) -> Result<Self, ModelError> {
-        let CausalLm { mut model, lm_head, shared } = self;
+        let CausalLm { mut model, lm_head, shared, precision } = self;
         let layers = model.layers.into_iter().map(|mut layer| {
             let attention = layer.self_attn;
             layer.self_attn = crate::layers::Attention {
@@ -236,7 +221,7 @@ impl CausalLm {
             Ok(layer)
         });
         model.layers = layers.collect::<Result<_, ModelError>>()?;
-        Ok(CausalLm { model, lm_head: lm_head.map(Linear::quantized).transpose()?, shared })
+        Ok(CausalLm { model, lm_head: lm_head.map(Linear::quantized).transpose()?, shared, precision })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::init::{RandomSource, Source, Start};
 use crate::{Activation, ModelConfig, ModelError, NormKind};
 use burn::module::{Module, Param};
 use burn::prelude::*;
-use danlu_ops::Int8Weight;
+use danlu_ops::{Before, FusedLinear, Int8Weight, Precision};
 use std::sync::Arc;
 
 /// A linear layer, `y = x weight^T + bias`.
@@ -37,13 +37,22 @@ pub struct Int8 {
 
 impl Linear {
     /// * `x`: (..., in)
+    /// * `precision`: of the product, where the weight is not in int8
     ///
     /// Returns (..., out).
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+    pub fn forward<const D: usize>(&self, x: Tensor<D>, precision: Precision) -> Tensor<D> {
         let bias = self.bias.as_ref().map(Param::val);
         match &self.weight {
-            Form::Dense(weight) => danlu_ops::linear(x, weight.val(), bias, danlu_ops::Precision::F32),
+            Form::Dense(weight) => danlu_ops::linear(x, weight.val(), bias, precision),
             Form::Int8(form) => danlu_ops::linear_int8(x, &form.weight, bias),
+        }
+    }
+
+    /// Weight and bias, if the weight is dense.
+    fn dense(&self) -> Option<(Tensor<2>, Option<Tensor<1>>)> {
+        match &self.weight {
+            Form::Dense(weight) => Some((weight.val(), self.bias.as_ref().map(Param::val))),
+            Form::Int8(_) => None,
         }
     }
 
@@ -64,6 +73,26 @@ impl Linear {
         let [out, inp] = weight.dims();
         let weight = Int8Weight::quantize(&read(weight.val())?, out, inp);
         Ok(Linear { weight: Form::Int8(Int8 { weight: Arc::new(weight) }), ..self })
+    }
+}
+
+/// `residual + layers(before(x))`, the results of several layers side by side: (rows, sum of out). One operation when all
+/// weights are dense.
+fn project(
+    x: Tensor<2>,
+    before: Before,
+    layers: &[&Linear],
+    residual: Option<Tensor<2>>,
+    precision: Precision,
+) -> Tensor<2> {
+    if let Some(parts) = layers.iter().map(|layer| layer.dense()).collect() {
+        return danlu_ops::fused_linear(FusedLinear { x, before, parts, residual, precision });
+    }
+    let x = before.apply(x);
+    let y = Tensor::cat(layers.iter().map(|layer| layer.forward(x.clone(), precision)).collect(), 1);
+    match residual {
+        Some(residual) => residual + y,
+        None => y,
     }
 }
 
@@ -92,24 +121,41 @@ pub struct Norm {
 
 impl Norm {
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.before().apply(x)
+    }
+
+    /// This normalisation as the beginning of a linear layer.
+    fn before(&self) -> Before {
+        let (weight, eps) = (self.weight.val(), self.eps);
         match &self.bias {
-            None => danlu_ops::rms_norm(x, self.weight.val(), self.eps),
-            Some(bias) => danlu_ops::layer_norm(x, self.weight.val(), bias.val(), self.eps),
+            None => Before::RmsNorm { weight, eps },
+            Some(bias) => Before::LayerNorm { weight, bias: bias.val(), eps },
         }
     }
 }
 
-/// Queries, keys and values of all rows, before any rotation: (rows, heads * head_dim), and (rows, kv_heads *
-/// head_dim) twice.
-pub(crate) struct Projections {
-    pub(crate) queries: Tensor<2>,
-    pub(crate) keys: Tensor<2>,
-    pub(crate) values: Tensor<2>,
+/// The attention core: from a layer's number and the queries, keys and values of all rows side by side, before any
+/// rotation, (rows, (heads + 2 kv_heads) * head_dim), to (rows, heads * head_dim). Training mixes whole sequences,
+/// generation mixes new rows with a cache.
+pub(crate) type Mix<'a> = &'a mut dyn FnMut(usize, Tensor<2>) -> Result<Tensor<2>, ModelError>;
+
+/// What all layers of one pass share.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    pub(crate) precision: Precision,
+    pub(crate) dropout: Option<&'a Dropout>,
 }
 
-/// The attention core: from a layer's number and projections to (rows, heads * head_dim). Training mixes whole
-/// sequences, generation mixes new rows with a cache.
-pub(crate) type Mix<'a> = &'a mut dyn FnMut(usize, Projections) -> Result<Tensor<2>, ModelError>;
+impl Pass<'_> {
+    /// `residual + layers(before(x))`, with dropout before the sum. The embedding has dropout site 0, layer i the sites
+    /// 2 i + 1 and 2 i + 2.
+    fn add(&self, site: usize, residual: Tensor<2>, x: Tensor<2>, before: Before, layer: &Linear) -> Tensor<2> {
+        match self.dropout {
+            None => project(x, before, &[layer], Some(residual), self.precision),
+            Some(dropout) => residual + dropout.apply(site as u64, project(x, before, &[layer], None, self.precision)),
+        }
+    }
+}
 
 /// Projections into and out of the attention core.
 #[derive(Module, Debug)]
@@ -118,17 +164,6 @@ pub struct Attention {
     pub k_proj: Linear,
     pub v_proj: Linear,
     pub o_proj: Linear,
-}
-
-impl Attention {
-    fn forward(&self, layer: usize, x: Tensor<2>, mix: Mix) -> Result<Tensor<2>, ModelError> {
-        let projections = Projections {
-            queries: self.q_proj.forward(x.clone()),
-            keys: self.k_proj.forward(x.clone()),
-            values: self.v_proj.forward(x),
-        };
-        Ok(self.o_proj.forward(mix(layer, projections)?))
-    }
 }
 
 /// The feed-forward layer; without a gate for GELU.
@@ -142,13 +177,18 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let inner = match (&self.gate_proj, self.activation) {
-            (Some(gate), _) => danlu_ops::swiglu(gate.forward(x.clone()), self.up_proj.forward(x)),
-            (None, Activation::GeluErf) => danlu_ops::gelu_erf(self.up_proj.forward(x)),
-            (None, _) => danlu_ops::gelu_tanh(self.up_proj.forward(x)),
+    /// From the residual stream to the last layer's input: what is left to do to it, and its values.
+    fn inner(&self, x: Tensor<2>, norm: &Norm, precision: Precision) -> (Tensor<2>, Before) {
+        let Some(gate) = &self.gate_proj else {
+            let activation = match self.activation {
+                Activation::GeluErf => danlu_ops::Activation::GeluErf,
+                _ => danlu_ops::Activation::GeluTanh,
+            };
+            return (project(x, norm.before(), &[&self.up_proj], None, precision), Before::Activation(activation));
         };
-        self.down_proj.forward(inner)
+        let joined = project(x, norm.before(), &[gate, &self.up_proj], None, precision);
+        let width = joined.dims()[1] / 2;
+        (danlu_ops::swiglu(joined.clone().narrow(1, 0, width), joined.narrow(1, width, width)), Before::Nothing)
     }
 }
 
@@ -162,22 +202,20 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Layer number `index`; dropout sites 0 is the embedding's, each layer has two of its own.
+    /// Layer number `index` over the residual stream.
     pub(crate) fn forward(
         &self,
         index: usize,
         x: Tensor<2>,
         mix: Mix,
-        dropout: Option<&Dropout>,
+        pass: Pass<'_>,
     ) -> Result<Tensor<2>, ModelError> {
-        let drop = |site: u64, y: Tensor<2>| match dropout {
-            Some(dropout) => dropout.apply(1 + 2 * index as u64 + site, y),
-            None => y,
-        };
-        let attended = self.self_attn.forward(index, self.input_layernorm.forward(x.clone()), mix)?;
-        let x = x + drop(0, attended);
-        let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()));
-        Ok(x + drop(1, fed))
+        let Attention { q_proj, k_proj, v_proj, o_proj } = &self.self_attn;
+        let heads = project(x.clone(), self.input_layernorm.before(), &[q_proj, k_proj, v_proj], None, pass.precision);
+        let mixed = mix(index, heads)?;
+        let x = pass.add(2 * index + 1, x, mixed, Before::Nothing, o_proj);
+        let (inner, before) = self.mlp.inner(x.clone(), &self.post_attention_layernorm, pass.precision);
+        Ok(pass.add(2 * index + 2, x, inner, before, &self.mlp.down_proj))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Generation: what a sequence has been through, and the step that continues many sequences at once.
 
-use crate::layers::{Projections, read};
+use crate::layers::read;
 use crate::{CausalLm, ModelError, Positions};
 use burn::prelude::*;
 use danlu_ops::{CachedAttention, CachedSequence};
@@ -112,8 +112,8 @@ impl CausalLm {
         let rotary =
             (self.config().positions() == Positions::Rope).then(|| self.rotary_tables(&rows.positions, &device));
         let ids = Tensor::from_data(TensorData::new(rows.ids.clone(), [rows.ids.len()]), &device);
-        let mut mix = |layer: usize, p: Projections| self.attend_states(layer, p, rotary.as_ref(), &rows, states);
-        let x = self.rows(ids, &rows.positions, &mut mix, None)?;
+        let mut mix = |layer: usize, heads| self.attend_states(layer, heads, rotary.as_ref(), &rows, states);
+        let x = self.rows(ids, &rows.positions, &mut mix)?;
         let logits = self.last_logits(x, &rows.counts)?;
         for (state, count) in states.iter_mut().zip(&rows.counts) {
             state.len += count;
@@ -149,16 +149,16 @@ impl CausalLm {
     fn attend_states(
         &self,
         layer: usize,
-        p: Projections,
+        heads: Tensor<2>,
         rotary: Option<&(Tensor<2>, Tensor<2>)>,
         rows: &Rows,
         states: &mut [&mut State],
     ) -> Result<Tensor<2>, ModelError> {
         let config = self.config();
-        let (query_size, kv_size, device) = (config.query_size(), config.kv_size(), p.queries.device());
-        let queries = self.rotated(p.queries, rotary)?;
-        let keys = self.rotated(p.keys, rotary)?;
-        let values = read(p.values)?;
+        let (query_size, kv_size, device) = (config.query_size(), config.kv_size(), heads.device());
+        let queries = self.rotated(heads.clone().narrow(1, 0, query_size), rotary)?;
+        let keys = self.rotated(heads.clone().narrow(1, query_size, kv_size), rotary)?;
+        let values = read(heads.narrow(1, query_size + kv_size, kv_size))?;
         let mut first = 0;
         for (state, count) in states.iter_mut().zip(&rows.counts) {
             let range = first * kv_size..(first + count) * kv_size;

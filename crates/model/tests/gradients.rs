@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::Gradients;
 use common::*;
-use danlu_model::{CausalLm, DropoutKey, ModelConfig};
+use danlu_model::{CausalLm, DropoutKey, ModelConfig, Precision, Recompute};
 use std::collections::BTreeMap;
 
 const BATCH: usize = 2;
@@ -94,6 +94,68 @@ fn check(what: &str, config: &ModelConfig, dropout: Option<DropoutKey>) {
 fn every_parameter_of_every_kind() {
     for (what, config) in all_kinds() {
         check(what, &config, None);
+    }
+}
+
+/// Gradients in pieces, summed by parameter.
+fn recomputed(model: &CausalLm, dropout: Option<DropoutKey>) -> (f32, BTreeMap<String, Vec<f32>>) {
+    struct Add<'a>(&'a Gradients, Vec<Option<Vec<f32>>>);
+    impl ModuleVisitor for Add<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1.push(param.val().grad(self.0).map(|g| g.into_data().try_into_vec().unwrap()));
+        }
+    }
+    let names: Vec<String> = model.parameters().into_iter().map(|p| p.name).collect();
+    let mut sums = BTreeMap::<String, Vec<f32>>::new();
+    let mut take = |gradients: Gradients| {
+        let mut piece = Add(&gradients, Vec::new());
+        model.visit(&mut piece);
+        for (name, gradient) in names.iter().zip(piece.1) {
+            let Some(gradient) = gradient else { continue };
+            match sums.get_mut(name) {
+                Some(sum) => sum.iter_mut().zip(&gradient).for_each(|(s, g)| *s += g),
+                None => _ = sums.insert(name.clone(), gradient),
+            }
+        }
+    };
+    let (inputs, targets) = batch(&model.device());
+    let loss = model.loss_and_gradients(inputs, targets, dropout, Recompute::Block, &mut take);
+    (loss.into_data().as_slice::<f32>().unwrap()[0], sums)
+}
+
+#[test]
+fn layers_computed_again_give_the_same_bits() {
+    let key = DropoutKey { seed: 1, step: 5, first_sequence: 0 };
+    for (what, config) in all_kinds() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let config = ModelConfig { dropout: 0.3, ..config.clone() };
+            let model = lively_on(&config, 9, &Device::flex().autodiff()).with_precision(precision);
+            let (loss_again, again) = recomputed(&model, Some(key));
+            assert_eq!(f64::from(loss_again), loss(&model, Some(key)), "{what}");
+            let kept = gradients(&model, Some(key));
+            assert_eq!(again.len(), kept.len(), "{what}");
+            for (name, gradient) in kept {
+                assert_eq!(again[&name], gradient, "{what}: {name}, {precision:?}");
+            }
+        }
+    }
+}
+
+/// bf16 rounds each input by at most 2^-9 of itself, and the loss and gradients of a small model follow within a few
+/// of those steps.
+#[test]
+fn bf16_stays_near_f32_and_is_not_f32() {
+    for (what, config) in all_kinds() {
+        let model = lively_on(&config, 9, &Device::flex().autodiff());
+        let rounded = model.clone().with_precision(Precision::Bf16);
+        let (want, found) = (loss(&model, None), loss(&rounded, None));
+        assert!(want != found && (want - found).abs() < 0.02 * want, "{what}: {found}, f32 {want}");
+        let (want, found) = (gradients(&model, None), gradients(&rounded, None));
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        let all = |g: &BTreeMap<String, Vec<f32>>| g.values().flatten().map(|x| f64::from(*x)).collect::<Vec<_>>();
+        let (want, found) = (all(&want), all(&found));
+        let distance = norm(&mut want.iter().zip(&found).map(|(a, b)| a - b)) / norm(&mut want.iter().copied());
+        assert!(distance > 0.0 && distance < 0.03, "{what}: gradients off by {distance}");
     }
 }
 

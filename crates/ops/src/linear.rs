@@ -42,6 +42,19 @@ pub enum Before {
     Activation(Activation),
 }
 
+impl Before {
+    /// Its result on its own.
+    pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Before::Nothing => x,
+            Before::RmsNorm { weight, eps } => crate::rms_norm(x, weight, eps),
+            Before::LayerNorm { weight, bias, eps } => crate::layer_norm(x, weight, bias, eps),
+            Before::Activation(Activation::GeluTanh) => crate::gelu_tanh(x),
+            Before::Activation(Activation::GeluErf) => crate::gelu_erf(x),
+        }
+    }
+}
+
 /// The operands of [`fused_linear`].
 #[derive(Debug)]
 pub struct FusedLinear<const D: usize> {

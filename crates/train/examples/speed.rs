@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use burn::prelude::*;
-use danlu_model::{CausalLm, DropoutKey, ModelConfig};
+use danlu_model::{Architecture, CausalLm, DropoutKey, ModelConfig};
 use danlu_train::optimizer::{GradientSum, Optimizer, clip_factor};
 use danlu_train::step::MicroBatch;
 use danlu_train::tensors::ParameterSpec;
@@ -34,6 +34,8 @@ fn main() {
         layers: get("layers", 6.0) as usize,
         hidden_size: get("hidden", 384.0) as usize,
         heads: get("heads", 6.0) as usize,
+        architecture: if get("gpt2", 0.0) > 0.0 { Architecture::Gpt2 } else { Architecture::Llama },
+        tied: get("tied", 1.0) > 0.0,
         kv_heads: given.get("kv").map(|kv| *kv as usize),
         ffn_size: given.get("ffn").map(|ffn| *ffn as usize),
         max_seq_len: seq,
@@ -42,7 +44,14 @@ fn main() {
     };
     let device = Device::flex();
     let peak = measured_peak(&device);
-    let mut model = CausalLm::new(&config, vocab, 1, &device.clone().autodiff()).unwrap();
+    let word = |key: &str| std::env::args().find_map(|arg| arg.strip_prefix(&format!("{key}=")).map(str::to_owned));
+    let precision = word("precision").and_then(|name| danlu_model::Precision::named(&name)).unwrap_or_default();
+    let recompute = if word("recompute").as_deref() == Some("block") {
+        danlu_model::Recompute::Block
+    } else {
+        danlu_model::Recompute::None
+    };
+    let mut model = CausalLm::new(&config, vocab, 1, &device.clone().autodiff()).unwrap().with_precision(precision);
     let specs = model.parameters().into_iter();
     let specs = specs.map(|p| (p.id, ParameterSpec { name: p.name, decay: p.decay }));
     let mut optimizer = Optimizer::new(specs.collect());
@@ -60,11 +69,18 @@ fn main() {
         let begun = Instant::now();
         let data = MicroBatch::new(&ids, &targets, seq, &device);
         let key = DropoutKey { seed: 1, step: step as u64, first_sequence: 0 };
-        let loss = model.loss_sum(data.inputs, data.targets, Some(key));
-        let value = loss.clone().into_scalar::<f32>();
-        let forward = begun.elapsed().as_secs_f64();
         let mut sum = GradientSum::default();
-        sum.add(loss.backward(), &model);
+        let mut forward = 0.0;
+        let mut take = |gradients| sum.add(gradients, &model);
+        let loss = if recompute == danlu_model::Recompute::None {
+            let loss = model.loss_sum(data.inputs, data.targets, Some(key));
+            forward = begun.elapsed().as_secs_f64();
+            take(loss.backward());
+            loss.inner()
+        } else {
+            model.loss_and_gradients(data.inputs, data.targets, Some(key), recompute, &mut take)
+        };
+        let value = loss.into_scalar::<f32>();
         let backward = begun.elapsed().as_secs_f64();
         let tokens = data.tokens as f64;
         let norm = sum.norm(&model) / tokens;

@@ -1,6 +1,7 @@
 //! What a training run may be told. One struct, one place for the defaults.
 
 use crate::TrainError;
+use danlu_model::{Precision, Recompute};
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate moves after the warm-up. The formulas are in [`crate::schedule`].
@@ -28,6 +29,13 @@ pub struct TrainConfig {
     pub accumulate: usize,
     /// Tokens in one sequence.
     pub seq_len: usize,
+    /// What the inputs of matrix products are rounded to: `f32`, or `bf16`, which is faster where the processor has
+    /// bf16 arithmetic. Weights, gradients, the optimiser and all else are f32 in both.
+    #[serde(with = "precision_name")]
+    pub precision: Precision,
+    /// What the backward pass computes again instead of keeping: `none`, or `block`, every layer, for a longer context or
+    /// a larger batch in the same memory at about a third more time. The weights are the same to the bit.
+    pub recompute: Recompute,
     /// The highest learning rate, reached at the end of the warm-up.
     pub learning_rate: f64,
     /// The last learning rate, as a part of the highest (cosine and wsd).
@@ -76,6 +84,8 @@ impl Default for TrainConfig {
             batch_size: 16,
             accumulate: 1,
             seq_len: 256,
+            precision: Precision::F32,
+            recompute: Recompute::None,
             learning_rate: 1e-3,
             min_lr_ratio: 0.1,
             schedule: ScheduleKind::Cosine,
@@ -156,6 +166,24 @@ impl TrainConfig {
     }
 }
 
+/// A precision as its name.
+mod precision_name {
+    use danlu_model::Precision;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(precision: &Precision, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(precision.name())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Precision, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Precision::named(&name).ok_or_else(|| {
+            let known = Precision::NAMES.map(|(name, _)| format!("`{name}`")).join(" or ");
+            D::Error::custom(format!("unknown precision `{name}`, expected {known}"))
+        })
+    }
+}
+
 fn range_text(low: f64, high: f64) -> String {
     if high == f64::MAX && low == 0.0 {
         "0 or more, and finite".to_owned()
@@ -201,6 +229,18 @@ mod tests {
             },
             "patience",
         );
+    }
+
+    #[test]
+    fn precision_and_recompute_are_words() {
+        let read = |text: &str| serde_json::from_str::<TrainConfig>(text);
+        let config = read(r#"{"precision": "bf16", "recompute": "block"}"#).unwrap();
+        assert_eq!((config.precision, config.recompute), (Precision::Bf16, Recompute::Block));
+        let again = serde_json::to_string(&config).unwrap();
+        assert_eq!(read(&again).unwrap(), config);
+        let error = read(r#"{"precision": "fp16"}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown precision `fp16`, expected `f32` or `bf16`"), "{error}");
+        assert!(read(r#"{"recompute": "all"}"#).unwrap_err().to_string().contains("`none`"));
     }
 
     #[test]

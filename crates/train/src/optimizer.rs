@@ -217,7 +217,7 @@ mod tests {
 
     fn gradients(model: &CausalLm) -> GradientSum {
         let batch = MicroBatch::new(&[1, 2, 3, 4], &[2, 3, 4, 5], 4, &Device::flex());
-        accumulate(model, [batch], |_| None).unwrap().gradients
+        accumulate(model, [batch], danlu_model::Recompute::None, |_| None).unwrap().gradients
     }
 
     fn values(tensors: &OutgoingTensors) -> Vec<(String, Vec<f32>)> {

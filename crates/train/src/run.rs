@@ -140,6 +140,7 @@ fn batches(job: &Job<'_>, shard: &Arc<Shard>, shuffle: bool) -> Result<Batches, 
 fn identity(job: &Job<'_>) -> Identity {
     let defaults = TrainConfig::default();
     let config = TrainConfig {
+        recompute: defaults.recompute,
         keep_checkpoints: defaults.keep_checkpoints,
         log_every: defaults.log_every,
         time_limit_seconds: None,
@@ -199,7 +200,8 @@ impl Trainer<'_> {
         let (loaded, notes) = self.checkpoints.newest(&self.identity)?;
         notes.iter().for_each(|note| self.event(note));
         let device = self.job.device.clone().autodiff();
-        let model = CausalLm::new(&self.job.model, self.job.vocab_size, self.job.seed, &device)?;
+        let model = CausalLm::new(&self.job.model, self.job.vocab_size, self.job.seed, &device)?
+            .with_precision(self.job.config.precision);
         let parameters = export::parameters(&model);
         let Some(mut loaded) = loaded else {
             let state = TrainState::new(self.identity.clone());
@@ -243,7 +245,9 @@ impl Trainer<'_> {
         // Masks go by the text seen, so that a batch seen again after a rollback has its own again.
         let key = DropoutKey { seed: self.job.seed, step: group, first_sequence: 0 };
         let sequences = config.batch_size as u64;
-        accumulate(model, batches, |index| Some(DropoutKey { first_sequence: index * sequences, ..key }))
+        accumulate(model, batches, config.recompute, |index| {
+            Some(DropoutKey { first_sequence: index * sequences, ..key })
+        })
     }
 
     fn micro_batch(&self, batches: &Batches, index: u64) -> MicroBatch {

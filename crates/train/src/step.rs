@@ -4,7 +4,7 @@ use crate::TrainError;
 use crate::optimizer::GradientSum;
 use burn::prelude::*;
 use danlu_data::Batch;
-use danlu_model::{CausalLm, DropoutKey};
+use danlu_model::{CausalLm, DropoutKey, Recompute};
 use danlu_ops::IGNORED;
 
 /// What a model makes of a group of micro-batches.
@@ -61,6 +61,7 @@ impl MicroBatch {
 pub fn accumulate(
     model: &CausalLm,
     batches: impl IntoIterator<Item = MicroBatch>,
+    recompute: Recompute,
     dropout: impl Fn(u64) -> Option<DropoutKey>,
 ) -> Result<GroupResult, TrainError> {
     let mut result = GroupResult::default();
@@ -68,10 +69,11 @@ pub fn accumulate(
         if batch.tokens == 0 {
             continue;
         }
-        let loss = model.loss_sum(batch.inputs, batch.targets, dropout(index as u64));
+        let MicroBatch { inputs, targets, tokens } = batch;
+        let mut take = |gradients| result.gradients.add(gradients, model);
+        let loss = model.loss_and_gradients(inputs, targets, dropout(index as u64), recompute, &mut take);
         result.loss_sum += f64::from(scalar(&loss)?);
-        result.tokens += batch.tokens;
-        result.gradients.add(loss.backward(), model);
+        result.tokens += tokens;
     }
     Ok(result)
 }
@@ -141,7 +143,7 @@ mod tests {
 
     fn run(model: &CausalLm, sizes: &[usize]) -> GroupResult {
         let key = DropoutKey { seed: 1, step: 2, first_sequence: 0 };
-        accumulate(model, group(sizes), |index| {
+        accumulate(model, group(sizes), Recompute::None, |index| {
             let first_sequence = sizes[..index as usize].iter().sum::<usize>() as u64;
             Some(DropoutKey { first_sequence, ..key })
         })
