@@ -38,6 +38,7 @@ pub mod optimizer;
 mod precision;
 mod probe;
 pub mod random;
+pub mod recurrent;
 pub mod rotary;
 pub mod softmax;
 #[cfg(test)]

@@ -38,6 +38,10 @@ impl<'a> Shared<'a> {
         Shared { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// # Safety
     /// No other thread may touch element `i` meanwhile.
     #[inline(always)]
@@ -45,6 +49,20 @@ impl<'a> Shared<'a> {
         assert!(i < self.len);
         // SAFETY: inside the slice, and the caller vouches that nobody else is there.
         unsafe { *self.start.add(i) = value }
+    }
+
+    /// The same for a vector that is being filled: what is handed out by [`Shared::unwritten`] must be written.
+    pub(crate) fn filling(slice: &'a mut Unwritten) -> Self {
+        Shared { start: slice.as_mut_ptr().cast(), len: slice.len(), slice: PhantomData }
+    }
+
+    /// # Safety
+    /// No other thread may touch these elements meanwhile.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn unwritten(&self, first: usize, count: usize) -> &mut Unwritten {
+        assert!(first + count <= self.len, "{first}..{} of {}", first + count, self.len);
+        // SAFETY: inside the slice, and the caller vouches that nobody else is there.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first).cast(), count) }
     }
 
     /// Pointer to element `i`, which must be inside.
@@ -142,9 +160,39 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     if under { 0.0 } else { y }
 }
 
+/// Hyperbolic tangent to about 2 units in the last place: Cephes' odd polynomial near zero, where the quotient of
+/// exponentials would lose the small values' digits, and that quotient elsewhere.
+#[inline(always)]
+pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {
+    let square = x * x;
+    let mut p = -5.704_988_7e-3;
+    p = fma::<FMA>(p, square, 2.063_908e-2);
+    p = fma::<FMA>(p, square, -5.373_971_6e-2);
+    p = fma::<FMA>(p, square, 1.333_144_2e-1);
+    p = fma::<FMA>(p, square, -3.333_328e-1);
+    let near = fma::<FMA>(p * square, x, x);
+    let e = exp::<FMA>(-2.0 * x.abs());
+    let far = ((1.0 - e) / (1.0 + e)).copysign(x);
+    if x.abs() < 0.625 { near } else { far }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tanh_is_close_to_the_library_and_saturates() {
+        let mut x = -12.0f32;
+        while x < 12.0 {
+            for (x, y) in [x, x * 1e-4].into_iter().flat_map(|x| [(x, tanh::<true>(x)), (x, tanh::<false>(x))]) {
+                let want = f64::from(x).tanh();
+                assert!((f64::from(y) - want).abs() <= 3e-7 * want.abs(), "tanh({x}) = {y}, want {want}");
+            }
+            x += 0.0137;
+        }
+        assert_eq!([tanh::<true>(f32::INFINITY), tanh::<true>(-1e30), tanh::<true>(0.0)], [1.0, -1.0, 0.0]);
+        assert!(tanh::<true>(f32::NAN).is_nan());
+    }
 
     #[test]
     fn exp_is_close_to_the_library_over_its_range() {
