@@ -1,7 +1,7 @@
 //! Differentiable tensor functions: what the layers of `model` and the loop of `train` are made of.
 //!
 //! The room owns the operations that are worth a kernel of their own: linear layers, normalisation, rotary positions,
-//! attention, activations, the linear layer fused with cross-entropy, the embedding and the optimisers' updates. Each is
+//! attention, recurrent layers, activations, the linear layer fused with cross-entropy, the embedding and the optimisers' updates. Each is
 //! a plain function on Burn's `Tensor`, one file for each concept. On the CPU (Burn's `flex` device) in f32 it runs
 //! `danlu-kernels`, forward and backward (`flex`); on any other device or element type it is composed of Burn's own
 //! operations ([`composed`]), which differentiate and fuse there. Callers never ask which.
@@ -24,6 +24,7 @@ mod int8;
 mod linear;
 mod norm;
 mod optimizer;
+mod recurrent;
 mod rotary;
 
 pub use activation::{Activation, gelu_erf, gelu_tanh, swiglu};
@@ -34,6 +35,7 @@ pub use int8::linear_int8;
 pub use linear::{Before, FusedLinear, fused_linear, linear};
 pub use norm::{layer_norm, rms_norm};
 pub use optimizer::{adamw_update, sum_squares};
+pub use recurrent::{Nonlinearity, RecurrentOptions, RecurrentWeights, gru, lstm, rnn};
 pub use rotary::rotary;
 
 pub use danlu_kernels::cached::{CachedAttention, CachedSequence, attend_cached};

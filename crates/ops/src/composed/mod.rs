@@ -8,6 +8,7 @@ mod embedding;
 mod linear;
 mod norm;
 mod optimizer;
+mod recurrent;
 mod rotary;
 
 pub use activation::{gelu_erf, gelu_tanh, swiglu};
@@ -17,4 +18,5 @@ pub use embedding::embedding;
 pub use linear::{fused_linear, linear, rounded};
 pub use norm::{layer_norm, rms_norm};
 pub use optimizer::adamw_update;
+pub use recurrent::{gru, lstm, rnn};
 pub use rotary::rotary;

@@ -12,6 +12,7 @@ pub(crate) mod cross_entropy;
 pub(crate) mod embedding;
 pub(crate) mod linear;
 pub(crate) mod norm;
+pub(crate) mod recurrent;
 pub(crate) mod rotary;
 mod tape;
 mod tensors;
