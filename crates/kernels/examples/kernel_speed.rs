@@ -35,7 +35,7 @@ fn main() {
         "level {}, {} threads, peak {:.0} GFLOP/s",
         Level::best().name(),
         rayon::current_num_threads(),
-        peak_gflops()
+        peak_gflops(Precision::F32)
     );
     println!("rows    out     in   f32 us  int8 us  ratio   int8 GB/s");
     for (out, inp) in [(384, 384), (1024, 384), (4096, 1024), (8192, 2048), (16384, 4096)] {

@@ -15,7 +15,7 @@ fn main() {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
     let size = |i: usize, default: usize| sizes.get(i).copied().unwrap_or(default);
     let (batch, time, hidden) = (size(0, 32), size(1, 128), size(2, 512));
-    let (threads, peak) = (rayon::current_num_threads(), peak_gflops());
+    let (threads, peak) = (rayon::current_num_threads(), peak_gflops(Precision::F32));
     println!("level {}, {threads} threads, peak {peak:.0} GFLOP/s", Level::best().name());
     println!("batch {batch}, {time} steps, {hidden} inputs and states");
     for (cell, precision) in

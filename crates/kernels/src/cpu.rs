@@ -50,6 +50,12 @@ impl Level {
         self.0 == Isa::Avx512
     }
 
+    /// Whether products of bfloat16 pairs are an instruction (`avx512_bf16`).
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn has_bf16_products(self) -> bool {
+        self.is_avx512() && is_x86_feature_detected!("avx512bf16")
+    }
+
     pub(crate) fn is_avx2(self) -> bool {
         self.0 == Isa::Avx2
     }

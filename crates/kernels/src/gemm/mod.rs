@@ -1,0 +1,248 @@
+//! Matrix products, f32 or with inputs rounded to bfloat16 and sums in f32.
+//!
+//! Both operands are copied ("packed") into the order in which a micro-kernel reads them; rounding to bfloat16 happens
+//! on the way. The micro-kernel holds a tile of the result in registers: 14 x 32 with AVX-512 (`_mm512_dpbf16_ps` for
+//! bfloat16 where the CPU has it), 6 x 16 with AVX2, 4 x 8 in plain Rust. The plan is that of Goto and van de Geijn 2008,
+//! "Anatomy of high-performance matrix multiplication". Begin reading at `driver`, then `micro_avx2`.
+//!
+//! An element's value depends on its row, its column and the inner size alone: not on the number of threads, nor on the
+//! other rows and columns. (Fewer than [`FEW_ROWS`] rows go another way in [`linear`], with the same promise.) NaN and
+//! infinities propagate as in plain arithmetic. Without `avx512_bf16` the inputs are rounded the same way and multiplied
+//! in f32; the instruction differs from that only in treating subnormal numbers as zero.
+
+mod driver;
+mod epilogue;
+mod few_rows;
+mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod micro_avx2;
+#[cfg(target_arch = "x86_64")]
+mod micro_avx512;
+mod micro_portable;
+mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pack_avx2;
+#[cfg(target_arch = "x86_64")]
+mod pack_avx512;
+mod packed;
+#[cfg(test)]
+mod tests;
+
+use crate::cpu::Level;
+use crate::precision::Precision;
+use driver::{Product, Right, run};
+use kernel::Kernel;
+use rayon::prelude::*;
+
+pub use epilogue::Epilogue;
+pub(crate) use few_rows::{FEW_ROWS, few_rows};
+#[allow(unused_imports)]
+pub(crate) use packed::{Packed, multiply_packed};
+
+/// A read-only matrix over a slice. Element (i, j) lies at `i * row_stride + j * col_stride`, and one of the strides
+/// is 1; construction checks that every element is inside.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Row-major, rows next to each other.
+    ///
+    /// # Panics
+    /// If `data` does not hold exactly `rows * cols` values.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "matrix of {rows} x {cols}");
+        Matrix { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// Row-major with `row_stride` elements from one row to the next.
+    ///
+    /// # Panics
+    /// If the last row would reach beyond `data`.
+    pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        assert!(
+            rows == 0 || (rows - 1) * row_stride + cols <= data.len(),
+            "{rows} rows of {cols}, stride {row_stride}, in {}",
+            data.len()
+        );
+        Matrix { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// The same values read as the transpose.
+    pub fn transposed(self) -> Self {
+        Matrix { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Rows `first..first + count` of a matrix that is not transposed.
+    pub(crate) fn rows(self, first: usize, count: usize) -> Self {
+        debug_assert!(self.col_stride == 1 && first + count <= self.rows);
+        Matrix { data: &self.data[(first * self.row_stride).min(self.data.len())..], rows: count, ..self }
+    }
+
+    /// Where element (i, j) is; outside the matrix, an address that must not be used.
+    fn at(&self, i: usize, j: usize) -> *const f32 {
+        self.data.as_ptr().wrapping_add(i * self.row_stride + j * self.col_stride)
+    }
+
+    /// Row `i` as a slice, of a matrix that is not transposed.
+    pub(crate) fn row(&self, i: usize) -> &'a [f32] {
+        debug_assert!(self.col_stride == 1);
+        &self.data[i * self.row_stride..i * self.row_stride + self.cols]
+    }
+}
+
+/// Whether a product may use all threads or is itself part of a parallel task.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    One,
+    All,
+}
+
+/// `c = a * b`, or `c += a * b` when `accumulate`; c is row-major with `c_stride` elements between rows.
+///
+/// # Safety
+/// `c` must be valid for writes of `a.rows` rows of `b.cols` values at that stride (for reads too when `accumulate`),
+/// and nothing else may touch those elements meanwhile.
+pub(crate) unsafe fn multiply(
+    c: *mut f32,
+    c_stride: usize,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    accumulate: bool,
+    precision: Precision,
+    threads: Threads,
+) {
+    assert_eq!(a.cols, b.rows, "product of {} x {} and {} x {}", a.rows, a.cols, b.rows, b.cols);
+    let product = Product { a, b: Right::Matrix(b), c, c_stride, accumulate, epilogue: Epilogue::default() };
+    // SAFETY: the caller's promise; a `Level` exists only for detected instructions.
+    unsafe { run(Kernel::of(Level::best(), precision), &product, threads) }
+}
+
+/// `a * b`, row-major, on all threads.
+///
+/// # Panics
+/// If the inner sizes differ.
+pub fn product(a: Matrix<'_>, b: Matrix<'_>, precision: Precision) -> Vec<f32> {
+    product_with(a, b, Epilogue::default(), precision)
+}
+
+fn product_with(a: Matrix<'_>, b: Matrix<'_>, epilogue: Epilogue<'_>, precision: Precision) -> Vec<f32> {
+    let n = a.rows * b.cols;
+    let mut c = Vec::with_capacity(n);
+    // SAFETY: c has room for n values and is owned here; the product writes all of them.
+    unsafe {
+        multiply_with(c.as_mut_ptr(), a, b, false, epilogue, precision);
+        c.set_len(n);
+    }
+    c
+}
+
+/// Row-major c without gaps, on all threads.
+///
+/// # Safety
+/// As [`multiply`].
+unsafe fn multiply_with(
+    c: *mut f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    accumulate: bool,
+    epilogue: Epilogue<'_>,
+    precision: Precision,
+) {
+    assert_eq!(a.cols, b.rows, "product of {} x {} and {} x {}", a.rows, a.cols, b.rows, b.cols);
+    epilogue.check(a.rows, b.cols);
+    let product = Product { a, b: Right::Matrix(b), c, c_stride: b.cols, accumulate, epilogue };
+    // SAFETY: the caller's promise; a `Level` exists only for detected instructions.
+    unsafe { run(Kernel::of(Level::best(), precision), &product, Threads::All) }
+}
+
+/// `c = a * b` for row-major c without gaps, on all threads. What c held is not read.
+///
+/// # Panics
+/// If sizes contradict each other.
+pub fn product_into(c: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, precision: Precision) {
+    assert_eq!(c.len(), a.rows * b.cols, "product of {} x {}", a.rows, b.cols);
+    // SAFETY: c is a whole slice of that size, borrowed mutably.
+    unsafe { multiply_with(c.as_mut_ptr(), a, b, false, Epilogue::default(), precision) }
+}
+
+/// `c += a * b` for row-major c without gaps, on all threads.
+///
+/// # Panics
+/// If sizes contradict each other.
+pub fn add_product(c: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, precision: Precision) {
+    assert_eq!(c.len(), a.rows * b.cols, "sum of {} x {}", a.rows, b.cols);
+    // SAFETY: c is a whole slice of that size, borrowed mutably.
+    unsafe { multiply_with(c.as_mut_ptr(), a, b, true, Epilogue::default(), precision) }
+}
+
+/// `x * weight^T (+ bias)` for x (rows, inp) and weight (out, inp): (rows, out).
+///
+/// # Panics
+/// If a slice's length contradicts the shape.
+pub fn linear(
+    x: &[f32],
+    rows: usize,
+    weight: &[f32],
+    out: usize,
+    inp: usize,
+    bias: Option<&[f32]>,
+    precision: Precision,
+) -> Vec<f32> {
+    linear_with(x, rows, weight, out, inp, Epilogue { bias, ..Epilogue::default() }, precision)
+}
+
+/// [`linear`] with more done to the result before it leaves the cache.
+///
+/// # Panics
+/// If a slice's length contradicts the shape.
+pub fn linear_with(
+    x: &[f32],
+    rows: usize,
+    weight: &[f32],
+    out: usize,
+    inp: usize,
+    epilogue: Epilogue<'_>,
+    precision: Precision,
+) -> Vec<f32> {
+    assert_eq!(x.len(), rows * inp, "x of {rows} x {inp}");
+    assert_eq!(weight.len(), out * inp, "weight of {out} x {inp}");
+    epilogue.check(rows, out);
+    if rows < FEW_ROWS && precision == Precision::F32 {
+        let mut y = few_rows(Level::best(), x, rows, weight, out, inp, None, epilogue.bias);
+        epilogue.finish(&mut y);
+        return y;
+    }
+    let (a, b) = (Matrix::new(x, rows, inp), Matrix::new(weight, out, inp).transposed());
+    product_with(a, b, epilogue, precision)
+}
+
+/// Gradient of [`linear`] to x: `g * weight` for g (rows, out).
+pub fn linear_grad_x(g: &[f32], rows: usize, weight: &[f32], out: usize, inp: usize, precision: Precision) -> Vec<f32> {
+    product(Matrix::new(g, rows, out), Matrix::new(weight, out, inp), precision)
+}
+
+/// Gradient of [`linear`] to the weight: `g^T * x`.
+pub fn linear_grad_weight(g: &[f32], x: &[f32], rows: usize, out: usize, inp: usize, precision: Precision) -> Vec<f32> {
+    product(Matrix::new(g, rows, out).transposed(), Matrix::new(x, rows, inp), precision)
+}
+
+/// Sum of each column of g (rows, cols), the rows added in order: gradient of a bias.
+pub fn column_sums(g: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    assert_eq!(g.len(), rows * cols, "matrix of {rows} x {cols}");
+    const BLOCK: usize = 64;
+    let mut sums = vec![0f32; cols];
+    sums.par_chunks_mut(BLOCK).enumerate().for_each(|(b, sums)| {
+        for row in g.chunks_exact(cols) {
+            for (sum, x) in sums.iter_mut().zip(&row[b * BLOCK..]) {
+                *sum += x;
+            }
+        }
+    });
+    sums
+}
