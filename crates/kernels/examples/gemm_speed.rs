@@ -4,8 +4,8 @@
 //! `cargo run --release -p danlu-kernels --example gemm_speed [f32|bf16]`
 #![allow(clippy::print_stdout)]
 
-use danlu_kernels::gemm::{Matrix, product_into};
-use danlu_kernels::{Level, Precision, peak_gflops};
+use danlu_kernels::gemm::{Matrix, kernel_name, product_into};
+use danlu_kernels::{Precision, peak_gflops};
 use std::time::{Duration, Instant};
 
 /// Rows, inner size, columns: products of small GPT models' training steps, their vocabularies and odd sizes.
@@ -30,14 +30,17 @@ fn values(n: usize) -> Vec<f32> {
 
 fn main() {
     let wanted = std::env::args().nth(1);
-    println!("level {}, {} threads; GFLOP/s and share of the peak", Level::best().name(), rayon::current_num_threads());
+    println!("{} threads; GFLOP/s and share of the peak", rayon::current_num_threads());
     for precision in [Precision::F32, Precision::Bf16] {
-        let name = if precision == Precision::F32 { "f32" } else { "bf16" };
+        let name = precision.name();
         if wanted.as_deref().is_some_and(|w| w != name) {
             continue;
         }
         let peak = peak_gflops(precision);
-        println!("{name}: peak {peak:.0}\n    m     k     n        NN          NT          TN");
+        println!(
+            "{name} ({}): peak {peak:.0}\n    m     k     n        NN          NT          TN",
+            kernel_name(precision)
+        );
         for (m, k, n) in SHAPES {
             let (a, b, mut c) = (values(m * k), values(k * n), vec![0f32; m * n]);
             print!("{m:5} {k:5} {n:5}");

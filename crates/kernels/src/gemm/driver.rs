@@ -444,7 +444,7 @@ impl Shared {
 /// A cache line of packed words.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct Line([u32; 16]);
+pub(super) struct Line(#[allow(dead_code)] [u32; 16]);
 
 thread_local! {
     static LEFT: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };

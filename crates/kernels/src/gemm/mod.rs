@@ -123,6 +123,11 @@ pub(crate) unsafe fn multiply(
     unsafe { run(Kernel::of(Level::best(), precision), &product, threads) }
 }
 
+/// What computes products at `precision` on this machine, for reports: `"avx512 bf16"`, `"avx2 rounded"` and so on.
+pub fn kernel_name(precision: Precision) -> &'static str {
+    Kernel::of(Level::best(), precision).name
+}
+
 /// `a * b`, row-major, on all threads.
 ///
 /// # Panics
