@@ -6,7 +6,7 @@
 //! and weights that do not.
 #![allow(clippy::print_stdout)]
 
-use danlu_kernels::attention::{self, Heads, Shape, time_major};
+use danlu_kernels::attention::{Attention, Heads, Mask, Saved, time_major};
 use danlu_kernels::int8::{Int8Weight, linear_int8};
 use danlu_kernels::{Level, Precision, activation, gemm, norm, peak_gflops};
 use std::hint::black_box;
@@ -69,15 +69,24 @@ fn training() {
     report("linear, gradient of x", t, format!("{:.0} GFLOP/s", gflops(t)));
     let t = best(|| gemm::linear_grad_weight(&g, &x, rows, 1024, dim, Precision::F32));
     report("linear, gradient of w", t, format!("{:.0} GFLOP/s", gflops(t)));
-    let shape = Shape { batch, heads, kv_heads: heads, time, head_dim, scale: 0.125 };
+    let attention = Attention {
+        batch,
+        heads,
+        kv_heads: heads,
+        queries: time,
+        keys: time,
+        head_dim,
+        scale: 0.125,
+        precision: Precision::F32,
+        mask: Mask::causal(),
+        dropout: None,
+        alibi: None,
+    };
     let view = Heads { data: &x, strides: time_major(heads, time, head_dim) };
-    report("attention", best(|| attention::forward(&shape, view, view, view)), String::new());
-    let (out, lse) = attention::forward(&shape, view, view, view);
-    report(
-        "attention, gradient",
-        best(|| attention::backward(&shape, view, view, view, &out, &lse, view)),
-        String::new(),
-    );
+    report("attention", best(|| attention.forward(view, view, view)), String::new());
+    let (out, sums) = attention.forward(view, view, view);
+    let saved = Saved { q: view, k: view, v: view, out: Heads { data: &out, strides: view.strides }, sums: &sums };
+    report("attention, gradient", best(|| attention.backward(&saved, view)), String::new());
     report("swiglu", best(|| activation::swiglu(&g, &g)), String::new());
     report("swiglu, gradient", best(|| activation::swiglu_grad(&g, &g, &g)), String::new());
     let scale = values(dim);

@@ -22,6 +22,8 @@
 
 #[macro_use]
 pub mod cpu;
+#[macro_use]
+mod vector;
 pub mod activation;
 pub mod attention;
 pub mod cached;

@@ -1,6 +1,6 @@
 //! Rotary position embedding in the `rotate_half` convention; its gradient is the rotation backwards.
 
-use crate::attention::Heads;
+use crate::attention::{Heads, Joined};
 use crate::cpu::Level;
 use crate::math::{Unwritten, filled, fma};
 use rayon::prelude::*;
@@ -56,6 +56,54 @@ multiversion! {
     fn rotate_row(x: &[f32], head_stride: usize, cos: &[f32], sin: &[f32], sign: f32, y: &mut Unwritten) = rotate_body;
 }
 
+/// Rotates the queries and keys of a joined tensor in place, values not, by tables (time, head_dim / 2). `backwards` turns
+/// the other way.
+///
+/// # Panics
+/// If `head_dim` is odd or a slice is not as long as its shape says.
+pub fn rotary_joined(x: &mut [f32], joined: &Joined, cos: &[f32], sin: &[f32], backwards: bool) {
+    rotary_joined_at(Level::best(), x, joined, cos, sin, backwards);
+}
+
+fn rotary_joined_at(level: Level, x: &mut [f32], joined: &Joined, cos: &[f32], sin: &[f32], backwards: bool) {
+    let Joined { time, heads, kv_heads, head_dim, .. } = *joined;
+    let half = head_dim / 2;
+    assert_eq!(x.len(), joined.len(), "{joined:?}");
+    assert!(head_dim == 2 * half && cos.len() == time * half && sin.len() == cos.len(), "tables for {joined:?}");
+    if x.is_empty() {
+        return;
+    }
+    let sign = if backwards { -1.0 } else { 1.0 };
+    let position = |(i, row): (usize, &mut [f32])| {
+        let angles = i % time * half..(i % time + 1) * half;
+        turn_row(level, &mut row[..(heads + kv_heads) * head_dim], &cos[angles.clone()], &sin[angles], sign);
+    };
+    if x.len() / joined.row() <= POSITIONS {
+        x.chunks_mut(joined.row()).enumerate().for_each(position);
+    } else {
+        x.par_chunks_mut(joined.row()).with_min_len(POSITIONS).enumerate().for_each(position);
+    }
+}
+
+multiversion! {
+    fn turn_row(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) = turn_body;
+}
+
+/// All heads of one position, in place.
+#[inline(always)]
+fn turn_body<const FMA: bool>(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    let half = cos.len();
+    let sin = &sin[..half];
+    for x in x.chunks_exact_mut(2 * half) {
+        let (first, second) = x.split_at_mut(half);
+        for i in 0..half {
+            let (s, a, b) = (sin[i] * sign, first[i], second[i]);
+            first[i] = fma::<FMA>(a, cos[i], -(b * s));
+            second[i] = fma::<FMA>(b, cos[i], a * s);
+        }
+    }
+}
+
 /// All heads of one position. Multiplying the sine by `sign` is exact, so turning back undoes the same angles.
 #[inline(always)]
 fn rotate_body<const FMA: bool>(x: &[f32], head_stride: usize, cos: &[f32], sin: &[f32], sign: f32, y: &mut Unwritten) {
@@ -107,6 +155,27 @@ mod tests {
                 let back = rotary_at(level, Heads { data: &y, strides: [sb, sh, st] }, dims, &cos, &sin, true);
                 let undone = rotary_at(level, view, dims, &vec![1.0; cos.len()], &vec![0.0; sin.len()], false);
                 assert_close(&back, &to_f64(&undone), 1e-6);
+            }
+        }
+
+        #[test]
+        fn joined_tensors_turn_as_their_parts_do(batch in 1usize..3, kv_heads in 1usize..3, group in 1usize..3, time in 1usize..40, half in 1usize..20, backwards: bool, seed: u64) {
+            let joined = Joined { batch, time, heads: kv_heads * group, kv_heads, head_dim: 2 * half };
+            let x = matrix(joined.len(), seed);
+            let angles: Vec<f32> = (0..time * half).map(|i| 0.1 * i as f32).collect();
+            let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
+            for level in Level::available() {
+                let mut y = x.clone();
+                rotary_joined_at(level, &mut y, &joined, &cos, &sin, backwards);
+                for (part, heads) in [joined.heads, kv_heads].into_iter().enumerate() {
+                    let dims = [batch, heads, time, 2 * half];
+                    let turned = rotary_at(level, joined.split(&y)[part], dims, &vec![1.0; cos.len()], &vec![0.0; cos.len()], false);
+                    prop_assert_eq!(turned, rotary_at(level, joined.split(&x)[part], dims, &cos, &sin, backwards));
+                }
+                for (y, x) in y.chunks(joined.row()).zip(x.chunks(joined.row())) {
+                    let values = (joined.heads + kv_heads) * 2 * half;
+                    prop_assert_eq!(&y[values..], &x[values..]);
+                }
             }
         }
     }
