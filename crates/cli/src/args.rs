@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use danlu_bench::{Precision, Workload};
 use danlu_pipeline::Stage;
 
 /// danlu (丹炉): one program for the whole life of a language model.
@@ -62,6 +63,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Write the report page of a run again and say where it is.
     Report(ReportArgs),
+    /// Measure danlu's speed on this machine.
+    Bench(BenchArgs),
     /// Explain a recipe: every key with its value and where it comes from.
     #[command(subcommand)]
     Recipe(RecipeCommand),
@@ -252,6 +255,57 @@ pub struct ReportArgs {
     /// Write the page here instead of into the run's folder.
     #[arg(long)]
     pub out: Option<PathBuf>,
+}
+
+/// Measure danlu's speed on this machine.
+///
+/// Alone it takes a short look at everything, in under a minute. With one of the words below it measures that:
+///
+///   danlu bench                                      arithmetic peak, products, attention, decoding, training
+///   danlu bench train --model M --precision bf16     tokens per second of training steps, memory, share of the peak
+///   danlu bench gemm --model L                       products of the linear layers of L, in three layouts
+///   danlu --threads 1 bench decode                   generation with one thread
+///
+/// Models: S and M are GPT-2-shaped (17 and 162 million parameters), L is Llama-shaped with a context of 1024,
+/// LSTM and GRU are recurrent; XS only tries the tools out. `bench/run` in the source tree puts PyTorch beside danlu.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub part: Option<BenchPart>,
+    #[command(flatten)]
+    pub options: BenchOptions,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum BenchPart {
+    /// Training steps: forward, backward, gradient clipping, AdamW, on random tokens.
+    Train,
+    /// Matrix products of the linear layers (default: those of S, M and L).
+    Gemm,
+    /// Causal attention, forward, and forward with backward (default: of S, M and L).
+    Attention,
+    /// One token at a time with cached keys and values, for 1 and for 8 sequences.
+    Decode,
+}
+
+#[derive(Args, Debug)]
+pub struct BenchOptions {
+    /// XS, S, M, L, LSTM or GRU (default: S).
+    #[arg(long, global = true)]
+    pub model: Option<Workload>,
+    /// f32, or bf16: inputs of matrix products rounded, all else f32 (default: both; for `train` f32).
+    #[arg(long, global = true)]
+    pub precision: Option<Precision>,
+    /// Measure for so long after the warm-up (default: 8 for training steps, 0.2 for a single operation).
+    #[arg(long, global = true, value_name = "N")]
+    pub seconds: Option<f64>,
+    /// Measure exactly N runs instead.
+    #[arg(long, global = true, value_name = "N", conflicts_with = "seconds")]
+    pub steps: Option<usize>,
+    /// End with one JSON line for programs, and print nothing else.
+    #[arg(long, global = true)]
+    pub json: bool,
 }
 
 #[derive(Subcommand, Debug)]

@@ -69,6 +69,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Runs(args) => commands::runs::list(global, args.json),
         Command::Show(args) => commands::runs::show(global, args),
         Command::Report(args) => commands::report::report(global, args),
+        Command::Bench(args) => commands::bench::bench(global, args),
         Command::Recipe(RecipeCommand::Explain { recipe }) => commands::recipe::explain(recipe),
     }
 }

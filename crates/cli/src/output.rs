@@ -57,6 +57,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             danlu_data::DataError,
             danlu_model::ModelError,
             danlu_eval::EvalError,
+            danlu_bench::BenchError,
             danlu_compress::CompressError,
             danlu_serve::ServeError,
             crate::Usage

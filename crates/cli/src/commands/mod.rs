@@ -1,5 +1,6 @@
 //! One file a command: resolve the arguments, make one library call, render the answer.
 
+pub mod bench;
 pub mod data;
 pub mod eval;
 pub mod feedback;

@@ -10,7 +10,7 @@ const FLOORS: &[(u32, &[&str])] = &[
     (1, &["ops", "text"]),
     (2, &["data", "model"]),
     (3, &["train", "eval", "compress", "serve"]),
-    (5, &["pipeline"]),
+    (5, &["bench", "pipeline"]),
     (6, &["cli"]),
 ];
 

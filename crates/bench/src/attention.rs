@@ -1,0 +1,102 @@
+//! Causal attention alone, in the shapes of S, M and L.
+
+use crate::machine::wait;
+use crate::workload::values;
+use crate::{BenchError, Budget, Machine, Network, Precision, Spread, Workload, peak_rss_bytes};
+use burn::prelude::*;
+use serde::Serialize;
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    Forward,
+    /// Forward with what the backward pass needs, and the gradients to queries, keys and values.
+    ForwardBackward,
+}
+
+/// One shape.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttentionCase {
+    pub model: Workload,
+    /// batch, heads, kv_heads, time, head_dim
+    pub shape: [usize; 5],
+    pub pass: Pass,
+    pub precision: Precision,
+    /// Median seconds.
+    pub seconds: f64,
+    /// 10^9 operations per second at the median: two products over the positions that the mask leaves, five backward.
+    pub gflops: f64,
+    /// Seconds.
+    pub spread: Spread,
+}
+
+/// All shapes.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttentionFigures {
+    #[serde(flatten)]
+    pub machine: Machine,
+    pub cases: Vec<AttentionCase>,
+    pub peak_rss_bytes: Option<u64>,
+}
+
+/// Times the attention of each workload, each pass for `budget`.
+///
+/// # Errors
+/// What the device reports.
+pub fn attention(
+    workloads: &[Workload],
+    precisions: &[Precision],
+    device: &Device,
+    budget: Budget,
+) -> Result<AttentionFigures, BenchError> {
+    let mut cases = Vec::new();
+    // The operation computes in f32 whatever the precision of matrix products is.
+    for _ in precisions.iter().filter(|precision| **precision == Precision::F32) {
+        for workload in workloads {
+            for pass in [Pass::Forward, Pass::ForwardBackward] {
+                cases.extend(case(*workload, pass, device, budget)?);
+            }
+        }
+    }
+    Ok(AttentionFigures { machine: Machine::here(), cases, peak_rss_bytes: peak_rss_bytes() })
+}
+
+/// None for a workload without attention.
+fn case(model: Workload, pass: Pass, device: &Device, budget: Budget) -> Result<Option<AttentionCase>, BenchError> {
+    let Network::Transformer(config) = model.network() else { return Ok(None) };
+    let (batch, time, head_dim) = (model.batch(), model.seq_len(), config.head_dim());
+    let device = if pass == Pass::ForwardBackward { device.clone().autodiff() } else { device.clone() };
+    // In memory (batch, time, heads, head_dim), as the projections leave them.
+    let input = |seed: u64, heads: usize| {
+        let data = TensorData::new(values(seed, batch * time * heads * head_dim), [batch, time, heads, head_dim]);
+        let x = Tensor::<4>::from_data(data, &device);
+        if pass == Pass::ForwardBackward { x.require_grad() } else { x }
+    };
+    let (q, k, v) = (input(1, config.heads), input(2, config.kv_heads()), input(3, config.kv_heads()));
+    let scale = 1.0 / (head_dim as f64).sqrt();
+    let seconds = budget.measure(2, || {
+        let heads_first = |x: &Tensor<4>| x.clone().swap_dims(1, 2);
+        let out = danlu_ops::causal_attention(heads_first(&q), heads_first(&k), heads_first(&v), scale);
+        if pass == Pass::ForwardBackward {
+            let mut gradients = out.backward();
+            let all = [&q, &k, &v].map(|x| x.grad_remove(&mut gradients));
+            std::hint::black_box(all);
+        } else {
+            std::hint::black_box(out);
+        }
+        wait(&device)
+    })?;
+    let pairs = (batch * config.heads * time) as f64 * (time as f64 + 1.0) / 2.0;
+    let products = if pass == Pass::Forward { 2.0 } else { 7.0 };
+    let spread = Spread::of(&seconds);
+    Ok(Some(AttentionCase {
+        model,
+        shape: [batch, config.heads, config.kv_heads(), time, head_dim],
+        pass,
+        precision: Precision::F32,
+        seconds: spread.median,
+        gflops: products * 2.0 * pairs * head_dim as f64 / spread.median / 1e9,
+        spread,
+    }))
+}
