@@ -1,7 +1,8 @@
 //! Causal attention alone, in the shapes of S, M and L.
 
-use crate::machine::wait;
-use crate::workload::values;
+use crate::machine::{peak_gflops, wait};
+use crate::timing::geometric_mean;
+use crate::workload::{precision_name, values};
 use crate::{BenchError, Budget, Machine, Network, Precision, Spread, Workload, peak_rss_bytes};
 use burn::prelude::*;
 use serde::Serialize;
@@ -22,6 +23,7 @@ pub struct AttentionCase {
     /// batch, heads, kv_heads, time, head_dim
     pub shape: [usize; 5],
     pub pass: Pass,
+    #[serde(serialize_with = "precision_name")]
     pub precision: Precision,
     /// Median seconds.
     pub seconds: f64,
@@ -37,6 +39,8 @@ pub struct AttentionFigures {
     #[serde(flatten)]
     pub machine: Machine,
     pub cases: Vec<AttentionCase>,
+    /// Geometric mean over the cases of their rates by the CPU's peak; none on other devices.
+    pub fraction_of_peak: Option<f64>,
     pub peak_rss_bytes: Option<u64>,
 }
 
@@ -50,6 +54,7 @@ pub fn attention(
     device: &Device,
     budget: Budget,
 ) -> Result<AttentionFigures, BenchError> {
+    let peak = (*device == Device::flex()).then(|| peak_gflops(Precision::F32));
     let mut cases = Vec::new();
     // The operation computes in f32 whatever the precision of matrix products is.
     for _ in precisions.iter().filter(|precision| **precision == Precision::F32) {
@@ -59,7 +64,14 @@ pub fn attention(
             }
         }
     }
-    Ok(AttentionFigures { machine: Machine::here(), cases, peak_rss_bytes: peak_rss_bytes() })
+    let fractions: Vec<f64> =
+        peak.iter().flat_map(|peak| cases.iter().map(move |case: &AttentionCase| case.gflops / peak)).collect();
+    Ok(AttentionFigures {
+        machine: Machine::here(),
+        cases,
+        fraction_of_peak: geometric_mean(&fractions),
+        peak_rss_bytes: peak_rss_bytes(),
+    })
 }
 
 /// None for a workload without attention.

@@ -1,7 +1,9 @@
 //! Generation, one token at a time, with the keys and values of earlier tokens kept.
 
+use crate::machine::peak_gflops;
+use crate::timing::geometric_mean;
 use crate::workload::mix;
-use crate::{BenchError, Machine, Network, Spread, Workload, peak_rss_bytes};
+use crate::{BenchError, Machine, Network, Precision, Spread, Workload, peak_rss_bytes};
 use burn::prelude::*;
 use danlu_model::{CausalLm, State};
 use serde::Serialize;
@@ -49,6 +51,10 @@ pub struct DecodeFigures {
     pub prompt: usize,
     pub tokens: usize,
     pub cases: Vec<DecodeCase>,
+    /// Geometric mean over the cases in f32 of 2 operations per weight and token by the CPU's peak. Low by nature: a
+    /// step reads every weight for a few operations.
+    pub fraction_of_peak: Option<f64>,
+    /// Of the process when the cases in f32 were done.
     pub peak_rss_bytes: Option<u64>,
 }
 
@@ -57,23 +63,37 @@ pub struct DecodeFigures {
 /// # Errors
 /// What the model reports.
 pub fn decode(settings: DecodeSettings, device: &Device) -> Result<DecodeFigures, BenchError> {
-    let workload = settings.workload;
-    let (mut cases, mut parameters) = (Vec::new(), 0);
-    if let Network::Transformer(config) = workload.network() {
-        let dense = CausalLm::new(&config, workload.vocab_size(), 1, device)?;
-        parameters = dense.num_params();
-        let int8 = dense.clone().quantized()?;
-        for (weights, model) in [("f32", &dense), ("int8", &int8)] {
-            for batch in BATCHES {
-                let seconds = steps(model, settings, batch)?;
-                let spread = Spread::of_rates(batch as f64, &seconds);
-                cases.push(DecodeCase { weights, batch, tokens_per_second: spread.median, spread });
-            }
-        }
-    }
-    let DecodeSettings { prompt, tokens, .. } = settings;
-    let machine = Machine::here();
-    Ok(DecodeFigures { machine, model: workload, parameters, prompt, tokens, cases, peak_rss_bytes: peak_rss_bytes() })
+    let DecodeSettings { workload, prompt, tokens } = settings;
+    let mut figures = DecodeFigures {
+        machine: Machine::here(),
+        model: workload,
+        parameters: 0,
+        prompt,
+        tokens,
+        cases: Vec::new(),
+        fraction_of_peak: None,
+        peak_rss_bytes: None,
+    };
+    let Network::Transformer(config) = workload.network() else { return Ok(figures) };
+    let peak = (*device == Device::flex()).then(|| peak_gflops(Precision::F32));
+    let model = CausalLm::new(&config, workload.vocab_size(), 1, device)?;
+    figures.parameters = model.num_params();
+    figures.cases = cases("f32", &model, settings)?;
+    figures.peak_rss_bytes = peak_rss_bytes();
+    // A token of an empty context needs no attention: a third of what training it takes.
+    let operations = config.flops_per_token(workload.vocab_size(), 0) / 3.0;
+    let rates: Vec<f64> = figures.cases.iter().map(|case| case.tokens_per_second * operations / 1e9).collect();
+    figures.fraction_of_peak = geometric_mean(&rates).zip(peak).map(|(rate, peak)| rate / peak);
+    figures.cases.extend(cases("int8", &model.quantized()?, settings)?);
+    Ok(figures)
+}
+
+fn cases(weights: &'static str, model: &CausalLm, settings: DecodeSettings) -> Result<Vec<DecodeCase>, BenchError> {
+    let case = |batch: usize| {
+        let spread = Spread::of_rates(batch as f64, &steps(model, settings, batch)?);
+        Ok(DecodeCase { weights, batch, tokens_per_second: spread.median, spread })
+    };
+    BATCHES.into_iter().map(case).collect()
 }
 
 /// Seconds of each decoding step.

@@ -1,7 +1,8 @@
 //! Matrix products in the three layouts that a linear layer needs.
 
 use crate::machine::peak_gflops;
-use crate::workload::values;
+use crate::timing::geometric_mean;
+use crate::workload::{precision_name, values};
 use crate::{Budget, Machine, Network, Precision, Spread, Workload, peak_rss_bytes};
 use danlu_kernels::gemm::{Matrix, product};
 use serde::Serialize;
@@ -33,6 +34,7 @@ pub struct ProductFigures {
     /// rows, inputs, outputs
     pub shape: [usize; 3],
     pub product: Product,
+    #[serde(serialize_with = "precision_name")]
     pub precision: Precision,
     /// Median, 10^9 operations per second.
     pub gflops: f64,
@@ -47,6 +49,8 @@ pub struct GemmFigures {
     pub cases: Vec<ProductFigures>,
     /// For each precision in the order given.
     pub peak_gflops: Vec<f64>,
+    /// Geometric mean over the cases of their rates by the peak of their precision.
+    pub fraction_of_peak: Option<f64>,
     pub peak_rss_bytes: Option<u64>,
 }
 
@@ -55,12 +59,21 @@ pub fn gemm(workloads: &[Workload], precisions: &[Precision], budget: Budget) ->
     let mut shapes: Vec<[usize; 3]> = workloads.iter().flat_map(|workload| linear_shapes(*workload)).collect();
     let mut seen = std::collections::HashSet::new();
     shapes.retain(|shape| seen.insert(*shape));
-    let (mut cases, mut peaks) = (Vec::new(), Vec::new());
+    let (mut cases, mut peaks, mut fractions) = (Vec::new(), Vec::new(), Vec::new());
     for precision in precisions {
-        peaks.push(peak_gflops(*precision));
-        cases.extend(shapes.iter().flat_map(|shape| gemm_shape(*shape, *precision, budget)));
+        let peak = peak_gflops(*precision);
+        let measured: Vec<_> = shapes.iter().flat_map(|shape| gemm_shape(*shape, *precision, budget)).collect();
+        fractions.extend(measured.iter().map(|case| case.gflops / peak));
+        cases.extend(measured);
+        peaks.push(peak);
     }
-    GemmFigures { machine: Machine::here(), cases, peak_gflops: peaks, peak_rss_bytes: peak_rss_bytes() }
+    GemmFigures {
+        machine: Machine::here(),
+        cases,
+        peak_gflops: peaks,
+        fraction_of_peak: geometric_mean(&fractions),
+        peak_rss_bytes: peak_rss_bytes(),
+    }
 }
 
 /// (rows, inputs, outputs) of a workload's linear layers, each once.
@@ -97,7 +110,7 @@ pub fn gemm_shape(shape: [usize; 3], precision: Precision, budget: Budget) -> Ve
             Product::GradWeight => (g.transposed(), x),
         };
         let run = || {
-            black_box(product(a, b, precision.0));
+            black_box(product(a, b, precision));
             Ok::<(), Infallible>(())
         };
         let Ok(seconds) = budget.measure(1, run);

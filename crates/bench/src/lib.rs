@@ -23,6 +23,8 @@ mod timing;
 mod train;
 mod workload;
 
+pub use danlu_model::{Precision, Recompute};
+
 pub use attention::{AttentionCase, AttentionFigures, Pass, attention};
 pub use decode::{DecodeCase, DecodeFigures, DecodeSettings, decode};
 pub use error::BenchError;
@@ -31,4 +33,4 @@ pub use machine::{Machine, peak_rss_bytes};
 pub use overview::{Overview, Peak, overview};
 pub use timing::{Budget, Spread};
 pub use train::{TrainFigures, TrainSettings, train};
-pub use workload::{Cell, Network, Precision, Workload};
+pub use workload::{Cell, Network, Workload};

@@ -4,9 +4,10 @@ use crate::attention::AttentionCase;
 use crate::decode::{DecodeCase, DecodeSettings};
 use crate::gemm::{ProductFigures, linear_shapes};
 use crate::machine::peak_gflops;
+use crate::workload::precision_name;
 use crate::{
-    BenchError, Budget, Machine, Precision, TrainFigures, TrainSettings, Workload, attention, decode, gemm_shape,
-    peak_rss_bytes, train,
+    BenchError, Budget, Machine, Precision, Recompute, TrainFigures, TrainSettings, Workload, attention, decode,
+    gemm_shape, peak_rss_bytes, train,
 };
 use burn::prelude::*;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use serde::Serialize;
 /// A precision with the arithmetic peak for it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Peak {
+    #[serde(serialize_with = "precision_name")]
     pub precision: Precision,
     /// 10^9 operations per second.
     pub gflops: f64,
@@ -59,7 +61,10 @@ pub fn overview(
     let mut steps = Vec::new();
     for precision in precisions {
         on_part(&format!("training in {}", precision.name()));
-        steps.push(train(&TrainSettings { workload, precision: *precision, budget }, device)?);
+        steps.push(train(
+            &TrainSettings { workload, precision: *precision, recompute: Recompute::None, budget },
+            device,
+        )?);
     }
     Ok(Overview {
         machine: Machine::here(),

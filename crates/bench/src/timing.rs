@@ -86,6 +86,12 @@ impl Spread {
     }
 }
 
+/// None of no values.
+pub(crate) fn geometric_mean(values: &[f64]) -> Option<f64> {
+    let sum: f64 = values.iter().map(|value| value.ln()).sum();
+    (!values.is_empty()).then(|| (sum / values.len() as f64).exp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +105,8 @@ mod tests {
         assert_eq!((even.median, even.lower_quartile), (6.0, 1.75));
         assert_eq!(Spread::of(&[7.0]).upper_quartile, 7.0);
         assert_eq!(Spread::of(&[]).median, 0.0);
+        assert!(geometric_mean(&[2.0, 8.0]).is_some_and(|mean| (mean - 4.0).abs() < 1e-12));
+        assert_eq!(geometric_mean(&[]), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Training steps: forward, backward, global-norm clip, AdamW, as `danlu-train` makes them.
 
 use crate::machine::{peak_gflops, wait};
-use crate::{BenchError, Budget, Machine, Network, Precision, Spread, Workload, peak_rss_bytes};
+use crate::workload::precision_name;
+use crate::{BenchError, Budget, Machine, Network, Precision, Recompute, Spread, Workload, peak_rss_bytes};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use danlu_model::CausalLm;
@@ -21,6 +22,8 @@ const GRADIENT_CLIP: f64 = 1.0;
 pub struct TrainSettings {
     pub workload: Workload,
     pub precision: Precision,
+    /// Of Transformers; recurrent networks keep everything.
+    pub recompute: Recompute,
     pub budget: Budget,
 }
 
@@ -30,7 +33,9 @@ pub struct TrainFigures {
     #[serde(flatten)]
     pub machine: Machine,
     pub model: Workload,
+    #[serde(serialize_with = "precision_name")]
     pub precision: Precision,
+    pub recompute: Recompute,
     pub parameters: usize,
     pub tokens_per_step: usize,
     /// Of the median step.
@@ -60,14 +65,11 @@ pub struct TrainFigures {
 /// What the device reports.
 pub fn train(settings: &TrainSettings, device: &Device) -> Result<TrainFigures, BenchError> {
     let workload = settings.workload;
-    if settings.precision == Precision::BF16 {
-        return Err(BenchError::NotYet { what: "training in bf16" });
-    }
     let peak = (*device == Device::flex()).then(|| peak_gflops(settings.precision));
     let run = match workload.network() {
         Network::Transformer(config) => {
             let model = CausalLm::new(&config, workload.vocab_size(), 1, &device.clone().autodiff())?;
-            run(model, settings, device)?
+            run(model.with_precision(settings.precision), settings, device)?
         }
         Network::Recurrent { .. } => return Err(BenchError::NotYet { what: "recurrent networks" }),
     };
@@ -77,6 +79,7 @@ pub fn train(settings: &TrainSettings, device: &Device) -> Result<TrainFigures, 
         machine: Machine::here(),
         model: workload,
         precision: settings.precision,
+        recompute: settings.recompute,
         parameters: run.parameters,
         tokens_per_step: workload.tokens_per_step(),
         tokens_per_second: spread.median,
@@ -95,12 +98,12 @@ pub fn train(settings: &TrainSettings, device: &Device) -> Result<TrainFigures, 
 /// A network that a batch can be trained on.
 trait Trainable: Module {
     /// Loss and gradients of one batch.
-    fn group(&self, batch: MicroBatch) -> Result<GroupResult, BenchError>;
+    fn group(&self, batch: MicroBatch, recompute: Recompute) -> Result<GroupResult, BenchError>;
 }
 
 impl Trainable for CausalLm {
-    fn group(&self, batch: MicroBatch) -> Result<GroupResult, BenchError> {
-        Ok(accumulate(self, [batch], |_| None)?)
+    fn group(&self, batch: MicroBatch, recompute: Recompute) -> Result<GroupResult, BenchError> {
+        Ok(accumulate(self, [batch], recompute, |_| None)?)
     }
 }
 
@@ -124,7 +127,7 @@ fn run<M: Trainable>(model: M, settings: &TrainSettings, device: &Device) -> Res
         // Given up to the update, which then works in place.
         let Some(current) = model.take() else { return Ok(()) };
         let batch = MicroBatch::new(&inputs, &targets, workload.seq_len(), device);
-        let group = current.group(batch)?;
+        let group = current.group(batch, settings.recompute)?;
         losses.push(group.loss());
         let tokens = group.tokens as f64;
         let scale = clip_factor(group.gradients.norm(&current) / tokens, GRADIENT_CLIP) / tokens;
@@ -161,10 +164,14 @@ fn specs<M: Module>(module: &M) -> Parameters {
 mod tests {
     use super::*;
 
+    fn figures(precision: Precision, recompute: Recompute) -> TrainFigures {
+        let settings = TrainSettings { workload: Workload::Xs, precision, recompute, budget: Budget::Runs(5) };
+        train(&settings, &Device::flex()).unwrap()
+    }
+
     #[test]
     fn a_small_run_learns_its_batch_and_adds_up() {
-        let settings = TrainSettings { workload: Workload::Xs, precision: Precision::F32, budget: Budget::Runs(5) };
-        let figures = train(&settings, &Device::flex()).unwrap();
+        let figures = figures(Precision::F32, Recompute::None);
         assert_eq!((figures.step_seconds.len(), figures.tokens_per_step), (5, 32));
         let uniform = (Workload::Xs.vocab_size() as f64).ln();
         assert!((figures.first_loss - uniform).abs() < 0.02 * uniform, "{}", figures.first_loss);
@@ -174,5 +181,17 @@ mod tests {
         let expected = figures.tokens_per_second * figures.flops_per_token / 1e9;
         assert!((figures.gflops - expected).abs() <= 1e-9 * expected);
         assert!(figures.fraction_of_peak.is_some_and(|fraction| fraction > 0.0 && fraction < 1.5));
+    }
+
+    #[test]
+    fn precision_and_recomputation_reach_the_model() {
+        let [plain, rounded, again] = [
+            figures(Precision::F32, Recompute::None),
+            figures(Precision::Bf16, Recompute::None),
+            figures(Precision::F32, Recompute::Block),
+        ];
+        assert_eq!(plain.last_loss, again.last_loss);
+        assert_ne!(plain.last_loss, rounded.last_loss);
+        assert!((plain.last_loss - rounded.last_loss).abs() < 0.01 * plain.last_loss);
     }
 }

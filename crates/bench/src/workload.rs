@@ -1,42 +1,12 @@
 //! The workloads: fixed shapes that stand for the kinds of work people do.
 
-use danlu_model::{Architecture, ModelConfig};
+use danlu_model::{Architecture, ModelConfig, Precision};
 use serde::{Serialize, Serializer};
 use std::str::FromStr;
 
-/// What the inputs of matrix products are rounded to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Precision(pub danlu_kernels::Precision);
-
-impl Precision {
-    pub const F32: Precision = Precision(danlu_kernels::Precision::F32);
-    pub const BF16: Precision = Precision(danlu_kernels::Precision::Bf16);
-
-    /// `f32` or `bf16`.
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            danlu_kernels::Precision::F32 => "f32",
-            danlu_kernels::Precision::Bf16 => "bf16",
-        }
-    }
-}
-
-impl FromStr for Precision {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "f32" => Ok(Precision::F32),
-            "bf16" => Ok(Precision::BF16),
-            _ => Err("known: f32, bf16".into()),
-        }
-    }
-}
-
-impl Serialize for Precision {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
+/// A precision in JSON: its name.
+pub(crate) fn precision_name<S: Serializer>(precision: &Precision, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(precision.name())
 }
 
 /// A model, a batch and a vocabulary.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use danlu_bench::{Precision, Workload};
+use danlu_bench::{Precision, Recompute, Workload};
 use danlu_pipeline::Stage;
 
 /// danlu (丹炉): one program for the whole life of a language model.
@@ -280,7 +280,7 @@ pub struct BenchArgs {
 #[derive(Subcommand, Debug)]
 pub enum BenchPart {
     /// Training steps: forward, backward, gradient clipping, AdamW, on random tokens.
-    Train,
+    Train(BenchTrainArgs),
     /// Matrix products of the linear layers (default: those of S, M and L).
     Gemm,
     /// Causal attention, forward, and forward with backward (default: of S, M and L).
@@ -290,12 +290,19 @@ pub enum BenchPart {
 }
 
 #[derive(Args, Debug)]
+pub struct BenchTrainArgs {
+    /// What to compute again instead of keeping: none, or block (every layer).
+    #[arg(long, default_value = "none", value_parser = recompute)]
+    pub recompute: Recompute,
+}
+
+#[derive(Args, Debug)]
 pub struct BenchOptions {
     /// XS, S, M, L, LSTM or GRU (default: S).
     #[arg(long, global = true)]
     pub model: Option<Workload>,
     /// f32, or bf16: inputs of matrix products rounded, all else f32 (default: both; for `train` f32).
-    #[arg(long, global = true)]
+    #[arg(long, global = true, value_parser = precision)]
     pub precision: Option<Precision>,
     /// Measure for so long after the warm-up (default: 8 for training steps, 0.2 for a single operation).
     #[arg(long, global = true, value_name = "N")]
@@ -315,4 +322,16 @@ pub enum RecipeCommand {
         /// The recipe, a TOML file.
         recipe: PathBuf,
     },
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    Precision::named(text).ok_or_else(|| "known: f32, bf16".into())
+}
+
+fn recompute(text: &str) -> Result<Recompute, String> {
+    match text {
+        "none" => Ok(Recompute::None),
+        "block" => Ok(Recompute::Block),
+        _ => Err("known: none, block".into()),
+    }
 }

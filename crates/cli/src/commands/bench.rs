@@ -13,7 +13,7 @@ use crate::args::{BenchArgs, BenchOptions, BenchPart, Global};
 use crate::output::{bytes, count, line, note, table};
 
 /// Precisions of a part that was not told one.
-const BOTH: [Precision; 2] = [Precision::F32, Precision::BF16];
+const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
 const LARGER: [Workload; 3] = [Workload::S, Workload::M, Workload::L];
 
 pub fn bench(global: &Global, args: &BenchArgs) -> anyhow::Result<()> {
@@ -23,7 +23,7 @@ pub fn bench(global: &Global, args: &BenchArgs) -> anyhow::Result<()> {
     let precisions = options.precision.map_or(BOTH.to_vec(), |precision| vec![precision]);
     let model = options.model.unwrap_or(Workload::S);
     let (step, operation) = (options.budget(8.0)?, options.budget(0.2)?);
-    match args.part {
+    match &args.part {
         None => {
             let mut told = |part: &str| note(&format!("measuring {part}"));
             let mut quiet = |_: &str| ();
@@ -31,9 +31,9 @@ pub fn bench(global: &Global, args: &BenchArgs) -> anyhow::Result<()> {
             let budget = options.budget(4.0)?;
             show(options, &danlu_bench::overview(model, &precisions, budget, &device, on_part)?, overview)
         }
-        Some(BenchPart::Train) => {
+        Some(BenchPart::Train(train)) => {
             let precision = options.precision.unwrap_or(Precision::F32);
-            let settings = TrainSettings { workload: model, precision, budget: step };
+            let settings = TrainSettings { workload: model, precision, recompute: train.recompute, budget: step };
             show(options, &danlu_bench::train(&settings, &device)?, training)
         }
         Some(BenchPart::Gemm) => show(options, &danlu_bench::gemm(&models, &precisions, operation), products),
