@@ -37,8 +37,8 @@ pub fn peak_rss_bytes() -> Option<u64> {
 }
 
 /// The CPU's arithmetic peak for products of the given precision, measured now: 10^9 operations per second.
-pub(crate) fn peak_gflops(_precision: Precision) -> f64 {
-    danlu_ops::peak_gflops()
+pub(crate) fn peak_gflops(precision: Precision) -> f64 {
+    danlu_ops::peak_gflops(precision)
 }
 
 /// Waits until everything asked of `device` is done.
