@@ -13,8 +13,6 @@ pub enum BenchError {
     Train(#[from] TrainError),
     #[error("the device failed: {reason}")]
     Device { reason: String },
-    #[error("danlu does not have {what} yet")]
-    NotYet { what: &'static str },
 }
 
 impl BenchError {
@@ -23,7 +21,7 @@ impl BenchError {
         match self {
             BenchError::Model(error) => error.hint(),
             BenchError::Train(error) => error.hint(),
-            BenchError::Device { .. } | BenchError::NotYet { .. } => None,
+            BenchError::Device { .. } => None,
         }
     }
 }

@@ -19,6 +19,7 @@ mod error;
 mod gemm;
 mod machine;
 mod overview;
+mod recurrent;
 mod timing;
 mod train;
 mod workload;

@@ -1,13 +1,14 @@
 //! Training steps: forward, backward, global-norm clip, AdamW, as `danlu-train` makes them.
 
 use crate::machine::{peak_gflops, wait};
+use crate::recurrent::RecurrentLm;
 use crate::workload::precision_name;
 use crate::{BenchError, Budget, Machine, Network, Precision, Recompute, Spread, Workload, peak_rss_bytes};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use danlu_model::CausalLm;
 use danlu_train::TrainConfig;
-use danlu_train::optimizer::{Optimizer, clip_factor};
+use danlu_train::optimizer::{GradientSum, Optimizer, clip_factor};
 use danlu_train::step::{GroupResult, MicroBatch, accumulate};
 use danlu_train::tensors::{ParameterSpec, Parameters};
 use serde::Serialize;
@@ -66,12 +67,15 @@ pub struct TrainFigures {
 pub fn train(settings: &TrainSettings, device: &Device) -> Result<TrainFigures, BenchError> {
     let workload = settings.workload;
     let peak = (*device == Device::flex()).then(|| peak_gflops(settings.precision));
+    let trained = device.clone().autodiff();
     let run = match workload.network() {
         Network::Transformer(config) => {
-            let model = CausalLm::new(&config, workload.vocab_size(), 1, &device.clone().autodiff())?;
+            let model = CausalLm::new(&config, workload.vocab_size(), 1, &trained)?;
             run(model.with_precision(settings.precision), settings, device)?
         }
-        Network::Recurrent { .. } => return Err(BenchError::NotYet { what: "recurrent networks" }),
+        Network::Recurrent { cell, layers, width } => {
+            run(RecurrentLm::new(workload, cell, layers, width, settings.precision, &trained), settings, device)?
+        }
     };
     let spread = Spread::of_rates(workload.tokens_per_step() as f64, &run.seconds);
     let gflops = spread.median * workload.flops_per_token() / 1e9;
@@ -104,6 +108,18 @@ trait Trainable: Module {
 impl Trainable for CausalLm {
     fn group(&self, batch: MicroBatch, recompute: Recompute) -> Result<GroupResult, BenchError> {
         Ok(accumulate(self, [batch], recompute, |_| None)?)
+    }
+}
+
+impl Trainable for RecurrentLm {
+    fn group(&self, batch: MicroBatch, _: Recompute) -> Result<GroupResult, BenchError> {
+        let MicroBatch { inputs, targets, tokens } = batch;
+        let loss = self.loss_sum(inputs, targets);
+        let read = loss.clone().try_into_scalar::<f32>();
+        let loss_sum = read.map_err(|error| BenchError::Device { reason: error.to_string() })?;
+        let mut gradients = GradientSum::default();
+        gradients.add(loss.backward(), self);
+        Ok(GroupResult { gradients, loss_sum: f64::from(loss_sum), tokens })
     }
 }
 
