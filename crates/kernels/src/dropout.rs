@@ -14,30 +14,24 @@ multiversion! {
     fn add_dropout_rows(r: &[f32], x: &[f32], width: usize, mask: &DropoutMask, first_row: u64, y: &mut Unwritten) = add_dropout_body;
 }
 
-/// Calls `f(index in the row, factor)` for each element of a row of `width`.
+/// The factors of a row of `width`, round by round: `f(first element, factors of it and those after it)`. The last
+/// round reaches beyond the row where the width is no multiple of [`WIDE`].
 #[inline(always)]
-fn each_factor(mask: &DropoutMask, row: u64, width: usize, mut f: impl FnMut(usize, f32)) {
-    let wide = WideMask::new(mask, row);
-    let whole = width / WIDE * WIDE;
-    for first in (0..whole).step_by(WIDE) {
-        let factors = wide_factors(&wide, (first / 4) as u32);
-        for l in 0..WIDE {
-            f(first + l, factors[l]);
-        }
-    }
-    if whole < width {
-        let factors = wide_factors(&wide, (whole / 4) as u32);
-        for i in whole..width {
-            f(i, factors[i - whole]);
-        }
+fn each_round(mask: &DropoutMask, row: u64, width: usize, mut f: impl FnMut(usize, &[f32; WIDE])) {
+    let mask = WideMask::new(mask, row);
+    for first in (0..width).step_by(WIDE) {
+        f(first, &wide_factors(&mask, (first / 4) as u32));
     }
 }
 
 #[inline(always)]
 fn dropout_body<const FMA: bool>(x: &[f32], width: usize, mask: &DropoutMask, first_row: u64, y: &mut Unwritten) {
     for (row, (x, y)) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).enumerate() {
-        each_factor(mask, first_row.wrapping_add(row as u64), width, |i, factor| {
-            y[i].write(x[i] * factor);
+        each_round(mask, first_row.wrapping_add(row as u64), width, |first, factors| {
+            let round = x[first..].iter().zip(&mut y[first..]);
+            for ((x, y), factor) in round.zip(factors) {
+                y.write(x * factor);
+            }
         });
     }
 }
@@ -54,8 +48,11 @@ fn add_dropout_body<const FMA: bool>(
 ) {
     let rows = x.chunks_exact(width).zip(r.chunks_exact(width)).zip(y.chunks_exact_mut(width));
     for (row, ((x, r), y)) in rows.enumerate() {
-        each_factor(mask, first_row.wrapping_add(row as u64), width, |i, factor| {
-            y[i].write(r[i] + x[i] * factor);
+        each_round(mask, first_row.wrapping_add(row as u64), width, |first, factors| {
+            let round = x[first..].iter().zip(&r[first..]).zip(&mut y[first..]);
+            for (((x, r), y), factor) in round.zip(factors) {
+                y.write(r + x * factor);
+            }
         });
     }
 }

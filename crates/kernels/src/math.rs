@@ -97,6 +97,86 @@ pub(crate) fn sum_lanes(lanes: [f32; LANES]) -> f32 {
     (four[0] + four[2]) + (four[1] + four[3])
 }
 
+/// Elements of one round of the sums below. Rounds are slices of a length that the compiler knows, so that nothing is
+/// checked within them; remainders are summed apart, because writing them into single lanes would force the
+/// accumulators out of registers.
+const ROUND: usize = 2 * LANES;
+
+#[inline(always)]
+fn sum_round(lanes: [[f32; LANES]; 2], tail: f32) -> f32 {
+    sum_lanes(std::array::from_fn(|l| lanes[0][l] + lanes[1][l])) + tail
+}
+
+/// Sum of `f` over a slice, in lanes and in a fixed order.
+#[inline(always)]
+pub(crate) fn sum_map(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [[0f32; LANES]; 2];
+    let rounds = x.chunks_exact(ROUND);
+    let tail = rounds.remainder().iter().fold(0f32, |sum, x| sum + f(*x));
+    for x in rounds {
+        for (u, lanes) in lanes.iter_mut().enumerate() {
+            for l in 0..LANES {
+                lanes[l] += f(x[u * LANES + l]);
+            }
+        }
+    }
+    sum_round(lanes, tail)
+}
+
+/// Writes `f` over a slice and sums what is written.
+#[inline(always)]
+pub(crate) fn map_and_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [[0f32; LANES]; 2];
+    let mut rounds = x.chunks_exact_mut(ROUND);
+    for x in &mut rounds {
+        for (u, lanes) in lanes.iter_mut().enumerate() {
+            for l in 0..LANES {
+                let value = f(x[u * LANES + l]);
+                x[u * LANES + l] = value;
+                lanes[l] += value;
+            }
+        }
+    }
+    let tail = rounds.into_remainder().iter_mut().fold(0f32, |sum, x| {
+        *x = f(*x);
+        sum + *x
+    });
+    sum_round(lanes, tail)
+}
+
+/// Sum of `f` over pairs of elements of two equally long slices.
+#[inline(always)]
+pub(crate) fn sum_zip(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [[0f32; LANES]; 2];
+    let (rounds_a, rounds_b) = (a.chunks_exact(ROUND), b.chunks_exact(ROUND));
+    let tail = rounds_a.remainder().iter().zip(rounds_b.remainder()).fold(0f32, |sum, (a, b)| sum + f(*a, *b));
+    for (a, b) in rounds_a.zip(rounds_b) {
+        for (u, lanes) in lanes.iter_mut().enumerate() {
+            for l in 0..LANES {
+                lanes[l] += f(a[u * LANES + l], b[u * LANES + l]);
+            }
+        }
+    }
+    sum_round(lanes, tail)
+}
+
+/// Sum of `f` over triples of elements of three equally long slices.
+#[inline(always)]
+pub(crate) fn sum_zip3(a: &[f32], b: &[f32], c: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> f32 {
+    let mut lanes = [[0f32; LANES]; 2];
+    let (rounds_a, rounds_b, rounds_c) = (a.chunks_exact(ROUND), b.chunks_exact(ROUND), c.chunks_exact(ROUND));
+    let rest = rounds_a.remainder().iter().zip(rounds_b.remainder()).zip(rounds_c.remainder());
+    let tail = rest.fold(0f32, |sum, ((a, b), c)| sum + f(*a, *b, *c));
+    for ((a, b), c) in rounds_a.zip(rounds_b).zip(rounds_c) {
+        for (u, lanes) in lanes.iter_mut().enumerate() {
+            for l in 0..LANES {
+                lanes[l] += f(a[u * LANES + l], b[u * LANES + l], c[u * LANES + l]);
+            }
+        }
+    }
+    sum_round(lanes, tail)
+}
+
 /// Dot product of two equally long slices, in four independent accumulators to hide the latency of the FMA.
 #[inline(always)]
 pub(crate) fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {

@@ -2,7 +2,7 @@
 
 use crate::cpu::Level;
 use crate::elementwise::{map_rows, rows_per_task};
-use crate::math::{LANES, Unwritten, exp, filled, fma, sum_lanes};
+use crate::math::{LANES, Unwritten, exp, filled, fma, map_and_sum, sum_map, sum_zip};
 use rayon::prelude::*;
 
 multiversion! {
@@ -35,40 +35,17 @@ pub(crate) fn row_max(x: &[f32]) -> f32 {
     top
 }
 
-/// Sum of `f(i)` over `0..n`, in lanes and in a fixed order.
-#[inline(always)]
-pub(crate) fn sum_over(n: usize, mut f: impl FnMut(usize) -> f32) -> f32 {
-    const TWO: usize = 2;
-    let mut lanes = [[0f32; LANES]; TWO];
-    let whole = n / (TWO * LANES) * TWO * LANES;
-    for first in (0..whole).step_by(TWO * LANES) {
-        for (u, lanes) in lanes.iter_mut().enumerate() {
-            for l in 0..LANES {
-                lanes[l] += f(first + u * LANES + l);
-            }
-        }
-    }
-    let mut total = [0f32; LANES];
-    for l in 0..LANES {
-        total[l] = lanes[0][l] + lanes[1][l];
-    }
-    for i in whole..n {
-        total[(i - whole) % LANES] += f(i);
-    }
-    sum_lanes(total)
-}
-
 #[inline(always)]
 fn softmax_body<const FMA: bool>(x: &[f32], width: usize, y: &mut Unwritten) {
     for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
         let top = row_max(x);
-        let sum = sum_over(width, |i| *y[i].write(exp::<FMA>(x[i] - top)));
-        let inverse = 1.0 / sum;
-        for y in y {
-            // SAFETY: the sum above has visited and written every element of the row.
-            let value = unsafe { y.assume_init() };
-            y.write(value * inverse);
+        for (x, y) in x.iter().zip(y.iter_mut()) {
+            y.write(x - top);
         }
+        // SAFETY: the loop has written every element of the row, which is as long as that of x.
+        let y = unsafe { std::slice::from_raw_parts_mut(y.as_mut_ptr().cast::<f32>(), width) };
+        let inverse = 1.0 / map_and_sum(y, exp::<FMA>);
+        y.iter_mut().for_each(|y| *y *= inverse);
     }
 }
 
@@ -76,7 +53,7 @@ fn softmax_body<const FMA: bool>(x: &[f32], width: usize, y: &mut Unwritten) {
 fn log_softmax_body<const FMA: bool>(x: &[f32], width: usize, y: &mut Unwritten) {
     for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
         let top = row_max(x);
-        let rest = sum_over(width, |i| exp::<FMA>(x[i] - top)).ln();
+        let rest = sum_map(x, |x| exp::<FMA>(x - top)).ln();
         for (x, y) in x.iter().zip(y) {
             y.write(x - top - rest);
         }
@@ -87,7 +64,7 @@ fn log_softmax_body<const FMA: bool>(x: &[f32], width: usize, y: &mut Unwritten)
 #[inline(always)]
 fn softmax_grad_body<const FMA: bool>(y: &[f32], width: usize, g: &[f32], dx: &mut Unwritten) {
     for ((y, g), dx) in y.chunks_exact(width).zip(g.chunks_exact(width)).zip(dx.chunks_exact_mut(width)) {
-        let mean = sum_over(width, |i| g[i] * y[i]);
+        let mean = sum_zip(g, y, |g, y| g * y);
         for ((y, g), dx) in y.iter().zip(g).zip(dx) {
             dx.write(y * (g - mean));
         }
@@ -98,7 +75,7 @@ fn softmax_grad_body<const FMA: bool>(y: &[f32], width: usize, g: &[f32], dx: &m
 #[inline(always)]
 fn log_softmax_grad_body<const FMA: bool>(y: &[f32], width: usize, g: &[f32], dx: &mut Unwritten) {
     for ((y, g), dx) in y.chunks_exact(width).zip(g.chunks_exact(width)).zip(dx.chunks_exact_mut(width)) {
-        let sum = sum_over(width, |i| g[i]);
+        let sum = sum_map(g, |g| g);
         for ((y, g), dx) in y.iter().zip(g).zip(dx) {
             dx.write(fma::<FMA>(-exp::<FMA>(*y), sum, *g));
         }

@@ -1,7 +1,7 @@
 //! The loss of one token from its row of logits, and the gradient written over them.
 
-use crate::math::{exp, fma};
-use crate::softmax::{row_max, sum_over};
+use crate::math::{exp, fma, map_and_sum, sum_map, sum_zip};
+use crate::softmax::row_max;
 
 /// Factors of the terms; see the module above.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ fn hard_term(c: &Coefficients, log_z: f32, chosen: f32, logits: &[f32]) -> f32 {
     if c.smoothing == 0.0 {
         return log_z - chosen;
     }
-    let mean = sum_over(logits.len(), |i| logits[i]) / logits.len() as f32;
+    let mean = sum_map(logits, |l| l) / logits.len() as f32;
     (1.0 - c.smoothing) * (log_z - chosen) + c.smoothing * (log_z - mean)
 }
 
@@ -39,15 +39,9 @@ fn hard_body<const FMA: bool>(logits: &mut [f32], target: usize, c: &Coefficient
     let n = logits.len();
     let chosen = logits[target];
     // The differences from the maximum are exact enough where the logits themselves are large.
-    let smoothed = if c.smoothing == 0.0 { 0.0 } else { sum_over(n, |i| logits[i] - top) / n as f32 };
-    let sum = if gradient {
-        sum_over(n, |i| {
-            logits[i] = exp::<FMA>(logits[i] - top);
-            logits[i]
-        })
-    } else {
-        sum_over(n, |i| exp::<FMA>(logits[i] - top))
-    };
+    let smoothed = if c.smoothing == 0.0 { 0.0 } else { sum_map(logits, |l| l - top) / n as f32 };
+    let sum =
+        if gradient { map_and_sum(logits, |l| exp::<FMA>(l - top)) } else { sum_map(logits, |l| exp::<FMA>(l - top)) };
     let rest = sum.ln();
     let log_z = top + rest;
     if gradient {
@@ -77,12 +71,12 @@ fn probabilities_body<const FMA: bool>(
     let n = logits.len();
     let q = &q[..n];
     let top = row_max(logits);
-    let rest = sum_over(n, |i| exp::<FMA>(logits[i] - top)).ln();
+    let rest = sum_map(logits, |l| exp::<FMA>(l - top)).ln();
     let log_z = top + rest;
-    let soft = sum_over(n, |i| q[i] * (rest - (logits[i] - top)));
+    let soft = sum_zip(q, logits, |q, l| q * (rest - (l - top)));
     let hard = hard_term(c, log_z, logits[target], logits);
     if gradient {
-        let mass = sum_over(n, |i| q[i]);
+        let mass = sum_map(q, |q| q);
         let scale = weight * (c.hard + c.soft * mass + 2.0 * c.z_loss * log_z);
         let (even, soft) = (weight * c.hard * c.smoothing / n as f32, weight * c.soft);
         for (l, q) in logits.iter_mut().zip(q) {
@@ -107,16 +101,16 @@ fn teacher_body<const FMA: bool>(
     let teacher = &teacher[..n];
     let cool = 1.0 / temperature;
     let (top, top_teacher) = (row_max(logits), row_max(teacher));
-    let log_z = top + sum_over(n, |i| exp::<FMA>(logits[i] - top)).ln();
-    let rest = sum_over(n, |i| exp::<FMA>((logits[i] - top) * cool)).ln();
-    let rest_teacher = sum_over(n, |i| exp::<FMA>((teacher[i] - top_teacher) * cool)).ln();
+    let log_z = top + sum_map(logits, |l| exp::<FMA>(l - top)).ln();
+    let rest = sum_map(logits, |l| exp::<FMA>((l - top) * cool)).ln();
+    let rest_teacher = sum_map(teacher, |l| exp::<FMA>((l - top_teacher) * cool)).ln();
     let log_student = |l: f32| (l - top) * cool - rest;
     let log_teacher = |l: f32| (l - top_teacher) * cool - rest_teacher;
-    let divergence = sum_over(n, |i| {
-        let t = log_teacher(teacher[i]);
+    let divergence = sum_zip(teacher, logits, |t, l| {
+        let t = log_teacher(t);
         let p = exp::<FMA>(t);
         // What the teacher rules out counts nothing, also where its logarithm is infinite.
-        if p == 0.0 { 0.0 } else { p * (t - log_student(logits[i])) }
+        if p == 0.0 { 0.0 } else { p * (t - log_student(l)) }
     });
     let hard = hard_term(c, log_z, logits[target], logits);
     if gradient {

@@ -4,7 +4,7 @@
 //! back through the norm is added to it in the same pass, and is the gradient of both terms.
 
 use crate::cpu::Level;
-use crate::math::{LANES, Unwritten, filled, fma, sum_lanes};
+use crate::math::{Unwritten, filled, fma, sum_map, sum_zip, sum_zip3};
 use rayon::prelude::*;
 
 /// Rows per task in the forward pass; a single task runs where it is called.
@@ -21,27 +21,11 @@ multiversion! {
     fn layer_grad_rows(x: &[f32], weight: &[f32], stats: &[f32], g: &[f32], g_sum: Option<&[f32]>, dx: &mut Unwritten, d_weight: &mut [f32], d_bias: &mut [f32]) = layer_grad_body;
 }
 
-/// Sum of `f(i)` over `0..n` in lanes.
-#[inline(always)]
-fn sum_of(n: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let whole = n / LANES * LANES;
-    for first in (0..whole).step_by(LANES) {
-        for l in 0..LANES {
-            lanes[l] += f(first + l);
-        }
-    }
-    for i in whole..n {
-        lanes[i - whole] += f(i);
-    }
-    sum_lanes(lanes)
-}
-
 #[inline(always)]
 fn rms_body<const FMA: bool>(x: &[f32], weight: &[f32], eps: f32, y: &mut Unwritten, scales: &mut Unwritten) {
     let d = weight.len();
     for ((x, y), scale) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(scales) {
-        let s = 1.0 / (sum_of(d, |i| x[i] * x[i]) / d as f32 + eps).sqrt();
+        let s = 1.0 / (sum_map(x, |x| x * x) / d as f32 + eps).sqrt();
         scale.write(s);
         for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
             y.write(x * s * w);
@@ -64,7 +48,7 @@ fn rms_grad_body<const FMA: bool>(
     let d_weight = &mut d_weight[..d];
     let rows = x.chunks_exact(d).zip(g.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).zip(scales);
     for (row, (((x, g), dx), s)) in rows.enumerate() {
-        let mean = sum_of(d, |i| g[i] * weight[i] * x[i]) * s / d as f32;
+        let mean = sum_zip3(g, weight, x, |g, w, x| g * w * x) * s / d as f32;
         let toward = mean * s * s;
         let through = |i: usize| fma::<FMA>(g[i] * weight[i], *s, -(x[i] * toward));
         write_gradient(dx, g_sum.map(|sum| &sum[row * d..(row + 1) * d]), through);
@@ -141,8 +125,8 @@ fn layer_body<const FMA: bool>(
     let d = weight.len();
     let bias = &bias[..d];
     for ((x, y), stat) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats.chunks_exact_mut(2)) {
-        let mean = sum_of(d, |i| x[i]) / d as f32;
-        let s = 1.0 / (sum_of(d, |i| (x[i] - mean) * (x[i] - mean)) / d as f32 + eps).sqrt();
+        let mean = sum_map(x, |x| x) / d as f32;
+        let s = 1.0 / (sum_map(x, |x| (x - mean) * (x - mean)) / d as f32 + eps).sqrt();
         stat[0].write(mean);
         stat[1].write(s);
         for i in 0..d {
@@ -168,8 +152,8 @@ fn layer_grad_body<const FMA: bool>(
     let rows = x.chunks_exact(d).zip(g.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).zip(stats.chunks_exact(2));
     for (row, (((x, g), dx), stat)) in rows.enumerate() {
         let (mean, s) = (stat[0], stat[1]);
-        let mean_g = sum_of(d, |i| g[i] * weight[i]) / d as f32;
-        let mean_gh = sum_of(d, |i| g[i] * weight[i] * ((x[i] - mean) * s)) / d as f32;
+        let mean_g = sum_zip(g, weight, |g, w| g * w) / d as f32;
+        let mean_gh = sum_zip3(g, weight, x, |g, w, x| g * w * ((x - mean) * s)) / d as f32;
         let through = |i: usize| s * (g[i] * weight[i] - mean_g - (x[i] - mean) * s * mean_gh);
         write_gradient(dx, g_sum.map(|sum| &sum[row * d..(row + 1) * d]), through);
         for i in 0..d {
