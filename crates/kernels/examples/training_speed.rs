@@ -34,8 +34,8 @@ fn values(n: usize) -> Vec<f32> {
 }
 
 fn main() {
-    let peak = peak_gflops();
-    println!("level {}, {} threads, peak {peak:.0} GFLOP/s", Level::best().name(), rayon::current_num_threads());
+    let peak = peak_gflops(Precision::F32);
+    println!("level {}, {} threads, peak {peak:.0} GFLOP/s in f32", Level::best().name(), rayon::current_num_threads());
     losses();
     rows();
     optimizers();

@@ -8,7 +8,7 @@ use crate::{DropoutKey, ModelConfig, ModelError, Positions, SpecialTokens};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation;
-use danlu_ops::Precision;
+use danlu_ops::{CrossEntropy, Precision};
 use std::sync::Arc;
 
 /// A decoder-only Transformer language model.
@@ -24,6 +24,17 @@ pub struct CausalLm {
     pub(crate) shared: Arc<Shared>,
     #[module(skip)]
     pub(crate) precision: Precision,
+    #[module(skip)]
+    pub(crate) loss: LossOptions,
+}
+
+/// What the training loss has beside plain cross-entropy; see [`danlu_ops::CrossEntropy`]. The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossOptions {
+    /// Share of each target that goes to all tokens alike, in 0.0..=1.0.
+    pub label_smoothing: f64,
+    /// Coefficient of the squared logarithm of the softmax's denominator.
+    pub z_loss: f64,
 }
 
 /// What all clones and snapshots of a model have in common.
@@ -65,7 +76,13 @@ impl CausalLm {
         };
         let frequencies = Frequencies::new(config);
         let shared = Shared { config: config.resolved(), vocab_size, special, frequencies };
-        Ok(CausalLm { model, lm_head, shared: Arc::new(shared), precision: Precision::F32 })
+        Ok(CausalLm {
+            model,
+            lm_head,
+            shared: Arc::new(shared),
+            precision: Precision::F32,
+            loss: LossOptions::default(),
+        })
     }
 
     /// The settings, nothing left to defaults.
@@ -104,6 +121,11 @@ impl CausalLm {
         CausalLm { precision, ..self }
     }
 
+    /// This model with another loss, in [`CausalLm::loss_sum`] and its gradients.
+    pub fn with_loss(self, loss: LossOptions) -> Self {
+        CausalLm { loss, ..self }
+    }
+
     /// Normalised activations before the head.
     ///
     /// * `tokens`: (batch, time), time at most `max_seq_len`, ids below the vocabulary's size
@@ -133,7 +155,7 @@ impl CausalLm {
         self.head(hidden)
     }
 
-    /// Sum over positions of the cross-entropy with the next token, in nats.
+    /// Sum over positions of the cross-entropy with the next token, in nats, as [`CausalLm::with_loss`] has it.
     ///
     /// * `tokens`: (batch, time)
     /// * `targets`: (batch * time), -100 where nothing is to be learnt
@@ -154,7 +176,9 @@ impl CausalLm {
                 return cross_entropy_sum(head.forward(hidden, self.precision), targets);
             }
         };
-        danlu_ops::linear_cross_entropy(hidden, weight, targets)
+        let LossOptions { label_smoothing, z_loss } = self.loss;
+        let options = CrossEntropy { label_smoothing, z_loss, precision: self.precision, ..CrossEntropy::default() };
+        danlu_ops::linear_cross_entropy(hidden, weight, targets, &options)
     }
 
     /// The head over normalised activations.
@@ -206,7 +230,7 @@ impl CausalLm {
     /// # Errors
     /// [`ModelError::Device`] if weights cannot be read back.
     pub fn quantized(self) -> Result<Self, ModelError> {
-        let CausalLm { mut model, lm_head, shared, precision } = self;
+        let CausalLm { mut model, lm_head, shared, precision, loss } = self;
         let layers = model.layers.into_iter().map(|mut layer| {
             let attention = layer.self_attn;
             layer.self_attn = crate::layers::Attention {
@@ -221,7 +245,7 @@ impl CausalLm {
             Ok(layer)
         });
         model.layers = layers.collect::<Result<_, ModelError>>()?;
-        Ok(CausalLm { model, lm_head: lm_head.map(Linear::quantized).transpose()?, shared, precision })
+        Ok(CausalLm { model, lm_head: lm_head.map(Linear::quantized).transpose()?, shared, precision, loss })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Dropout without a random state: each mask is a pure function of where it stands, so a resumed run, another device
-//! and a batch split into micro-batches all see the same zeros.
+//! and a batch split into micro-batches all see the same zeros. The masks themselves are [`danlu_ops::dropout`]'s.
 
 use burn::prelude::*;
+use danlu_ops::DropoutMask;
 
 /// Where in the training a forward pass stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,13 @@ pub struct DropoutKey {
     /// Index, within the step's whole batch, of the first sequence given: masks belong to sequences, so micro-batches
     /// see the same ones as the large batch.
     pub first_sequence: u64,
+}
+
+impl DropoutKey {
+    /// The mask of one site of the model. Its rows are those of the step's whole batch, sequence after sequence.
+    pub(crate) fn mask(&self, site: u32, probability: f64) -> DropoutMask {
+        DropoutMask { key: mix(mix(self.seed) ^ self.step), stream: site, probability: probability as f32 }
+    }
 }
 
 /// Applies dropout to (batch * time, width) activations at numbered sites of one forward pass.
@@ -28,29 +36,21 @@ impl Dropout {
     }
 
     /// Zeroes elements with the given probability and scales the rest by `1 / (1 - probability)`.
-    pub(crate) fn apply(&self, site: u64, x: Tensor<2>) -> Tensor<2> {
-        let [rows, width] = x.dims();
-        let mask = mask(self.key, site, self.probability, self.sequences, rows / self.sequences * width);
-        let device = x.device();
-        x * Tensor::from_data(TensorData::new(mask, [rows, width]), &device)
+    pub(crate) fn apply(&self, site: usize, x: Tensor<2>) -> Tensor<2> {
+        let first = self.first_row(&x);
+        danlu_ops::dropout(x, &self.key.mask(site as u32, self.probability), first)
     }
-}
 
-/// One 64-bit hash gives the fate of four elements, 16 bits each.
-fn mask(key: DropoutKey, site: u64, probability: f64, sequences: usize, per_sequence: usize) -> Vec<f32> {
-    let threshold = (probability * 65536.0).round() as u64;
-    let keep = (1.0 / (1.0 - threshold as f64 / 65536.0)) as f32;
-    let mut values = Vec::with_capacity(sequences * per_sequence);
-    for sequence in 0..sequences as u64 {
-        let stream = mix(mix(mix(key.seed) ^ key.step) ^ (key.first_sequence + sequence));
-        let stream = mix(stream ^ site.wrapping_mul(0xD1B5_4A32_D192_ED03));
-        for first in (0..per_sequence).step_by(4) {
-            let bits = mix(stream.wrapping_add((first as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
-            let count = (per_sequence - first).min(4);
-            values.extend((0..count).map(|i| if (bits >> (16 * i)) & 0xFFFF < threshold { 0.0 } else { keep }));
-        }
+    /// `residual` plus [`Self::apply`].
+    pub(crate) fn add(&self, site: usize, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        let first = self.first_row(&x);
+        danlu_ops::add_dropout(residual, x, &self.key.mask(site as u32, self.probability), first)
     }
-    values
+
+    /// Place of the first row of `x` in the step's whole batch.
+    fn first_row(&self, x: &Tensor<2>) -> u64 {
+        self.key.first_sequence * (x.dims()[0] / self.sequences) as u64
+    }
 }
 
 /// The finaliser of SplitMix64 (Steele et al. 2014).
@@ -66,11 +66,22 @@ mod tests {
     use super::*;
 
     const KEY: DropoutKey = DropoutKey { seed: 1, step: 2, first_sequence: 3 };
+    const TIME: usize = 8;
+    const WIDTH: usize = 50;
+
+    fn factors(key: DropoutKey, site: usize, probability: f64, sequences: usize) -> Vec<f32> {
+        let dropout = Dropout { key, probability, sequences };
+        let ones = Tensor::<2>::ones([sequences * TIME, WIDTH], &Device::flex());
+        let dropped = dropout.apply(site, ones.clone()).into_data().iter::<f32>().collect::<Vec<_>>();
+        let added = dropout.add(site, ones.clone(), ones).into_data().iter::<f32>().collect::<Vec<_>>();
+        assert!(dropped.iter().zip(&added).all(|(d, a)| *a == 1.0 + d));
+        dropped
+    }
 
     #[test]
     fn share_of_zeros_and_mean_are_as_asked() {
         for probability in [0.1, 0.5, 0.9] {
-            let values = mask(KEY, 0, probability, 4, 25_001);
+            let values = factors(KEY, 0, probability, 100);
             let zeros = values.iter().filter(|x| **x == 0.0).count() as f64 / values.len() as f64;
             let mean = values.iter().map(|x| f64::from(*x)).sum::<f64>() / values.len() as f64;
             assert!((zeros - probability).abs() < 0.01, "{zeros} zeros for {probability}");
@@ -80,15 +91,16 @@ mod tests {
 
     #[test]
     fn masks_belong_to_sequences_and_differ_by_every_part_of_the_key() {
-        let whole = mask(KEY, 7, 0.5, 3, 64);
-        let second = mask(DropoutKey { first_sequence: 4, ..KEY }, 7, 0.5, 1, 64);
-        assert_eq!(whole[64..128], second[..]);
+        const ONE: usize = TIME * WIDTH;
+        let whole = factors(KEY, 7, 0.5, 3);
+        let second = factors(DropoutKey { first_sequence: 4, ..KEY }, 7, 0.5, 1);
+        assert_eq!(whole[ONE..2 * ONE], second[..]);
         let others = [
-            mask(DropoutKey { seed: 2, ..KEY }, 7, 0.5, 3, 64),
-            mask(DropoutKey { step: 3, ..KEY }, 7, 0.5, 3, 64),
-            mask(KEY, 8, 0.5, 3, 64),
+            factors(DropoutKey { seed: 2, ..KEY }, 7, 0.5, 3),
+            factors(DropoutKey { step: 3, ..KEY }, 7, 0.5, 3),
+            factors(KEY, 8, 0.5, 3),
         ];
         assert!(others.iter().all(|other| *other != whole));
-        assert_ne!(whole[..64], whole[64..128]);
+        assert_ne!(whole[..ONE], whole[ONE..2 * ONE]);
     }
 }

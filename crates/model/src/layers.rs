@@ -152,7 +152,7 @@ impl Pass<'_> {
     fn add(&self, site: usize, residual: Tensor<2>, x: Tensor<2>, before: Before, layer: &Linear) -> Tensor<2> {
         match self.dropout {
             None => project(x, before, &[layer], Some(residual), self.precision),
-            Some(dropout) => residual + dropout.apply(site as u64, project(x, before, &[layer], None, self.precision)),
+            Some(dropout) => dropout.add(site, residual, project(x, before, &[layer], None, self.precision)),
         }
     }
 }
@@ -187,8 +187,7 @@ impl FeedForward {
             return (project(x, norm.before(), &[&self.up_proj], None, precision), Before::Activation(activation));
         };
         let joined = project(x, norm.before(), &[gate, &self.up_proj], None, precision);
-        let width = joined.dims()[1] / 2;
-        (danlu_ops::swiglu(joined.clone().narrow(1, 0, width), joined.narrow(1, width, width)), Before::Nothing)
+        (joined, Before::Activation(danlu_ops::Activation::Swiglu))
     }
 }
 

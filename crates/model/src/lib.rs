@@ -30,7 +30,7 @@ mod sequences;
 mod state;
 mod weights;
 
-pub use causal_lm::CausalLm;
+pub use causal_lm::{CausalLm, LossOptions};
 pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCounts, Positions, SavedAs};
 pub use danlu_ops::Precision;
 pub use dropout::DropoutKey;

@@ -49,8 +49,7 @@ impl Before {
             Before::Nothing => x,
             Before::RmsNorm { weight, eps } => crate::rms_norm(x, weight, eps),
             Before::LayerNorm { weight, bias, eps } => crate::layer_norm(x, weight, bias, eps),
-            Before::Activation(Activation::GeluTanh) => crate::gelu_tanh(x),
-            Before::Activation(Activation::GeluErf) => crate::gelu_erf(x),
+            Before::Activation(activation) => activation.apply(x),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::composed;
 use crate::flex::view::{dense, owned, values};
 use crate::flex::{run, suits};
 use burn::prelude::*;
-use danlu_kernels::optimizer::{self, AdamW};
+use danlu_kernels::optimizer::{self, AdamW, Lion, Muon, Sgd};
 
 /// One AdamW step on one parameter; returns the new (parameter, first moment, second moment), none of them tracked by
 /// autodiff.
@@ -31,6 +31,79 @@ pub fn adamw_update<const D: usize>(
     });
     let Ok([p, m, v]) = <[_; 3]>::try_from(updated) else { unreachable!("three come back") };
     (Tensor::from_dispatch(p), Tensor::from_dispatch(m), Tensor::from_dispatch(v))
+}
+
+/// One step of gradient descent on one parameter; returns the new (parameter, momentum buffer), neither tracked by
+/// autodiff. Without momentum there is no buffer. See [`adamw_update`] for what is updated in place.
+pub fn sgd_update<const D: usize>(
+    h: &Sgd,
+    p: Tensor<D>,
+    g: Tensor<D>,
+    buffer: Option<Tensor<D>>,
+) -> (Tensor<D>, Option<Tensor<D>>) {
+    let (p, g, buffer) = (p.inner(), g.inner(), buffer.map(Tensor::inner));
+    if h.momentum == 0.0 {
+        let (p, _) = match suits(&p) && suits(&g) {
+            true => update_in_place(p, g, None, |p, g, _| optimizer::sgd(h, p, g, &mut [])),
+            false => composed::sgd_update(h, p, g, None),
+        };
+        return (p, None);
+    }
+    let buffer = buffer.unwrap_or_else(|| p.zeros_like());
+    if !(suits(&p) && suits(&g) && suits(&buffer)) {
+        return composed::sgd_update(h, p, g, Some(buffer));
+    }
+    update_in_place(p, g, Some(buffer), |p, g, b| optimizer::sgd(h, p, g, b))
+}
+
+/// One Lion step on one parameter; returns the new (parameter, momentum), as [`adamw_update`].
+pub fn lion_update<const D: usize>(h: &Lion, p: Tensor<D>, g: Tensor<D>, m: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
+    let (p, g, m) = (p.inner(), g.inner(), m.inner());
+    if !(suits(&p) && suits(&g) && suits(&m)) {
+        return composed::lion_update(h, p, g, m);
+    }
+    let (p, m) = update_in_place(p, g, Some(m), |p, g, m| optimizer::lion(h, p, g, m));
+    let Some(m) = m else { unreachable!("it was given") };
+    (p, m)
+}
+
+/// One Muon step on one matrix (rows, cols); returns the new (parameter, momentum buffer), as [`adamw_update`].
+///
+/// # Panics
+/// If the tensors are not of rank 2.
+pub fn muon_update<const D: usize>(h: &Muon, p: Tensor<D>, g: Tensor<D>, buffer: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
+    let dims = p.dims();
+    assert_eq!(D, 2, "muon_update: a parameter of shape {dims:?}");
+    let (p, g, buffer) = (p.inner(), g.inner(), buffer.inner());
+    if !(suits(&p) && suits(&g) && suits(&buffer)) {
+        return composed::muon_update(h, p, g, buffer);
+    }
+    let (p, buffer) = update_in_place(p, g, Some(buffer), |p, g, b| optimizer::muon(h, p, g, b, dims[0], dims[D - 1]));
+    let Some(buffer) = buffer else { unreachable!("it was given") };
+    (p, buffer)
+}
+
+/// Runs `update(parameter, gradient, state)` on the CPU's memory; without a state it sees an empty one.
+fn update_in_place<const D: usize>(
+    p: Tensor<D>,
+    g: Tensor<D>,
+    state: Option<Tensor<D>>,
+    update: impl Fn(&mut [f32], &[f32], &mut [f32]),
+) -> (Tensor<D>, Option<Tensor<D>>) {
+    let mut tensors = vec![g.into_dispatch(), p.into_dispatch()];
+    tensors.extend(state.map(Tensor::into_dispatch));
+    let updated = run(tensors, |tensors| {
+        let mut tensors = tensors.into_iter();
+        let g = tensors.next().map(dense);
+        let mut written: Vec<_> = tensors.map(owned).collect();
+        if let (Some(g), [p, state @ ..]) = (&g, &mut written[..]) {
+            update(p.storage_mut(), values(g), state.first_mut().map_or(&mut [], |s| s.storage_mut()));
+        }
+        written
+    });
+    let mut updated = updated.into_iter().map(Tensor::from_dispatch);
+    let Some(p) = updated.next() else { unreachable!("the parameter comes back") };
+    (p, updated.next())
 }
 
 /// Sum of squares in f64, in a fixed order on the CPU: the same bits whatever the number of threads.

@@ -25,7 +25,7 @@ proptest! {
         check(&inputs[..2], &|t| flat(ops::linear(x(t), w(t), None, F32)), &|t| flat(composed::linear(x(t), w(t), None, F32)));
         // Several layers side by side, after each prelude, with and without biases and a residual.
         let operands = [data(batch * time * inp, seed), data(inp, seed ^ 4), data(inp, seed ^ 5), data(out * inp, seed ^ 1), data(3 * inp, seed ^ 6), data(out, seed ^ 2), data(3, seed ^ 7), data(batch * time * (out + 3), seed ^ 8)];
-        for prelude in 0..5 {
+        for prelude in 0..7 {
             for (biased, added) in [(false, false), (true, false), (true, true)] {
                 let call = |t: &[Tensor<1>]| {
                     let w = t[1].clone().add_scalar(1.5);
@@ -37,7 +37,9 @@ proptest! {
                             1 => ops::Before::RmsNorm { weight: w, eps: 0.01 },
                             2 => ops::Before::LayerNorm { weight: w, bias: t[2].clone(), eps: 0.01 },
                             3 => ops::Before::Activation(ops::Activation::GeluTanh),
-                            _ => ops::Before::Activation(ops::Activation::GeluErf),
+                            4 => ops::Before::Activation(ops::Activation::GeluErf),
+                            5 => ops::Before::Activation(ops::Activation::Silu),
+                            _ => ops::Before::Activation(ops::Activation::ReluSquared),
                         },
                         parts: vec![(t[3].clone().reshape([out, inp]), bias(5)), (t[4].clone().reshape([3, inp]), bias(6))],
                         residual: added.then(|| t[7].clone().reshape([batch, time, out + 3])),
@@ -115,11 +117,12 @@ proptest! {
         let targets: Vec<i32> = ids.iter().enumerate().map(|(i, t)| if i % 3 == 1 { ops::IGNORED } else { *t }).collect();
         let inputs = [data(tokens * dim, seed), data(vocab * dim, seed ^ 1)];
         let w = |t: &Tensor<1>| t.clone().reshape([vocab, dim]);
+        let plain = ops::CrossEntropy::default();
         let int = |values: &[i32], t: &Tensor<1>| Tensor::<1, Int>::from_data(TensorData::new(values.to_vec(), [tokens]), &t.device());
         check(
             &inputs,
-            &|t| ops::linear_cross_entropy(t[0].clone().reshape([tokens, dim]), w(&t[1]), int(&targets, &t[0])),
-            &|t| composed::linear_cross_entropy(t[0].clone().reshape([tokens, dim]), w(&t[1]), int(&targets, &t[0])),
+            &|t| ops::linear_cross_entropy(t[0].clone().reshape([tokens, dim]), w(&t[1]), int(&targets, &t[0]), &plain),
+            &|t| composed::linear_cross_entropy(t[0].clone().reshape([tokens, dim]), w(&t[1]), int(&targets, &t[0]), &plain),
         );
         check(
             &inputs[1..],
@@ -129,8 +132,8 @@ proptest! {
         // A tied table receives both gradients.
         check(
             &inputs[1..],
-            &|t| ops::linear_cross_entropy(ops::embedding(w(&t[0]), int(&ids, &t[0]).unsqueeze()).reshape([tokens, dim]), w(&t[0]), int(&targets, &t[0])),
-            &|t| composed::linear_cross_entropy(composed::embedding(w(&t[0]), int(&ids, &t[0]).unsqueeze()).reshape([tokens, dim]), w(&t[0]), int(&targets, &t[0])),
+            &|t| ops::linear_cross_entropy(ops::embedding(w(&t[0]), int(&ids, &t[0]).unsqueeze()).reshape([tokens, dim]), w(&t[0]), int(&targets, &t[0]), &plain),
+            &|t| composed::linear_cross_entropy(composed::embedding(w(&t[0]), int(&ids, &t[0]).unsqueeze()).reshape([tokens, dim]), w(&t[0]), int(&targets, &t[0]), &plain),
         );
     }
 
@@ -187,9 +190,10 @@ fn an_untracked_weight_gets_no_gradient() {
     let x = Tensor::<2>::from_data(TensorData::new(data(6, 1), [2, 3]), &device).require_grad();
     let w = Tensor::<2>::from_data(TensorData::new(data(12, 2), [4, 3]), &device);
     let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![0i32, 3], [2]), &device);
-    for loss in
-        [ops::linear(x.clone(), w.clone(), None, F32).sum(), ops::linear_cross_entropy(x.clone(), w.clone(), targets)]
-    {
+    for loss in [
+        ops::linear(x.clone(), w.clone(), None, F32).sum(),
+        ops::linear_cross_entropy(x.clone(), w.clone(), targets, &Default::default()),
+    ] {
         let grads = loss.backward();
         assert!(x.grad(&grads).is_some());
         assert!(w.grad(&grads).is_none());

@@ -1,7 +1,7 @@
 //! What a training run may be told. One struct, one place for the defaults.
 
 use crate::TrainError;
-use danlu_model::{Precision, Recompute};
+use danlu_model::{LossOptions, Precision, Recompute};
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate moves after the warm-up. The formulas are in [`crate::schedule`].
@@ -15,6 +15,23 @@ pub enum ScheduleKind {
     Wsd,
     /// `learning_rate` to the end.
     Constant,
+}
+
+/// Which rule updates the weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+    #[default]
+    AdamW,
+    /// Gradient descent with momentum, as PyTorch's `SGD`; weight decay is part of the gradient.
+    Sgd,
+    /// Lion (Chen et al. 2023). Its authors advise a learning rate 3 to 10 times below AdamW's and a weight decay as
+    /// many times above, and for language models `beta1 = 0.95`, `beta2 = 0.98`.
+    Lion,
+    /// Muon (Jordan et al. 2024) on the matrices inside the layers, AdamW on everything else. Its steps are as large as
+    /// AdamW's usually are, so one learning rate serves both.
+    Muon,
 }
 
 /// The settings of one training run. A *step* is one update of the weights.
@@ -45,11 +62,25 @@ pub struct TrainConfig {
     pub warmup_steps: u64,
     /// The part of all steps, at the end, in which wsd goes down.
     pub decay_ratio: f64,
-    /// Decoupled weight decay (AdamW); norms and biases are spared.
+    /// The rule that updates the weights: `adamw`, `sgd`, `lion` or `muon`.
+    pub optimizer: OptimizerKind,
+    /// Weight decay, decoupled except in sgd; norms and biases are spared.
     pub weight_decay: f64,
+    /// AdamW, lion.
     pub beta1: f64,
+    /// AdamW, lion.
     pub beta2: f64,
+    /// AdamW.
     pub eps: f64,
+    /// Decay of the momentum of sgd and muon.
+    pub momentum: f64,
+    /// Whether sgd and muon look ahead by one more momentum step (Nesterov).
+    pub nesterov: bool,
+    /// Share of each target that goes to all tokens alike (Szegedy et al. 2016); validation leaves it out.
+    pub label_smoothing: f64,
+    /// Coefficient of the squared logarithm of the softmax's denominator, which keeps logits from drifting (PaLM's is
+    /// 1e-4); validation leaves it out.
+    pub z_loss: f64,
     /// Upper bound of the gradient's norm over all parameters; 0 = no bound.
     pub grad_clip: f64,
     /// Steps between validations; 0 = never.
@@ -91,10 +122,15 @@ impl Default for TrainConfig {
             schedule: ScheduleKind::Cosine,
             warmup_steps: 100,
             decay_ratio: 0.2,
+            optimizer: OptimizerKind::AdamW,
             weight_decay: 0.1,
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
+            momentum: 0.95,
+            nesterov: true,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
             grad_clip: 1.0,
             valid_every: 100,
             valid_batches: 8,
@@ -111,6 +147,11 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// What the training loss has beside plain cross-entropy.
+    pub fn loss(&self) -> LossOptions {
+        LossOptions { label_smoothing: self.label_smoothing, z_loss: self.z_loss }
+    }
+
     /// Tokens in one step: `batch_size * accumulate * seq_len`.
     pub fn tokens_per_step(&self) -> u64 {
         self.batch_size as u64 * self.accumulate as u64 * self.seq_len as u64
@@ -143,6 +184,9 @@ impl TrainConfig {
             ("beta1", self.beta1, 0.0, 1.0 - f64::EPSILON),
             ("beta2", self.beta2, 0.0, 1.0 - f64::EPSILON),
             ("eps", self.eps, f64::MIN_POSITIVE, f64::MAX),
+            ("momentum", self.momentum, 0.0, 1.0 - f64::EPSILON),
+            ("label_smoothing", self.label_smoothing, 0.0, 1.0),
+            ("z_loss", self.z_loss, 0.0, f64::MAX),
             ("grad_clip", self.grad_clip, 0.0, f64::MAX),
             ("spike_zscore", self.spike_zscore, 0.0, f64::MAX),
             ("time_limit_seconds", self.time_limit_seconds.unwrap_or(1.0), 0.0, f64::MAX),
@@ -232,12 +276,17 @@ mod tests {
     }
 
     #[test]
-    fn precision_and_recompute_are_words() {
+    fn precision_recompute_and_optimizer_are_words() {
         let read = |text: &str| serde_json::from_str::<TrainConfig>(text);
         let config = read(r#"{"precision": "bf16", "recompute": "block"}"#).unwrap();
         assert_eq!((config.precision, config.recompute), (Precision::Bf16, Recompute::Block));
         let again = serde_json::to_string(&config).unwrap();
         assert_eq!(read(&again).unwrap(), config);
+        let config = read(r#"{"optimizer": "muon", "label_smoothing": 0.1, "z_loss": 1e-4}"#).unwrap();
+        assert_eq!(config.optimizer, OptimizerKind::Muon);
+        assert_eq!(config.loss(), LossOptions { label_smoothing: 0.1, z_loss: 1e-4 });
+        let error = read(r#"{"optimizer": "adam"}"#).unwrap_err().to_string();
+        assert!(error.contains("`adamw`, `sgd`, `lion`, `muon`"), "{error}");
         let error = read(r#"{"precision": "fp16"}"#).unwrap_err().to_string();
         assert!(error.contains("unknown precision `fp16`, expected `f32` or `bf16`"), "{error}");
         assert!(read(r#"{"recompute": "all"}"#).unwrap_err().to_string().contains("`none`"));

@@ -36,7 +36,7 @@ pub mod step;
 pub mod tensors;
 pub mod watchdog;
 
-pub use config::{ScheduleKind, TrainConfig};
+pub use config::{OptimizerKind, ScheduleKind, TrainConfig};
 pub use error::TrainError;
 pub use observer::{Observer, Silent, StepInfo, ValidationInfo};
 pub use plan::{ASSUMED_MFU, Basis, MemoryPlan, Plan, measured_peak, plan, plan_for};

@@ -1,13 +1,14 @@
-//! Gradients of one step, and AdamW over all parameters of a module.
+//! Gradients of one step, and the optimiser over all parameters of a module.
 
 use crate::TrainError;
-use crate::config::TrainConfig;
-use crate::tensors::{Incoming, Outgoing, OutgoingTensors, Parameters, leaf};
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use crate::config::{OptimizerKind, TrainConfig};
+use crate::tensors::{Incoming, Outgoing, OutgoingTensors, ParameterSpec, Parameters, leaf};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::Gradients;
-use danlu_ops::AdamW;
+use danlu_ops::{AdamW, Lion, Muon, Sgd};
+use std::collections::BTreeMap;
 
 /// The sum of the gradients of a step's micro-batches, by parameter.
 ///
@@ -25,7 +26,7 @@ impl GradientSum {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 let Some(gradient) = param.val().grad_remove(self.0) else { return };
                 let sum = match self.1.remove::<D>(param.id) {
-                    Some(sum) => sum + gradient,
+                    Some(sum) => danlu_ops::add_in_place(sum, gradient),
                     None => gradient,
                 };
                 self.1.register(param.id, sum);
@@ -72,18 +73,19 @@ pub fn clip_factor(norm: f64, limit: f64) -> f64 {
     if limit > 0.0 && norm > limit { limit / norm } else { 1.0 }
 }
 
-/// AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101). Its moments live on the parameters' device.
-#[derive(Debug)]
+/// The optimiser of a module's parameters, of the kind that the settings name. Its states (moments, momentum) live on
+/// the parameters' device.
+#[derive(Debug, Default)]
 pub struct Optimizer {
     parameters: Parameters,
-    first: GradientsParams,
-    second: GradientsParams,
+    /// By the names that PyTorch's optimisers give them, then by parameter.
+    states: BTreeMap<&'static str, GradientsParams>,
 }
 
 impl Optimizer {
-    /// Moments of zero.
+    /// States of zero.
     pub fn new(parameters: Parameters) -> Self {
-        Self { parameters, first: GradientsParams::new(), second: GradientsParams::new() }
+        Self { parameters, states: BTreeMap::new() }
     }
 
     /// The parameters it updates.
@@ -91,8 +93,7 @@ impl Optimizer {
         &self.parameters
     }
 
-    /// Update `step` (1 is the first): each gradient times `scale`, then AdamW. Parameters without
-    /// a gradient stay as they are.
+    /// Update `step` (1 is the first) with each gradient times `scale`. Parameters without a gradient stay as they are.
     pub fn update<M: Module>(
         &mut self,
         module: M,
@@ -102,27 +103,18 @@ impl Optimizer {
         learning_rate: f64,
         config: &TrainConfig,
     ) -> M {
-        let settings = AdamW {
-            lr: learning_rate,
-            beta1: config.beta1,
-            beta2: config.beta2,
-            eps: config.eps,
-            weight_decay: config.weight_decay,
-            step,
-            gradient_scale: scale,
-        };
-        module.map(&mut Update { optimizer: self, gradients: gradients.0, settings })
+        module.map(&mut Update { optimizer: self, gradients: gradients.0, scale, step, learning_rate, config })
     }
 
-    /// Handles of the moments, as `exp_avg.NAME` and `exp_avg_sq.NAME`.
+    /// Handles of the states, as `exp_avg.NAME` and so on.
     pub fn collect<M: Module>(&self, module: &M) -> OutgoingTensors {
         struct Collect<'a>(&'a Optimizer, OutgoingTensors);
         impl ModuleVisitor for Collect<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 let Some(spec) = self.0.parameters.get(&param.id) else { return };
-                for (kind, moments) in [(FIRST, &self.0.first), (SECOND, &self.0.second)] {
-                    if let Some(moment) = moments.get::<D>(param.id) {
-                        self.1.insert(format!("{kind}.{}", spec.name), Outgoing::new(moment));
+                for (kind, states) in &self.0.states {
+                    if let Some(state) = states.get::<D>(param.id) {
+                        self.1.insert(format!("{kind}.{}", spec.name), Outgoing::new(state));
                     }
                 }
             }
@@ -132,62 +124,158 @@ impl Optimizer {
         visitor.1
     }
 
-    /// The optimiser whose moments are in `incoming`.
-    pub fn restore<M: Module>(parameters: Parameters, module: &M, incoming: &mut Incoming) -> Result<Self, TrainError> {
-        struct Restore<'a>(Optimizer, &'a mut Incoming, Result<(), TrainError>);
+    /// The optimiser whose states, those of the kind that `config` names, are in `incoming`.
+    pub fn restore<M: Module>(
+        parameters: Parameters,
+        module: &M,
+        incoming: &mut Incoming,
+        config: &TrainConfig,
+    ) -> Result<Self, TrainError> {
+        struct Restore<'a>(Optimizer, &'a mut Incoming, &'a TrainConfig, Result<(), TrainError>);
         impl Restore<'_> {
-            fn moment<const D: usize>(&mut self, kind: &str, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
-                let spec = self.0.parameters.get(&param.id)?;
+            fn states<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> Result<(), TrainError> {
+                let Some(spec) = self.0.parameters.get(&param.id) else { return Ok(()) };
                 let value = param.val().inner();
-                match self.1.take(&format!("{kind}.{}", spec.name), &value.dims()) {
-                    Ok(data) => Some(Tensor::from_data(data, &value.device())),
-                    Err(error) => {
-                        self.2 = Err(error);
-                        None
-                    }
+                for kind in Rule::of::<D>(spec, self.2).states() {
+                    let data = self.1.take(&format!("{kind}.{}", spec.name), &value.dims())?;
+                    let state = Tensor::<D>::from_data(data, &value.device());
+                    self.0.states.entry(kind).or_default().register(param.id, state);
                 }
+                Ok(())
             }
         }
         impl ModuleVisitor for Restore<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if let Some(moment) = self.moment(FIRST, param) {
-                    self.0.first.register(param.id, moment);
-                }
-                if let Some(moment) = self.moment(SECOND, param) {
-                    self.0.second.register(param.id, moment);
+                if self.3.is_ok() {
+                    self.3 = self.states(param);
                 }
             }
         }
-        let mut visitor = Restore(Self::new(parameters), incoming, Ok(()));
+        let mut visitor = Restore(Self::new(parameters), incoming, config, Ok(()));
         module.visit(&mut visitor);
-        visitor.2.map(|()| visitor.0)
+        visitor.3.map(|()| visitor.0)
+    }
+
+    /// A parameter's state, taken out so that the update can write into it; zeros before the first update.
+    fn take<const D: usize>(&mut self, kind: &'static str, id: ParamId, value: &Tensor<D>) -> Tensor<D> {
+        let state = self.states.get_mut(kind).and_then(|states| states.remove::<D>(id));
+        state.unwrap_or_else(|| value.zeros_like())
+    }
+
+    fn put<const D: usize>(&mut self, kind: &'static str, id: ParamId, state: Tensor<D>) {
+        self.states.entry(kind).or_default().register(id, state);
     }
 }
 
+/// AdamW's first moment and Lion's momentum.
 const FIRST: &str = "exp_avg";
+/// AdamW's second moment.
 const SECOND: &str = "exp_avg_sq";
+/// SGD's and Muon's.
+const MOMENTUM: &str = "momentum_buffer";
+
+/// What updates one parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    AdamW,
+    /// SGD without momentum.
+    Descent,
+    Momentum,
+    Lion,
+    Muon,
+}
+
+impl Rule {
+    /// Of a parameter of rank D.
+    fn of<const D: usize>(spec: &ParameterSpec, config: &TrainConfig) -> Self {
+        match config.optimizer {
+            OptimizerKind::AdamW => Rule::AdamW,
+            OptimizerKind::Sgd if config.momentum == 0.0 => Rule::Descent,
+            OptimizerKind::Sgd => Rule::Momentum,
+            OptimizerKind::Lion => Rule::Lion,
+            // Rows of embeddings and of the output layer are vectors of their own: no matrix to orthogonalise.
+            OptimizerKind::Muon if D == 2 && spec.name.starts_with(LAYERS) => Rule::Muon,
+            OptimizerKind::Muon => Rule::AdamW,
+        }
+    }
+
+    /// Names of its states.
+    fn states(self) -> &'static [&'static str] {
+        match self {
+            Rule::AdamW => &[FIRST, SECOND],
+            Rule::Descent => &[],
+            Rule::Momentum | Rule::Muon => &[MOMENTUM],
+            Rule::Lion => &[FIRST],
+        }
+    }
+}
+
+/// How the names of parameters inside the layers begin, in the Hugging Face layout.
+const LAYERS: &str = "model.layers.";
 
 struct Update<'a> {
     optimizer: &'a mut Optimizer,
     gradients: GradientsParams,
-    settings: AdamW,
+    scale: f64,
+    step: u64,
+    learning_rate: f64,
+    config: &'a TrainConfig,
+}
+
+impl Update<'_> {
+    /// The new value of a parameter whose states are then in place.
+    fn apply<const D: usize>(&mut self, rule: Rule, id: ParamId, p: Tensor<D>, g: Tensor<D>, decay: f64) -> Tensor<D> {
+        let (lr, gradient_scale, c) = (self.learning_rate, self.scale, self.config);
+        let states = &mut self.optimizer;
+        let sgd = Sgd { lr, momentum: c.momentum, nesterov: c.nesterov, weight_decay: decay, gradient_scale };
+        match rule {
+            Rule::AdamW => {
+                let (beta1, beta2, eps, step) = (c.beta1, c.beta2, c.eps, self.step);
+                let h = AdamW { lr, beta1, beta2, eps, weight_decay: decay, step, gradient_scale };
+                let (first, second) = (states.take(FIRST, id, &p), states.take(SECOND, id, &p));
+                let (p, first, second) = danlu_ops::adamw_update(&h, p, g, first, second);
+                states.put(FIRST, id, first);
+                states.put(SECOND, id, second);
+                p
+            }
+            Rule::Descent => danlu_ops::sgd_update(&sgd, p, g, None).0,
+            Rule::Momentum => {
+                let buffer = states.take(MOMENTUM, id, &p);
+                let (p, buffer) = danlu_ops::sgd_update(&sgd, p, g, Some(buffer));
+                if let Some(buffer) = buffer {
+                    states.put(MOMENTUM, id, buffer);
+                }
+                p
+            }
+            Rule::Lion => {
+                let h = Lion { lr, beta1: c.beta1, beta2: c.beta2, weight_decay: decay, gradient_scale };
+                let momentum = states.take(FIRST, id, &p);
+                let (p, momentum) = danlu_ops::lion_update(&h, p, g, momentum);
+                states.put(FIRST, id, momentum);
+                p
+            }
+            Rule::Muon => {
+                let (momentum, nesterov, precision) = (c.momentum, c.nesterov, c.precision);
+                let h = Muon { lr, momentum, nesterov, weight_decay: decay, gradient_scale, precision };
+                let buffer = states.take(MOMENTUM, id, &p);
+                let (p, buffer) = danlu_ops::muon_update(&h, p, g, buffer);
+                states.put(MOMENTUM, id, buffer);
+                p
+            }
+        }
+    }
 }
 
 impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let Some(spec) = self.optimizer.parameters.get(&param.id) else { return param };
-        let decay = if spec.decay { self.settings.weight_decay } else { 0.0 };
-        let settings = AdamW { weight_decay: decay, ..self.settings };
+        let decay = if spec.decay { self.config.weight_decay } else { 0.0 };
+        let rule = Rule::of::<D>(spec, self.config);
         // Taken apart, so that no second handle keeps the update from working in place.
         let (id, value, mapper) = param.consume();
         let require_grad = value.is_require_grad();
-        let value = value.inner();
-        let first = self.optimizer.first.remove::<D>(id).unwrap_or_else(|| value.zeros_like());
-        let second = self.optimizer.second.remove::<D>(id).unwrap_or_else(|| value.zeros_like());
-        let (value, first, second) = danlu_ops::adamw_update(&settings, value, gradient, first, second);
-        self.optimizer.first.register(id, first);
-        self.optimizer.second.register(id, second);
+        let value = self.apply(rule, id, value.inner(), gradient, decay);
         Param::from_mapped_value(id, leaf(value, require_grad), mapper)
     }
 }
@@ -262,6 +350,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Which parameters have which states after a step, by the names that checkpoints hold.
+    #[test]
+    fn each_kind_keeps_its_states() {
+        let states = |config: &TrainConfig| {
+            let model = model();
+            let mut optimizer = Optimizer::new(parameters(&model));
+            let sum = gradients(&model);
+            let model = optimizer.update(model, sum, 1.0, 1, 1e-3, config);
+            optimizer.collect(&model).into_keys().collect::<Vec<_>>()
+        };
+        let of = |optimizer| TrainConfig { optimizer, ..TrainConfig::default() };
+        let count = parameters(&model()).len();
+        let adamw = states(&of(OptimizerKind::AdamW));
+        assert_eq!(adamw.len(), 2 * count);
+        let lion = states(&of(OptimizerKind::Lion));
+        assert!(lion.len() == count && lion.iter().all(|name| name.starts_with("exp_avg.")), "{lion:?}");
+        let sgd = states(&of(OptimizerKind::Sgd));
+        assert!(sgd.len() == count && sgd.iter().all(|name| name.starts_with("momentum_buffer.")), "{sgd:?}");
+        assert_eq!(states(&TrainConfig { momentum: 0.0, ..of(OptimizerKind::Sgd) }), Vec::<String>::new());
+        let muon = states(&of(OptimizerKind::Muon));
+        let matrices: Vec<_> = muon.iter().filter(|name| name.starts_with("momentum_buffer.")).collect();
+        assert!(matrices.iter().all(|name| name.contains(".layers.") && name.ends_with("_proj.weight")), "{muon:?}");
+        assert_eq!(matrices.len(), 7);
+        assert_eq!(muon.len(), 7 + 2 * (count - 7));
     }
 
     #[test]

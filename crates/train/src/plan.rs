@@ -1,6 +1,6 @@
 //! What a run will need, before it starts: parameters, memory by class, time.
 
-use crate::{TrainConfig, TrainError};
+use crate::{OptimizerKind, TrainConfig, TrainError};
 use burn::prelude::*;
 use danlu_model::ModelConfig;
 use serde::{Deserialize, Serialize};
@@ -17,11 +17,11 @@ pub struct MemoryPlan {
     pub weights: u64,
     /// One gradient for each weight; two while micro-batches are added up.
     pub gradients: u64,
-    /// AdamW's two moments.
+    /// The optimiser's states: for AdamW two moments of each weight.
     pub optimizer: u64,
     /// What the forward pass keeps for the backward pass of one micro-batch.
     pub activations: u64,
-    /// Logits that the CPU's fused loss holds at once.
+    /// Logits that the CPU's fused loss holds at once; other devices hold them all.
     pub logits: u64,
     /// Token ids of one micro-batch.
     pub data: u64,
@@ -121,9 +121,18 @@ impl Plan {
 
 const F32: u64 = 4;
 
-/// Rows of logits that the CPU's fused loss holds at once; other devices hold them all.
-fn logit_rows(tokens: u64, vocab_size: u64) -> u64 {
-    ((1 << 22) / vocab_size.max(1)).max(256).min(tokens)
+/// Values that the optimiser keeps beside the weights.
+fn optimizer_values(config: &TrainConfig, model: &ModelConfig, vocab_size: usize, parameters: u64) -> u64 {
+    match config.optimizer {
+        OptimizerKind::AdamW => 2 * parameters,
+        OptimizerKind::Sgd if config.momentum == 0.0 => 0,
+        OptimizerKind::Sgd | OptimizerKind::Lion => parameters,
+        // One for a matrix inside the layers, two for all else; biases, which are few, are taken for matrices.
+        OptimizerKind::Muon => {
+            let counts = model.parameter_counts(vocab_size);
+            2 * parameters - (counts.attention + counts.feed_forward) as u64
+        }
+    }
 }
 
 fn memory(config: &TrainConfig, model: &ModelConfig, vocab_size: usize, parameters: u64) -> MemoryPlan {
@@ -133,9 +142,9 @@ fn memory(config: &TrainConfig, model: &ModelConfig, vocab_size: usize, paramete
     MemoryPlan {
         weights: F32 * parameters,
         gradients: F32 * parameters * gradients,
-        optimizer: 2 * F32 * parameters,
+        optimizer: F32 * optimizer_values(config, model, vocab_size, parameters),
         activations: F32 * tokens * model.activations_per_token() as u64,
-        logits: F32 * logit_rows(tokens, vocab_size as u64) * vocab_size as u64,
+        logits: F32 * (danlu_ops::chunk_rows(tokens as usize, vocab_size) * vocab_size) as u64,
         // Inputs and targets as 64-bit integers.
         data: 2 * 8 * tokens,
     }
@@ -193,6 +202,15 @@ mod tests {
         assert_eq!(plan.memory.optimizer, 2 * plan.memory.weights);
         assert_eq!(plan.memory.gradients, plan.memory.weights);
         assert_eq!(plan.memory_total, plan.memory.total());
+        let of = |optimizer, momentum| {
+            let config = TrainConfig { optimizer, momentum, ..config.clone() };
+            plan_for(&config, &model, 100, 1e9).unwrap().memory.optimizer
+        };
+        assert_eq!((of(OptimizerKind::Sgd, 0.0), of(OptimizerKind::Sgd, 0.9)), (0, plan.memory.weights));
+        assert_eq!(of(OptimizerKind::Lion, 0.0), plan.memory.weights);
+        let matrices = built.parameters().into_iter().filter(|p| p.name.ends_with("_proj.weight"));
+        let matrices: usize = matrices.map(|p| p.shape.iter().product::<usize>()).sum();
+        assert_eq!(of(OptimizerKind::Muon, 0.9), 2 * plan.memory.weights - 4 * matrices as u64);
         config.accumulate = 4;
         let accumulated = plan_for(&config, &model, 100, 1e9).unwrap();
         assert_eq!(accumulated.memory.gradients, 2 * plan.memory.weights);

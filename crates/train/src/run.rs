@@ -201,14 +201,15 @@ impl Trainer<'_> {
         notes.iter().for_each(|note| self.event(note));
         let device = self.job.device.clone().autodiff();
         let model = CausalLm::new(&self.job.model, self.job.vocab_size, self.job.seed, &device)?
-            .with_precision(self.job.config.precision);
+            .with_precision(self.job.config.precision)
+            .with_loss(self.job.config.loss());
         let parameters = export::parameters(&model);
         let Some(mut loaded) = loaded else {
             let state = TrainState::new(self.identity.clone());
             return Ok(Live { model, optimizer: Optimizer::new(parameters), state });
         };
         let model = tensors::restore(model, &parameters, &mut loaded.model)?;
-        let optimizer = Optimizer::restore(parameters, &model, &mut loaded.optimizer)?;
+        let optimizer = Optimizer::restore(parameters, &model, &mut loaded.optimizer, &self.job.config)?;
         Ok(Live { model, optimizer, state: loaded.state })
     }
 

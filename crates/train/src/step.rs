@@ -4,7 +4,7 @@ use crate::TrainError;
 use crate::optimizer::GradientSum;
 use burn::prelude::*;
 use danlu_data::Batch;
-use danlu_model::{CausalLm, DropoutKey, Recompute};
+use danlu_model::{CausalLm, DropoutKey, LossOptions, Recompute};
 use danlu_ops::IGNORED;
 
 /// What a model makes of a group of micro-batches.
@@ -78,9 +78,10 @@ pub fn accumulate(
     Ok(result)
 }
 
-/// Mean loss over micro-batches without gradients, and the count of tokens.
+/// Mean cross-entropy over micro-batches without gradients, and the count of tokens. Label smoothing and z-loss are left
+/// out: a perplexity is that of the text.
 pub fn evaluate(model: &CausalLm, batches: impl IntoIterator<Item = MicroBatch>) -> Result<(f64, u64), TrainError> {
-    let model = model.valid();
+    let model = model.valid().with_loss(LossOptions::default());
     let mut result = GroupResult::default();
     for batch in batches {
         let loss = model.loss_sum(batch.inputs, batch.targets, None);

@@ -41,6 +41,42 @@ fn stopped_at_any_step_and_gone_on_it_ends_with_the_same_bits() {
     }
 }
 
+/// The same for every optimiser, whose states must all be in the checkpoint, and with a loss of more terms.
+#[test]
+fn every_optimizer_goes_on_with_the_same_bits() {
+    use danlu_train::OptimizerKind::{AdamW, Lion, Muon, Sgd};
+    let fixture = Fixture::new();
+    let mut ends = Vec::new();
+    for (optimizer, momentum) in [(AdamW, 0.9), (Sgd, 0.0), (Sgd, 0.9), (Lion, 0.9), (Muon, 0.95)] {
+        let config = || danlu_train::TrainConfig {
+            optimizer,
+            momentum,
+            label_smoothing: 0.1,
+            z_loss: 1e-3,
+            steps: 12,
+            learning_rate: 1e-3,
+            ..config()
+        };
+        let name = format!("{optimizer:?}-{momentum}");
+        let straight = fixture.path(&format!("{name}-straight"));
+        let outcome = fixture.train(config(), &straight, &mut Silent).unwrap();
+        assert_eq!(outcome.ending, Ending::Finished(Finish::AllSteps), "{name}");
+        let work = fixture.path(&name);
+        for at in [1, 7] {
+            let stop = AtomicBool::new(false);
+            let mut recorder = Recorder { stop_at: Some((at, &stop)), ..Recorder::default() };
+            let outcome = fixture.train_until(config(), &work, &mut recorder, &stop).unwrap();
+            assert_eq!((outcome.ending, outcome.step), (Ending::Interrupted, at), "{name}");
+        }
+        fixture.train(config(), &work, &mut Silent).unwrap();
+        assert_eq!(weights(&work, 12), weights(&straight, 12), "{name}");
+        ends.push(weights(&work, 12));
+    }
+    for (i, end) in ends.iter().enumerate() {
+        assert!(ends[..i].iter().all(|other| other[0] != end[0]), "two optimisers with one result");
+    }
+}
+
 #[test]
 fn stopped_before_the_first_step_it_begins_anew() {
     let fixture = Fixture::new();

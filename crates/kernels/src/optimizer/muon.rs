@@ -48,6 +48,10 @@ impl Default for Muon {
 }
 
 impl Muon {
+    /// Coefficients of the quintic, chosen by the authors for speed: singular values end between about 0.7 and 1.2.
+    pub const QUINTIC: [f32; 3] = [3.4445, -4.7750, 2.0315];
+    /// Newton-Schulz steps.
+    pub const STEPS: usize = 5;
     /// Root mean square that a step has at a learning rate of 1.
     const STEP_RMS: f64 = 0.2;
 
@@ -123,9 +127,6 @@ pub(super) fn muon_at(level: Level, h: &Muon, p: &mut [f32], g: &[f32], buffer: 
     update_pair(p, &direction, |p, d| step_chunk(level, decay, step, p, d));
 }
 
-/// Coefficients of the quintic, chosen by the authors for speed: singular values end between about 0.7 and 1.2.
-const QUINTIC: [f32; 3] = [3.4445, -4.7750, 2.0315];
-const STEPS: usize = 5;
 /// Smallest norm to divide by.
 const EPS: f64 = 1e-7;
 
@@ -143,10 +144,10 @@ fn orthogonalized_at(level: Level, mut x: Vec<f32>, rows: usize, cols: usize, pr
     assert_eq!(x.len(), rows * cols, "matrix of {rows} x {cols}");
     let norm = sum_squares_at(level, &x).sqrt().max(EPS);
     super::scale(&mut x, (1.0 / norm) as f32);
-    let [a, b, c] = QUINTIC;
+    let [a, b, c] = Muon::QUINTIC;
     let tall = rows > cols;
     let side = rows.min(cols);
-    for _ in 0..STEPS {
+    for _ in 0..Muon::STEPS {
         let m = Matrix::new(&x, rows, cols);
         // side x side: the product of the short side with itself.
         let square = if tall { product(m.transposed(), m, precision) } else { product(m, m.transposed(), precision) };

@@ -1,5 +1,23 @@
+use crate::Activation;
 use burn::prelude::*;
 use burn::tensor::activation;
+
+/// The activation of that name below.
+pub fn activate<const D: usize>(kind: Activation, x: Tensor<D>) -> Tensor<D> {
+    match kind {
+        Activation::GeluTanh => gelu_tanh(x),
+        Activation::GeluErf => gelu_erf(x),
+        Activation::Silu => activation::silu(x),
+        Activation::ReluSquared => activation::relu(x).square(),
+        Activation::Swiglu => swiglu_joined(x),
+    }
+}
+
+/// `silu(gate) * up` of the halves [gate | up] of the last dimension.
+pub fn swiglu_joined<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let half = x.dims()[D - 1] / 2;
+    swiglu(x.clone().narrow(D - 1, 0, half), x.narrow(D - 1, half, half))
+}
 
 /// `silu(gate) * up`.
 pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {

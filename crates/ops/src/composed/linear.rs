@@ -1,5 +1,5 @@
+use crate::Precision;
 use crate::linear::{Before, FusedLinear};
-use crate::{Activation, Precision};
 use burn::prelude::*;
 use burn::tensor::DType;
 
@@ -36,8 +36,7 @@ pub fn fused_linear<const D: usize>(call: FusedLinear<D>) -> Tensor<D> {
         Before::Nothing => x,
         Before::RmsNorm { weight, eps } => super::rms_norm(x, weight, eps),
         Before::LayerNorm { weight, bias, eps } => super::layer_norm(x, weight, bias, eps),
-        Before::Activation(Activation::GeluTanh) => super::gelu_tanh(x),
-        Before::Activation(Activation::GeluErf) => super::gelu_erf(x),
+        Before::Activation(activation) => super::activate(activation, x),
     };
     let y: Vec<Tensor<D>> =
         parts.into_iter().map(|(weight, bias)| linear(x.clone(), weight, bias, precision)).collect();

@@ -4,19 +4,25 @@
 mod activation;
 mod attention;
 mod cross_entropy;
+mod dropout;
 mod embedding;
 mod linear;
 mod norm;
 mod optimizer;
 mod recurrent;
+mod residual;
 mod rotary;
+mod softmax;
 
-pub use activation::{gelu_erf, gelu_tanh, swiglu};
+pub use activation::{activate, gelu_erf, gelu_tanh, swiglu, swiglu_joined};
 pub use attention::causal_attention;
 pub use cross_entropy::linear_cross_entropy;
+pub use dropout::dropout;
 pub use embedding::embedding;
 pub use linear::{fused_linear, linear, rounded};
 pub use norm::{layer_norm, rms_norm};
-pub use optimizer::adamw_update;
+pub use optimizer::{adamw_update, lion_update, muon_update, sgd_update};
 pub use recurrent::{gru, lstm, rnn};
+pub use residual::{add_layer_norm, add_rms_norm};
 pub use rotary::rotary;
+pub use softmax::{log_softmax, softmax};

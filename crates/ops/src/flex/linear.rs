@@ -71,7 +71,7 @@ impl Linear {
             Prelude::Nothing => vec![tensor(g, dims(x))],
             Prelude::RmsNorm(_) => rms_norm_grad(x, &inputs[1], stats, &g),
             Prelude::LayerNorm(_) => layer_norm_grad(x, &inputs[1], stats, &g),
-            Prelude::Activation(activation) => vec![tensor(activate_grad(activation, x, g), dims(x))],
+            Prelude::Activation(activation) => vec![tensor(activate_grad(activation, x, &g), dims(x))],
         }
     }
 

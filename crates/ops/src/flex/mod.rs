@@ -9,11 +9,14 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod cross_entropy;
+pub(crate) mod dropout;
 pub(crate) mod embedding;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod recurrent;
+pub(crate) mod residual;
 pub(crate) mod rotary;
+pub(crate) mod softmax;
 mod tape;
 mod tensors;
 pub(crate) mod view;

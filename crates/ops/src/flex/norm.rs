@@ -31,9 +31,9 @@ impl Function for LayerNorm {
 }
 
 #[derive(Debug)]
-struct Saved {
-    inputs: Vec<FlexTensor>,
-    stats: Vec<f32>,
+pub(super) struct Saved {
+    pub(super) inputs: Vec<FlexTensor>,
+    pub(super) stats: Vec<f32>,
 }
 
 impl Gradient for Saved {
