@@ -4,7 +4,7 @@ use crate::workload::{Cell, values};
 use crate::{Precision, Workload};
 use burn::module::{Module, Param};
 use burn::prelude::*;
-use danlu_ops::{RecurrentOptions, RecurrentWeights};
+use danlu_ops::{CrossEntropy, RecurrentOptions, RecurrentWeights};
 
 /// Standard deviation of the first weights, that of the Transformers here.
 const STD: f32 = 0.02;
@@ -79,7 +79,8 @@ impl RecurrentLm {
             x = layer.forward(x, self.precision);
         }
         let [batch, time, width] = x.dims();
-        danlu_ops::linear_cross_entropy(x.reshape([batch * time, width]), self.head.val(), targets)
+        let loss = CrossEntropy { precision: self.precision, ..CrossEntropy::default() };
+        danlu_ops::linear_cross_entropy(x.reshape([batch * time, width]), self.head.val(), targets, &loss)
     }
 }
 
