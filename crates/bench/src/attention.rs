@@ -5,6 +5,7 @@ use crate::timing::geometric_mean;
 use crate::workload::{precision_name, values};
 use crate::{BenchError, Budget, Machine, Network, Precision, Spread, Workload, peak_rss_bytes};
 use burn::prelude::*;
+use danlu_ops::AttentionOptions;
 use serde::Serialize;
 
 /// What is timed.
@@ -86,10 +87,10 @@ fn case(model: Workload, pass: Pass, device: &Device, budget: Budget) -> Result<
         if pass == Pass::ForwardBackward { x.require_grad() } else { x }
     };
     let (q, k, v) = (input(1, config.heads), input(2, config.kv_heads()), input(3, config.kv_heads()));
-    let scale = 1.0 / (head_dim as f64).sqrt();
+    let options = AttentionOptions::causal(1.0 / (head_dim as f64).sqrt());
     let seconds = budget.measure(2, || {
         let heads_first = |x: &Tensor<4>| x.clone().swap_dims(1, 2);
-        let out = danlu_ops::causal_attention(heads_first(&q), heads_first(&k), heads_first(&v), scale);
+        let out = danlu_ops::attention(heads_first(&q), heads_first(&k), heads_first(&v), &options);
         if pass == Pass::ForwardBackward {
             let mut gradients = out.backward();
             let all = [&q, &k, &v].map(|x| x.grad_remove(&mut gradients));

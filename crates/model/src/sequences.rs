@@ -7,6 +7,7 @@ use crate::{CausalLm, DropoutKey, Positions};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::Gradients;
+use danlu_ops::AttentionOptions;
 use serde::{Deserialize, Serialize};
 
 /// What is computed again in the backward pass rather than kept.
@@ -76,7 +77,7 @@ impl Sequences {
         if let Some((cos, sin)) = &self.rotary {
             (q, k) = (danlu_ops::rotary(q, cos, sin), danlu_ops::rotary(k, cos, sin));
         }
-        let mixed = danlu_ops::causal_attention(q, k, v, model.attention_scale());
+        let mixed = danlu_ops::attention(q, k, v, &AttentionOptions::causal(model.attention_scale()));
         mixed.swap_dims(1, 2).reshape([self.batch * self.time, query])
     }
 }

@@ -31,7 +31,7 @@ mod rotary;
 mod softmax;
 
 pub use activation::{Activation, gelu_erf, gelu_tanh, relu_squared, silu, swiglu, swiglu_joined};
-pub use attention::causal_attention;
+pub use attention::{AttentionMask, AttentionOptions, AttentionSegments, KeyPadding, attention, self_attention};
 pub use cross_entropy::{CrossEntropy, IGNORED, Soft, SoftTargets, linear_cross_entropy};
 pub use dropout::{add_dropout, dropout};
 pub use embedding::embedding;
@@ -44,6 +44,7 @@ pub use residual::{add, add_in_place, add_layer_norm, add_rms_norm};
 pub use rotary::rotary;
 pub use softmax::{log_softmax, softmax};
 
+pub use danlu_kernels::attention::Joined as JoinedHeads;
 pub use danlu_kernels::cached::{CachedAttention, CachedSequence, attend_cached};
 pub use danlu_kernels::cross_entropy::chunk_rows;
 pub use danlu_kernels::int8::Int8Weight;

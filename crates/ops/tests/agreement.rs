@@ -69,39 +69,6 @@ proptest! {
         );
     }
 
-    /// As a model uses it: heads split off by a view, rotated, attended, joined by a view.
-    #[test]
-    fn rotary_attention(batch in 1usize..3, kv_heads in 1usize..3, group in 1usize..3, time in 1usize..90, half in 1usize..9, seed: u64) {
-        let (heads, width) = (kv_heads * group, 2 * half);
-        let inputs = [data(batch * time * heads * width, seed), data(batch * time * kv_heads * width, seed ^ 1), data(batch * time * kv_heads * width, seed ^ 2)];
-        let split = |t: &Tensor<1>, heads: usize| t.clone().reshape([batch, time, heads, width]).swap_dims(1, 2);
-        let tables = |t: &Tensor<1>| {
-            let angles = Tensor::<1>::from_data(TensorData::new(data(time * half, seed ^ 3), [time * half]), &t.device());
-            let angles = angles.mul_scalar(3.0).reshape([time, half]);
-            (angles.clone().cos(), angles.sin())
-        };
-        check(
-            &inputs,
-            &|t| {
-                let (cos, sin) = tables(&t[0]);
-                let (q, k) = (ops::rotary(split(&t[0], heads), &cos, &sin), ops::rotary(split(&t[1], kv_heads), &cos, &sin));
-                flat(ops::causal_attention(q, k, split(&t[2], kv_heads), 0.5).swap_dims(1, 2))
-            },
-            &|t| {
-                let (cos, sin) = tables(&t[0]);
-                let (q, k) = (composed::rotary(split(&t[0], heads), &cos, &sin), composed::rotary(split(&t[1], kv_heads), &cos, &sin));
-                flat(composed::causal_attention(q, k, split(&t[2], kv_heads), 0.5).swap_dims(1, 2))
-            },
-        );
-        // Heads first in memory.
-        let head_major = |t: &Tensor<1>, heads: usize| t.clone().reshape([batch, heads, time, width]);
-        check(
-            &inputs,
-            &|t| flat(ops::causal_attention(head_major(&t[0], heads), head_major(&t[1], kv_heads), head_major(&t[2], kv_heads), 0.5)),
-            &|t| flat(composed::causal_attention(head_major(&t[0], heads), head_major(&t[1], kv_heads), head_major(&t[2], kv_heads), 0.5)),
-        );
-    }
-
     #[test]
     fn activations(rows in 1usize..20, cols in 1usize..50, seed: u64) {
         let inputs = [data(rows * cols, seed), data(rows * cols, seed ^ 1)];

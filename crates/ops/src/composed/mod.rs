@@ -15,7 +15,7 @@ mod rotary;
 mod softmax;
 
 pub use activation::{activate, gelu_erf, gelu_tanh, swiglu, swiglu_joined};
-pub use attention::causal_attention;
+pub use attention::{attention, self_attention};
 pub use cross_entropy::linear_cross_entropy;
 pub use dropout::dropout;
 pub use embedding::embedding;

@@ -1,20 +1,60 @@
-//! [`crate::causal_attention`].
+//! [`crate::attention`] and [`crate::self_attention`].
 
-use super::view::{four, head_view, heads, time_major_tensor};
+use super::view::{dense, four, head_view, heads, integers, owned, tensor, time_major_tensor, values};
 use super::{FlexTensor, Function, Gradient};
-use danlu_kernels::Precision;
-use danlu_kernels::attention::{self, Mask, Saved};
+use crate::{AttentionMask, AttentionOptions, DropoutMask, JoinedHeads, KeyPadding, Precision};
+use danlu_kernels::attention::{self, Heads, Mask, Padding, Saved, Segments, time_major};
+use danlu_kernels::rotary;
 
-/// Inputs: q, k, v.
+/// [`AttentionOptions`] as the kernels read them.
 #[derive(Debug)]
-pub(crate) struct Attention {
-    pub(crate) scale: f32,
+pub(crate) struct Attend {
+    scale: f32,
+    precision: Precision,
+    mask: AttentionMask,
+    lengths: Option<Vec<usize>>,
+    real: Option<Vec<bool>>,
+    segments: Option<[Vec<i32>; 2]>,
+    alibi: Option<Vec<f32>>,
+    dropout: Option<DropoutMask>,
 }
 
-impl Attention {
-    fn kernel(&self, q: &FlexTensor, k: &FlexTensor) -> attention::Attention<'static> {
-        let [batch, heads, queries, head_dim] = four(q);
-        let [_, kv_heads, keys, _] = four(k);
+impl Attend {
+    pub(crate) fn new(options: &AttentionOptions) -> Self {
+        let (lengths, real) = match &options.padding {
+            KeyPadding::None => (None, None),
+            KeyPadding::Lengths(lengths) => (Some(lengths.clone()), None),
+            KeyPadding::Keys(real) => (None, Some(real.clone().into_data().iter::<bool>().collect())),
+        };
+        // Numbers are only compared, so their low halves will do.
+        let ids = |t| integers::<2>(t).into_iter().map(|id| id as i32).collect();
+        Attend {
+            scale: options.scale as f32,
+            precision: options.precision,
+            mask: options.mask,
+            lengths,
+            real,
+            segments: options.segments.as_ref().map(|s| [ids(s.queries.clone()), ids(s.keys.clone())]),
+            alibi: options.alibi.clone(),
+            dropout: options.dropout,
+        }
+    }
+
+    /// For q (batch, heads, queries, head_dim) over `kv_heads` of `keys`.
+    fn kernel(&self, q: [usize; 4], kv_heads: usize, keys: usize) -> attention::Attention<'_> {
+        let [batch, heads, queries, head_dim] = q;
+        let band = match self.mask {
+            AttentionMask::None => Mask::none(),
+            AttentionMask::Causal => Mask::causal(),
+            AttentionMask::CausalWindow(width) => Mask::causal_window(width),
+            AttentionMask::Window(width) => Mask::window(width),
+        };
+        let padding = match (&self.lengths, &self.real) {
+            (Some(lengths), _) => Padding::Lengths(lengths),
+            (_, Some(real)) => Padding::Keys(real),
+            _ => Padding::None,
+        };
+        let segments = self.segments.as_ref().map(|[queries, keys]| Segments { queries, keys });
         attention::Attention {
             batch,
             heads,
@@ -23,11 +63,22 @@ impl Attention {
             keys,
             head_dim,
             scale: self.scale,
-            precision: Precision::F32,
-            mask: Mask::causal(),
-            dropout: None,
-            alibi: None,
+            precision: self.precision,
+            mask: Mask { padding, segments, ..band },
+            dropout: self.dropout,
+            alibi: self.alibi.as_deref(),
         }
+    }
+}
+
+/// Inputs: q, k, v.
+#[derive(Debug)]
+pub(crate) struct Attention(pub(crate) Attend);
+
+impl Attention {
+    fn kernel(&self, q: &FlexTensor, k: &FlexTensor) -> attention::Attention<'_> {
+        let [_, kv_heads, keys, _] = four(k);
+        self.0.kernel(four(q), kv_heads, keys)
     }
 }
 
@@ -57,5 +108,68 @@ impl Gradient for Attended {
         let saved = Saved { q: heads(q), k: heads(k), v: heads(v), out: heads(&self.out), sums: &self.sums };
         let (dq, dk, dv) = self.attention.kernel(q, k).backward(&saved, heads(&g));
         [(dq, q), (dk, k), (dv, v)].map(|(gradient, like)| Some(time_major_tensor(gradient, four(like)))).into()
+    }
+}
+
+/// Inputs: queries, keys and values joined, and where positions are rotary the tables cos and sin.
+#[derive(Debug)]
+pub(crate) struct SelfAttention {
+    pub(crate) shape: JoinedHeads,
+    pub(crate) attend: Attend,
+}
+
+impl SelfAttention {
+    fn kernel(&self) -> attention::Attention<'_> {
+        let JoinedHeads { batch, time, heads, kv_heads, head_dim } = self.shape;
+        self.attend.kernel([batch, heads, time, head_dim], kv_heads, time)
+    }
+
+    /// (batch * time, heads * head_dim) as heads.
+    fn heads<'a>(&self, data: &'a [f32]) -> Heads<'a> {
+        let JoinedHeads { time, heads, head_dim, .. } = self.shape;
+        Heads { data, strides: time_major(heads, time, head_dim) }
+    }
+}
+
+impl Function for SelfAttention {
+    fn forward(self: Box<Self>, inputs: Vec<FlexTensor>, _wanted: &[bool]) -> (FlexTensor, Box<dyn Gradient>) {
+        let mut inputs = inputs.into_iter();
+        let mut qkv = owned(inputs.next().unwrap_or_else(|| unreachable!("queries, keys and values are always there")));
+        let tables: Vec<FlexTensor> = inputs.map(dense).collect();
+        if let [cos, sin] = &tables[..] {
+            rotary::rotary_joined(qkv.storage_mut(), &self.shape, values(cos), values(sin), false);
+        }
+        let [q, k, v] = self.shape.split(values(&qkv));
+        let (out, sums) = self.kernel().forward(q, k, v);
+        let JoinedHeads { batch, time, heads, head_dim, .. } = self.shape;
+        let out = tensor(out, vec![batch * time, heads * head_dim]);
+        (out.clone(), Box::new(SelfAttended { attention: *self, qkv, tables, out, sums }))
+    }
+}
+
+#[derive(Debug)]
+struct SelfAttended {
+    attention: SelfAttention,
+    /// Queries and keys turned.
+    qkv: FlexTensor,
+    tables: Vec<FlexTensor>,
+    out: FlexTensor,
+    sums: Vec<f32>,
+}
+
+impl Gradient for SelfAttended {
+    fn backward(self: Box<Self>, g: FlexTensor, wanted: &[bool]) -> Vec<Option<FlexTensor>> {
+        let SelfAttended { attention, qkv, tables, out, sums } = *self;
+        let g = dense(g);
+        let shape = attention.shape;
+        let [q, k, v] = shape.split(values(&qkv));
+        let saved = Saved { q, k, v, out: attention.heads(values(&out)), sums: &sums };
+        let mut gradient = attention.kernel().backward_joined(&saved, attention.heads(values(&g)));
+        if let [cos, sin] = &tables[..] {
+            rotary::rotary_joined(&mut gradient, &shape, values(cos), values(sin), true);
+        }
+        let mut results = vec![None; wanted.len()];
+        results[0] = Some(tensor(gradient, vec![shape.batch * shape.time, shape.row()]));
+        results
     }
 }
