@@ -1,7 +1,7 @@
 //! Rates of matrix products on this machine beside its arithmetic peak: best of many runs, so that a busy machine
 //! disturbs little.
 //!
-//! `cargo run --release -p danlu-kernels --example gemm_speed [f32|bf16]`
+//! `cargo run --release -p danlu-kernels --example gemm_speed [f32|bf16 [ROWS INNER COLUMNS]]`
 #![allow(clippy::print_stdout)]
 
 use danlu_kernels::gemm::{Matrix, kernel_name, product_into};
@@ -30,6 +30,11 @@ fn values(n: usize) -> Vec<f32> {
 
 fn main() {
     let wanted = std::env::args().nth(1);
+    let sizes: Vec<usize> = std::env::args().skip(2).filter_map(|a| a.parse().ok()).collect();
+    let shapes = match sizes[..] {
+        [m, k, n] => vec![(m, k, n)],
+        _ => SHAPES.to_vec(),
+    };
     println!("{} threads; GFLOP/s and share of the peak", rayon::current_num_threads());
     for precision in [Precision::F32, Precision::Bf16] {
         let name = precision.name();
@@ -41,7 +46,7 @@ fn main() {
             "{name} ({}): peak {peak:.0}\n    m     k     n        NN          NT          TN",
             kernel_name(precision)
         );
-        for (m, k, n) in SHAPES {
+        for &(m, k, n) in &shapes {
             let (a, b, mut c) = (values(m * k), values(k * n), vec![0f32; m * n]);
             print!("{m:5} {k:5} {n:5}");
             let layouts = [

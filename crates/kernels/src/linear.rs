@@ -2,10 +2,9 @@
 //!
 //! The results share one matrix: `y[:, first_i..first_i + out_i] = residual + x * weight_i^T + bias_i`.
 
-use crate::gemm::{self, Matrix, Threads, multiply};
-use crate::math::{Unwritten, filled};
+use crate::gemm::{self, Epilogue, Matrix, Threads, multiply, multiply_with};
+use crate::math::filled;
 use crate::precision::Precision;
-use rayon::prelude::*;
 
 /// One of the layers.
 #[derive(Clone, Copy)]
@@ -16,9 +15,6 @@ pub struct Part<'a> {
     pub bias: Option<&'a [f32]>,
     pub out: usize,
 }
-
-/// Rows of one parallel task that prepares or sums rows.
-const ROWS: usize = 64;
 
 /// Width of all results together.
 pub fn total(parts: &[Part<'_>]) -> usize {
@@ -43,21 +39,19 @@ pub fn forward(
     let width = total(parts);
     assert_eq!(x.len(), rows * inp, "x of {rows} x {inp}");
     assert!(residual.is_none_or(|r| r.len() == rows * width), "residual of {rows} x {width}");
-    let started = residual.is_some() || parts.iter().any(|p| p.bias.is_some());
     if rows < gemm::FEW_ROWS {
         return beside(x, rows, inp, parts, residual, precision);
     }
-    // SAFETY: `start` writes all rows; without it the products below write every column.
+    // SAFETY: the products write every column of all rows.
     unsafe {
         filled(rows * width, |y| {
-            if started {
-                start(y, width, parts, residual);
-            }
             let mut first = 0;
             for part in parts {
                 let weight = Matrix::new(part.weight, part.out, inp).transposed();
                 let to = y.as_mut_ptr().cast::<f32>().add(first);
-                multiply(to, width, Matrix::new(x, rows, inp), weight, started, precision, Threads::All);
+                let residual = residual.map(|r| Matrix::strided(&r[first.min(r.len())..], rows, part.out, width));
+                let epilogue = Epilogue { bias: part.bias, residual, activation: None };
+                multiply_with(to, width, Matrix::new(x, rows, inp), weight, epilogue, precision, Threads::All);
                 first += part.out;
             }
         })
@@ -84,21 +78,6 @@ fn beside(
         first += part.out;
     }
     y
-}
-
-/// Writes what the products are added to: the residual and the biases.
-fn start(y: &mut Unwritten, width: usize, parts: &[Part<'_>], residual: Option<&[f32]>) {
-    let bias: Vec<f32> = parts.iter().flat_map(|p| p.bias.map_or_else(|| vec![0f32; p.out], <[f32]>::to_vec)).collect();
-    let biased = parts.iter().any(|p| p.bias.is_some());
-    y.par_chunks_mut(ROWS * width).enumerate().for_each(|(i, y)| {
-        for (j, y) in y.chunks_exact_mut(width).enumerate() {
-            match residual.map(|r| &r[(i * ROWS + j) * width..][..width]) {
-                Some(r) if biased => y.iter_mut().zip(r).zip(&bias).for_each(|((y, r), b)| _ = y.write(r + b)),
-                Some(r) => y.iter_mut().zip(r).for_each(|(y, r)| _ = y.write(*r)),
-                None => y.iter_mut().zip(&bias).for_each(|(y, b)| _ = y.write(*b)),
-            }
-        }
-    });
 }
 
 /// Gradient of [`forward`] to x from g (rows, [`total`]): the sum of the parts' `g_i * weight_i`.

@@ -12,6 +12,8 @@ pub use pointwise::{
     gelu_erf, gelu_erf_grad, gelu_tanh, gelu_tanh_grad, relu_squared, relu_squared_grad, silu, silu_grad,
 };
 
+pub(crate) use pointwise::{gelu_erf_chunk, gelu_tanh_chunk, relu_squared_chunk, silu_chunk};
+
 #[inline(always)]
 pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<FMA>(-x))

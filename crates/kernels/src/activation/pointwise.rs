@@ -10,13 +10,13 @@ const ROOT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 
 multiversion! {
-    pub(super) fn gelu_tanh_chunk(x: &[f32], y: &mut Unwritten) = gelu_tanh_body;
+    pub(crate) fn gelu_tanh_chunk(x: &[f32], y: &mut Unwritten) = gelu_tanh_body;
     pub(super) fn gelu_tanh_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = gelu_tanh_grad_body;
-    pub(super) fn gelu_erf_chunk(x: &[f32], y: &mut Unwritten) = gelu_erf_body;
+    pub(crate) fn gelu_erf_chunk(x: &[f32], y: &mut Unwritten) = gelu_erf_body;
     pub(super) fn gelu_erf_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = gelu_erf_grad_body;
-    pub(super) fn silu_chunk(x: &[f32], y: &mut Unwritten) = silu_body;
+    pub(crate) fn silu_chunk(x: &[f32], y: &mut Unwritten) = silu_body;
     pub(super) fn silu_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = silu_grad_body;
-    pub(super) fn relu_squared_chunk(x: &[f32], y: &mut Unwritten) = relu_squared_body;
+    pub(crate) fn relu_squared_chunk(x: &[f32], y: &mut Unwritten) = relu_squared_body;
     pub(super) fn relu_squared_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = relu_squared_grad_body;
 }
 

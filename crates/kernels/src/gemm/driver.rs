@@ -1,17 +1,20 @@
 //! Blocking and threads.
 //!
-//! A product is cut three times, by its shape alone:
+//! A product is cut by its shape alone:
 //! * the inner dimension into *blocks*. A micro-kernel sums one block in registers, and block after block is added to
 //!   c; so the value of an element depends on the inner size alone, not on the other sizes, its position or the threads;
-//! * everything into *super-blocks* whose packed operands stay in the last cache. All threads pack one, then all
-//!   multiply it;
-//! * a super-block of c into *tasks* whose operands stay in the second cache. Threads take them one by one.
+//! * one operand, the smaller one, is packed once for all threads, as much of it at a time as stays in the last cache:
+//!   it is *shared*;
+//! * the other into *tasks* of a few panels. A task packs its own part of it, block by block, into a buffer that stays
+//!   in the second cache, and multiplies it with all that is shared. So the larger operand goes through memory once.
+//!   Threads take tasks one by one.
 
 use super::epilogue::Epilogue;
 use super::kernel::{Kernel, Tile};
 use super::pack::{Lanes, Panels};
 use super::packed::Packed;
 use super::{Matrix, Threads};
+use crate::cpu::Level;
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -20,16 +23,16 @@ use std::thread::LocalKey;
 
 /// Steps of the inner dimension in a block.
 const BLOCK: usize = 384;
-/// Steps in a super-block.
-const SUPER: usize = 2048;
-/// Words of packed operands in a super-block, left and right.
-const LEFT_WORDS: usize = 1 << 21;
-const RIGHT_WORDS: usize = 1 << 22;
-/// Panels of each operand in a task, and tasks that a super-block is cut into if it is large enough.
-const TASK_PANELS: usize = 8;
-const TASKS: usize = 32;
-/// Panels of one packing job.
-const PACK_PANELS: usize = 4;
+/// Words of the shared operand that are packed at a time, and the least steps of it.
+const SHARED_WORDS: usize = 1 << 22;
+const SHARED_STEPS: usize = 1024;
+/// Lanes of a task's own operand, if that leaves enough tasks to go round.
+const TASK_LANES: usize = 224;
+const LEAST_TASK_LANES: usize = 64;
+const TASKS: usize = 24;
+/// Lanes and steps of a packing job where lanes are contiguous, and where steps are.
+const WIDE_JOB: (usize, usize) = (1024, 64);
+const DEEP_JOB: (usize, usize) = (64, BLOCK);
 /// Multiplications below which a second thread costs more than it brings: waking the pool takes 5 to 20 microseconds.
 const WORTH_THREADS: usize = 1 << 20;
 
@@ -40,7 +43,7 @@ pub(super) enum Right<'a> {
     Packed(&'a Packed),
 }
 
-/// `c = a * b`, or `c += a * b`, and what follows.
+/// `c = epilogue(a * b)`, or with `c +` before; a residual and `accumulate` exclude each other.
 pub(super) struct Product<'a> {
     pub a: Matrix<'a>,
     pub b: Right<'a>,
@@ -61,18 +64,18 @@ unsafe impl Sync for Product<'_> {}
 /// The CPU must have the kernel's instructions. `c` must be valid for writes of all elements (for reads too when
 /// accumulating), and nothing else may touch them meanwhile. Sizes must agree; a packed side must be of this kernel.
 pub(super) unsafe fn run(kernel: &'static Kernel, product: &Product<'_>, threads: Threads) {
-    let plan = Plan::new(kernel, product);
-    if plan.rows == 0 || plan.cols == 0 {
+    if product.a.rows == 0 || product.b.size().1 == 0 {
         return;
     }
+    let plan = Plan::new(kernel, product);
     let small = plan.rows * plan.cols * plan.depth < WORTH_THREADS;
     if threads == Threads::One || small || rayon::current_num_threads() == 1 {
         // SAFETY: the caller's promise.
-        unsafe { plan.run(product, false) }
+        unsafe { plan.run(false) }
     } else {
-        // Entering the pool once is cheaper than at every super-block.
+        // Entering the pool once is cheaper than at every step.
         // SAFETY: the caller's promise.
-        rayon::scope(|_| unsafe { plan.run(product, true) });
+        rayon::scope(|_| unsafe { plan.run(true) });
     }
 }
 
@@ -100,13 +103,121 @@ fn part(range: &Range<usize>, i: usize, parts: usize) -> Range<usize> {
 }
 
 /// `0..total` in nearly equal parts of at most `most`.
-fn parts(total: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+fn parts(total: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let count = total.div_ceil(most).max(1);
     (0..count).map(move |i| part(&(0..total), i, count))
 }
 
+/// Steps of a block for an inner dimension of `steps`: nearly equal blocks, so that none is short.
+fn block_steps(steps: usize) -> usize {
+    steps.div_ceil(steps.div_ceil(BLOCK).max(1)).max(1)
+}
+
+/// One operand as lanes (rows of the left one, columns of the right one), packed in panels.
+struct Side<'a> {
+    from: Right<'a>,
+    /// Lanes, lanes of a panel, and words per step of a panel.
+    lanes: usize,
+    panel_lanes: usize,
+    width: usize,
+    panels: usize,
+}
+
+impl<'a> Side<'a> {
+    /// The rows of `a`, in panels of nearly equal height.
+    fn left(kernel: &Kernel, a: Matrix<'a>) -> Self {
+        let panel_lanes = a.rows.div_ceil(a.rows.div_ceil(kernel.rows()).max(1)).max(1);
+        let panels = a.rows.div_ceil(panel_lanes);
+        Side { from: Right::Matrix(a), lanes: a.rows, panel_lanes, width: kernel.a_width, panels }
+    }
+
+    fn right(kernel: &Kernel, b: Right<'a>) -> Self {
+        let lanes = b.size().1;
+        // As rows are lanes on the left side, columns become rows here.
+        let from = match b {
+            Right::Matrix(b) => Right::Matrix(b.transposed()),
+            packed => packed,
+        };
+        Side { from, lanes, panel_lanes: kernel.cols, width: kernel.cols, panels: lanes.div_ceil(kernel.cols) }
+    }
+
+    fn is_packed(&self) -> bool {
+        matches!(self.from, Right::Packed(_))
+    }
+
+    /// Whether lanes, rather than steps, lie next to each other.
+    fn is_wide(&self) -> bool {
+        matches!(self.from, Right::Matrix(m) if m.row_stride == 1)
+    }
+
+    /// Asks for part `i` of `parts` of what packing these panels over these values will read: it comes into the second
+    /// cache while the block before is multiplied.
+    fn prefetch(&self, panels: &Range<usize>, (first, depth): (usize, usize), i: usize, parts: usize) {
+        let Right::Matrix(m) = self.from else { return };
+        let lane = panels.start * self.panel_lanes;
+        let lanes = (panels.end * self.panel_lanes).min(self.lanes) - lane;
+        let start = m.at(lane, first);
+        let (rows, length, stride) =
+            if m.col_stride == 1 { (lanes, depth, m.row_stride) } else { (depth, lanes, m.col_stride) };
+        for row in part(&(0..rows), i, parts) {
+            for at in (0..length).step_by(16) {
+                prefetch(start.wrapping_add(row * stride + at));
+            }
+        }
+    }
+
+    /// Packs panels over `depth` values of the inner dimension from `first` on.
+    ///
+    /// # Safety
+    /// `to` must have room for the panels at that stride; the CPU must have the kernel's instructions.
+    unsafe fn pack(
+        &self,
+        kernel: &Kernel,
+        panels: Range<usize>,
+        first: usize,
+        depth: usize,
+        to: *mut u32,
+        stride: usize,
+    ) {
+        let Right::Matrix(m) = self.from else { return };
+        let lane = panels.start * self.panel_lanes;
+        let from = Lanes {
+            start: m.at(lane, first),
+            lane_stride: m.row_stride,
+            depth_stride: m.col_stride,
+            lanes: (panels.end * self.panel_lanes).min(self.lanes) - lane,
+            depth,
+        };
+        let to = Panels { start: to, stride, lanes: self.panel_lanes, width: self.width };
+        // SAFETY: `Matrix` has checked its bounds; the caller vouches for the rest.
+        unsafe { (kernel.pack)(&from, &to) }
+    }
+}
+
+/// Asks for a line to come into the second cache.
+#[inline(always)]
+fn prefetch(_at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint, of the base instruction set, that never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(_at.cast()) }
+    }
+}
+
+impl Right<'_> {
+    /// Inner size and columns.
+    pub(super) fn size(&self) -> (usize, usize) {
+        match self {
+            Right::Matrix(b) => (b.rows, b.cols),
+            Right::Packed(b) => (b.rows, b.cols),
+        }
+    }
+}
+
 /// How a product is cut.
-pub(super) struct Plan {
+struct Plan<'a> {
+    product: &'a Product<'a>,
     kernel: &'static Kernel,
     rows: usize,
     cols: usize,
@@ -115,35 +226,38 @@ pub(super) struct Plan {
     steps: usize,
     block: usize,
     blocks: usize,
-    /// Rows of a left panel, all but the last.
-    height: usize,
-    left_panels: usize,
-    right_panels: usize,
-    /// Blocks, left panels and right panels of a super-block at most.
-    super_blocks: usize,
-    super_left: usize,
-    super_right: usize,
+    shared: Side<'a>,
+    own: Side<'a>,
+    /// Whether the shared operand is the left one.
+    left_shared: bool,
+    /// Blocks and panels of the shared operand that are packed at a time.
+    shared_blocks: usize,
+    shared_panels: usize,
 }
 
-impl Plan {
-    fn new(kernel: &'static Kernel, product: &Product<'_>) -> Plan {
-        let (depth, cols) = match product.b {
-            Right::Matrix(b) => (b.rows, b.cols),
-            Right::Packed(b) => (b.rows, b.cols),
-        };
+impl<'a> Plan<'a> {
+    fn new(kernel: &'static Kernel, product: &'a Product<'a>) -> Self {
+        let (depth, cols) = product.b.size();
         let rows = product.a.rows;
         let steps = depth.div_ceil(kernel.values_per_step);
         let block = block_steps(steps);
         // An inner size of zero is one empty block, which writes what an empty sum is.
         let blocks = steps.div_ceil(block).max(1);
-        let super_blocks = (SUPER / block).max(1);
-        let super_steps = (super_blocks * block).min(steps).max(1);
-        let height = rows.div_ceil(rows.div_ceil(kernel.rows()).max(1)).max(1);
-        let super_right = match product.b {
-            Right::Matrix(_) => RIGHT_WORDS / (super_steps * kernel.cols),
-            Right::Packed(_) => usize::MAX,
+        let (left, right) = (Side::left(kernel, product.a), Side::right(kernel, product.b));
+        // What is packed already costs nothing to share or to own: with few rows, tasks must divide the columns.
+        let left_shared = if right.is_packed() { rows <= TASK_LANES } else { rows <= cols };
+        let (shared, own) = if left_shared { (left, right) } else { (right, left) };
+        let (shared_blocks, shared_panels) = if shared.is_packed() {
+            (blocks, shared.panels)
+        } else {
+            let per_step = (shared.panels * shared.width).max(1);
+            let most_steps = (SHARED_WORDS / per_step).max(SHARED_STEPS);
+            let shared_blocks = (most_steps / block).clamp(1, blocks);
+            let words = shared_blocks * block * shared.width;
+            (shared_blocks, (SHARED_WORDS / words).clamp(1, shared.panels))
         };
         Plan {
+            product,
             kernel,
             rows,
             cols,
@@ -151,291 +265,273 @@ impl Plan {
             steps,
             block,
             blocks,
-            height,
-            left_panels: rows.div_ceil(height),
-            right_panels: cols.div_ceil(kernel.cols),
-            super_blocks,
-            super_left: (LEFT_WORDS / (super_steps * kernel.a_width)).max(TASK_PANELS),
-            super_right: super_right.max(TASK_PANELS),
+            shared,
+            own,
+            left_shared,
+            shared_blocks,
+            shared_panels,
         }
+    }
+
+    /// First step and number of steps of a block.
+    fn steps_of(&self, block: usize) -> (usize, usize) {
+        let first = block * self.block;
+        (first, self.block.min(self.steps - first))
+    }
+
+    /// The values of the inner dimension in these steps: the first and how many.
+    fn values_of(&self, first: usize, steps: usize) -> (usize, usize) {
+        let value = first * self.kernel.values_per_step;
+        (value, (steps * self.kernel.values_per_step).min(self.depth - value))
     }
 
     /// # Safety
     /// See [`run`].
-    unsafe fn run(&self, product: &Product<'_>, parallel: bool) {
-        let super_steps = (self.super_blocks * self.block).min(self.steps);
-        let left_words = self.super_left.min(self.left_panels) * super_steps * self.kernel.a_width;
-        let left = Buffer::take(&LEFT, left_words);
-        let right = match product.b {
-            Right::Matrix(_) => {
-                Buffer::take(&RIGHT, self.super_right.min(self.right_panels) * super_steps * self.kernel.cols)
-            }
-            Right::Packed(_) => Buffer::take(&RIGHT, 0),
+    unsafe fn run(&self, parallel: bool) {
+        let words = if self.shared.is_packed() {
+            0
+        } else {
+            self.shared_panels * (self.shared_blocks * self.block).min(self.steps) * self.shared.width
         };
-        let mut left_holds = None;
-        for right_panels in parts(self.right_panels, self.super_right) {
-            for blocks in parts(self.blocks, self.super_blocks) {
-                let mut right_missing = matches!(product.b, Right::Matrix(_));
-                for left_panels in parts(self.left_panels, self.super_left) {
-                    let left_missing = left_holds != Some((blocks.start, left_panels.start));
-                    left_holds = Some((blocks.start, left_panels.start));
-                    let block = Super {
-                        plan: self,
-                        product,
-                        left: left.start(),
-                        right: right.start(),
-                        blocks: blocks.clone(),
-                        left_panels,
-                        right_panels: right_panels.clone(),
-                    };
-                    // SAFETY: the buffers have room for one super-block; the caller vouches for the rest.
-                    unsafe {
-                        block.pack(left_missing, right_missing, parallel);
-                        block.multiply(parallel);
-                    }
-                    right_missing = false;
+        let buffer = Buffer::take(&SHARED, words);
+        for panels in parts(self.shared.panels, self.shared_panels) {
+            for blocks in parts(self.blocks, self.shared_blocks) {
+                let pass = Pass { plan: self, buffer: buffer.start(), blocks, panels: panels.clone() };
+                // SAFETY: the buffer has room for these panels and blocks; the caller vouches for the rest.
+                unsafe {
+                    pass.pack(parallel);
+                    pass.multiply(parallel);
                 }
             }
         }
-        left.give_back(&LEFT);
-        right.give_back(&RIGHT);
+        buffer.give_back(&SHARED);
     }
 }
 
-/// Steps of a block for an inner dimension of `steps`: nearly equal blocks, so that none is short.
-fn block_steps(steps: usize) -> usize {
-    steps.div_ceil(steps.div_ceil(BLOCK).max(1)).max(1)
+/// Words of an operand over some blocks, and how to find a panel of it in a block.
+#[derive(Clone, Copy)]
+struct Words {
+    start: *const u32,
+    /// Number of the first panel and of the first step that are there.
+    panel: usize,
+    step: usize,
+    /// Words from panel to panel.
+    stride: usize,
+    width: usize,
 }
 
-/// One super-block: panels and blocks by their number in the whole product.
-struct Super<'a> {
-    plan: &'a Plan,
-    product: &'a Product<'a>,
-    left: *mut u32,
-    right: *mut u32,
+impl Words {
+    fn at(&self, panel: usize, step: usize) -> *const u32 {
+        self.start.wrapping_add((panel - self.panel) * self.stride + (step - self.step) * self.width)
+    }
+}
+
+/// Some panels of the shared operand over some blocks, with all of the other.
+struct Pass<'a> {
+    plan: &'a Plan<'a>,
+    buffer: *mut u32,
     blocks: Range<usize>,
-    left_panels: Range<usize>,
-    right_panels: Range<usize>,
+    panels: Range<usize>,
 }
 
-// SAFETY: packing jobs and tasks write disjoint parts of the buffers and of c.
-unsafe impl Sync for Super<'_> {}
+// SAFETY: packing jobs and tasks write disjoint parts of the buffer and of c.
+unsafe impl Sync for Pass<'_> {}
 
-impl Super<'_> {
-    /// First step and number of steps of a block.
-    fn steps(&self, block: usize) -> (usize, usize) {
-        let first = block * self.plan.block;
-        (first, self.plan.block.min(self.plan.steps - first))
+impl Pass<'_> {
+    /// First step and number of steps.
+    fn steps(&self) -> (usize, usize) {
+        let first = self.plan.steps_of(self.blocks.start).0;
+        let (last, count) = self.plan.steps_of(self.blocks.end - 1);
+        (first, last + count - first)
     }
 
-    /// Steps of this super-block.
-    fn depth(&self) -> usize {
-        let (last, count) = self.steps(self.blocks.end - 1);
-        last + count - self.blocks.start * self.plan.block
+    fn shared(&self) -> Words {
+        let side = &self.plan.shared;
+        if let Right::Packed(packed) = side.from {
+            return packed.words();
+        }
+        let (step, steps) = self.steps();
+        Words { start: self.buffer, panel: self.panels.start, step, stride: steps * side.width, width: side.width }
     }
 
-    /// Packs what is missing of the operands: a job is a few panels over one block.
+    /// Packs the shared operand: a job is some panels over some steps.
     ///
     /// # Safety
-    /// See [`run`]; the buffers must have room.
-    unsafe fn pack(&self, left: bool, right: bool, parallel: bool) {
-        let left_groups = if left { self.left_panels.len().div_ceil(PACK_PANELS) } else { 0 };
-        let right_groups = if right { self.right_panels.len().div_ceil(PACK_PANELS) } else { 0 };
-        let groups = left_groups + right_groups;
-        for_each(groups * self.blocks.len(), parallel, |job| {
-            let (group, block) = (job % groups, self.blocks.start + job / groups);
-            let of = |panels: &Range<usize>, group: usize| {
-                let first = panels.start + group * PACK_PANELS;
-                first..(first + PACK_PANELS).min(panels.end)
-            };
-            // SAFETY: the caller's promise; each job has panels and steps of its own.
-            unsafe {
-                if group < right_groups {
-                    self.pack_right(of(&self.right_panels, group), block);
-                } else {
-                    self.pack_left(of(&self.left_panels, group - right_groups), block);
-                }
-            }
-        });
-    }
-
-    unsafe fn pack_left(&self, panels: Range<usize>, block: usize) {
-        let (plan, a) = (self.plan, self.product.a);
-        let (first, steps) = self.steps(block);
-        let value = first * plan.kernel.values_per_step;
-        let row = panels.start * plan.height;
-        let from = Lanes {
-            start: a.at(row, value),
-            lane_stride: a.row_stride,
-            depth_stride: a.col_stride,
-            lanes: (panels.end * plan.height).min(plan.rows) - row,
-            depth: (steps * plan.kernel.values_per_step).min(plan.depth - value),
-        };
-        let to = Panels {
-            start: self.left_panel(panels.start, block).cast_mut(),
-            stride: self.depth() * plan.kernel.a_width,
-            lanes: plan.height,
-            width: plan.kernel.a_width,
-        };
-        // SAFETY: `Matrix` has checked the bounds of a; the buffer holds the super-block's panels.
-        unsafe { (plan.kernel.pack)(&from, &to) }
-    }
-
-    unsafe fn pack_right(&self, panels: Range<usize>, block: usize) {
-        let Right::Matrix(b) = self.product.b else { return };
-        let (plan, kernel) = (self.plan, self.plan.kernel);
-        let (first, steps) = self.steps(block);
-        let value = first * kernel.values_per_step;
-        let to = Panels {
-            start: self.right_panel(panels.start, block).cast_mut(),
-            stride: self.depth() * kernel.cols,
-            lanes: kernel.cols,
-            width: kernel.cols,
-        };
-        let depth = (steps * kernel.values_per_step).min(plan.depth - value);
-        let from =
-            Lanes::of_columns(b, panels.start * kernel.cols..(panels.end * kernel.cols).min(plan.cols), value, depth);
-        // SAFETY: as in `pack_left`.
-        unsafe { (kernel.pack)(&from, &to) }
-    }
-
-    /// Where the left panel's words of a block are.
-    fn left_panel(&self, panel: usize, block: usize) -> *const u32 {
-        let step = (block - self.blocks.start) * self.plan.block;
-        let panel = panel - self.left_panels.start;
-        self.left.wrapping_add((panel * self.depth() + step) * self.plan.kernel.a_width)
-    }
-
-    /// Where the right panel's words of a block are.
-    fn right_panel(&self, panel: usize, block: usize) -> *const u32 {
-        match self.product.b {
-            Right::Packed(b) => b.panel(panel).wrapping_add(block * self.plan.block * self.plan.kernel.cols),
-            Right::Matrix(_) => {
-                let step = (block - self.blocks.start) * self.plan.block;
-                let panel = panel - self.right_panels.start;
-                self.right.wrapping_add((panel * self.depth() + step) * self.plan.kernel.cols)
-            }
+    /// See [`run`]; the buffer must have room.
+    unsafe fn pack(&self, parallel: bool) {
+        let (plan, side) = (self.plan, &self.plan.shared);
+        if side.is_packed() {
+            return;
         }
+        let (lanes, deep) = if side.is_wide() { WIDE_JOB } else { DEEP_JOB };
+        let (first, steps) = self.steps();
+        let across = self.panels.len().div_ceil((lanes / side.panel_lanes).max(1));
+        let down = steps.div_ceil(deep);
+        for_each(across * down, parallel, |job| {
+            let panels = part(&self.panels, job % across, across);
+            let step = first + job / across * deep;
+            let (value, depth) = plan.values_of(step, deep.min(first + steps - step));
+            let words = self.shared();
+            let to = words.at(panels.start, step).cast_mut();
+            // SAFETY: the caller's promise; each job has panels and steps of its own.
+            unsafe { side.pack(plan.kernel, panels, value, depth, to, words.stride) }
+        });
     }
 
     /// # Safety
-    /// See [`run`]; the operands must be packed.
+    /// See [`run`]; the shared operand must be packed.
     unsafe fn multiply(&self, parallel: bool) {
-        let (down, across) = grid(self.left_panels.len(), self.right_panels.len());
+        let (down, across) = self.tasks(parallel);
         for_each(down * across, parallel, |task| {
-            let left = part(&self.left_panels, task % down, down);
-            let right = part(&self.right_panels, task / down, across);
+            let own = part(&(0..self.plan.own.panels), task % down, down);
+            let shared = part(&self.panels, task / down, across);
             // SAFETY: the caller's promise; tasks have disjoint parts of c.
-            unsafe { self.task(left, right) }
+            unsafe { self.task(own, shared) }
         });
     }
 
-    unsafe fn task(&self, left: Range<usize>, right: Range<usize>) {
-        let plan = self.plan;
+    /// Parts of the task's own operand and of the shared one. Few lanes of its own make a task pack, and its partner
+    /// stream by, for too little work; so where there are few tasks, the shared operand is divided too.
+    fn tasks(&self, parallel: bool) -> (usize, usize) {
+        let side = &self.plan.own;
+        let most = side.panels.div_ceil((LEAST_TASK_LANES / side.panel_lanes).max(1));
+        let least = side.panels.div_ceil((TASK_LANES / side.panel_lanes).max(1));
+        let down = TASKS.clamp(least, most);
+        let across = if parallel { (TASKS / down).clamp(1, self.panels.len()) } else { 1 };
+        (down, across)
+    }
+
+    /// # Safety
+    /// See [`run`]; the shared operand must be packed, and nobody else may have these parts.
+    unsafe fn task(&self, own: Range<usize>, shared: Range<usize>) {
+        let (plan, side) = (self.plan, &self.plan.own);
+        let needed = if side.is_packed() { 0 } else { own.len() * plan.block * side.width };
+        let buffer = Buffer::take(&OWN, needed);
         for block in self.blocks.clone() {
-            for j in right.clone() {
-                let col = j * plan.kernel.cols;
-                let mut tile = self.tile(block, col);
-                tile.b = self.right_panel(j, block);
-                for i in left.clone() {
-                    let row = i * plan.height;
-                    let rows = plan.height.min(plan.rows - row);
-                    let at = row * self.product.c_stride + col;
-                    tile.a = self.left_panel(i, block);
-                    tile.c = self.product.c.wrapping_add(at);
-                    if block > 0 || self.product.accumulate {
-                        (tile.add, tile.add_stride) = (tile.c, self.product.c_stride);
-                    } else if let Some(residual) = self.product.epilogue.residual {
-                        (tile.add, tile.add_stride) =
-                            (residual.as_ptr().wrapping_add(row * plan.cols + col), plan.cols);
+            let (step, steps) = plan.steps_of(block);
+            let words = if let Right::Packed(packed) = side.from {
+                packed.words()
+            } else {
+                let (value, depth) = plan.values_of(step, steps);
+                let stride = steps * side.width;
+                // SAFETY: the buffer is large enough and this task's alone.
+                unsafe { side.pack(plan.kernel, own.clone(), value, depth, buffer.start(), stride) };
+                Words { start: buffer.start(), panel: own.start, step, stride, width: side.width }
+            };
+            // SAFETY: both operands are packed; the caller vouches for c.
+            unsafe { self.block(block, own.clone(), words, shared.clone()) };
+        }
+        buffer.give_back(&OWN);
+    }
+
+    /// One block of a task: for each shared panel, all of the task's own.
+    ///
+    /// # Safety
+    /// As [`Pass::task`]; `words` must hold the panels `own` of the block.
+    unsafe fn block(&self, block: usize, own: Range<usize>, words: Words, shared: Range<usize>) {
+        let (plan, partner) = (self.plan, self.shared());
+        let (step, steps) = plan.steps_of(block);
+        let next = (block + 1 < self.blocks.end).then(|| {
+            let (step, steps) = plan.steps_of(block + 1);
+            plan.values_of(step, steps)
+        });
+        for panel in shared.clone() {
+            if let Some(next) = next {
+                plan.own.prefetch(&own, next, panel - shared.start, shared.len());
+            }
+            let theirs = partner.at(panel, step);
+            for own in own.clone() {
+                let ours = words.at(own, step);
+                let tile = if plan.left_shared {
+                    Place {
+                        row: panel * plan.shared.panel_lanes,
+                        height: plan.shared.panel_lanes,
+                        col: own * plan.kernel.cols,
+                        a: theirs,
+                        b: ours,
                     }
-                    // SAFETY: the panels are packed, and the tile lies inside c.
-                    unsafe { plan.kernel.tiles[rows - 1](&tile) };
-                }
+                } else {
+                    Place {
+                        row: own * plan.own.panel_lanes,
+                        height: plan.own.panel_lanes,
+                        col: panel * plan.kernel.cols,
+                        a: ours,
+                        b: theirs,
+                    }
+                };
+                // SAFETY: the panels are packed; the caller vouches for c.
+                unsafe { self.tile(block, steps, &tile) };
             }
         }
     }
 
-    /// The tiles of a column panel over a block, without their rows.
-    fn tile(&self, block: usize, col: usize) -> Tile {
-        let bias = match self.product.epilogue.bias {
-            Some(bias) if block == 0 => bias.as_ptr().wrapping_add(col),
-            _ => std::ptr::null(),
-        };
-        Tile {
-            a: std::ptr::null(),
-            b: std::ptr::null(),
-            steps: self.steps(block).1,
-            c: std::ptr::null_mut(),
-            c_stride: self.product.c_stride,
-            cols: self.plan.kernel.cols.min(self.plan.cols - col),
-            bias,
-            add: std::ptr::null(),
-            add_stride: 0,
+    #[inline(always)]
+    unsafe fn tile(&self, block: usize, steps: usize, place: &Place) {
+        let (plan, product) = (self.plan, self.plan.product);
+        let &Place { row, height, col, a, b } = place;
+        let c = product.c.wrapping_add(row * product.c_stride + col);
+        let (mut bias, mut add, mut add_stride) = (std::ptr::null(), std::ptr::null(), 0);
+        if block > 0 || product.accumulate {
+            (add, add_stride) = (c.cast_const(), product.c_stride);
+        } else if let Some(residual) = product.epilogue.residual {
+            (add, add_stride) = (residual.at(row, col), residual.row_stride);
+        }
+        if let (0, Some(values)) = (block, product.epilogue.bias) {
+            bias = values.as_ptr().wrapping_add(col);
+        }
+        let (rows, cols) = (height.min(plan.rows - row), plan.kernel.cols.min(plan.cols - col));
+        let tile = Tile { a, b, steps, c, c_stride: product.c_stride, cols, bias, add, add_stride };
+        // SAFETY: the caller's promise.
+        unsafe {
+            plan.kernel.tiles[rows - 1](&tile);
+            if let (Some(activation), true) = (product.epilogue.activation, block + 1 == plan.blocks) {
+                activation.apply_rows(Level::best(), c, product.c_stride, rows, cols);
+            }
         }
     }
 }
 
-/// Tasks down and across for a super-block of so many panels: at most [`TASK_PANELS`] panels a side, and smaller ones
-/// where that gives too few tasks to go round.
-fn grid(left: usize, right: usize) -> (usize, usize) {
-    let (mut tall, mut wide) = (TASK_PANELS, TASK_PANELS);
-    while left.div_ceil(tall) * right.div_ceil(wide) < TASKS && tall * wide > 4 {
-        if tall.min(left) > wide.min(right) {
-            tall /= 2
-        } else {
-            wide /= 2
-        }
-        if tall == 0 || wide == 0 {
-            return (left, right);
-        }
-    }
-    (left.div_ceil(tall), right.div_ceil(wide))
-}
-
-impl<'a> Lanes {
-    /// Columns of a right-hand matrix, from row `first` on.
-    fn of_columns(b: Matrix<'a>, columns: Range<usize>, first: usize, depth: usize) -> Lanes {
-        Lanes {
-            start: b.at(first, columns.start),
-            lane_stride: b.col_stride,
-            depth_stride: b.row_stride,
-            lanes: columns.len(),
-            depth,
-        }
-    }
+/// Where a tile lies in c, and its panels.
+struct Place {
+    row: usize,
+    /// Rows of a panel; at the bottom there may be fewer.
+    height: usize,
+    col: usize,
+    a: *const u32,
+    b: *const u32,
 }
 
 /// Packs all of `b`: panel after panel, each over the whole inner dimension.
 pub(super) fn pack_whole(kernel: &'static Kernel, b: Matrix<'_>) -> Vec<Line> {
-    let steps = b.rows.div_ceil(kernel.values_per_step);
-    let panel_words = steps * kernel.cols;
-    let panels = b.cols.div_ceil(kernel.cols);
-    let mut data = vec![Line([0; 16]); (panels * panel_words).div_ceil(16)];
-    let start = Shared(data.as_mut_ptr().cast::<u32>());
-    if steps == 0 {
-        return data;
-    }
-    for_each(panels, b.rows * b.cols > WORTH_THREADS / 16, |panel| {
-        let columns = panel * kernel.cols..((panel + 1) * kernel.cols).min(b.cols);
-        let to = Panels {
-            start: start.get().wrapping_add(panel * panel_words),
-            stride: panel_words,
-            lanes: kernel.cols,
-            width: kernel.cols,
-        };
-        // SAFETY: each job has a panel of its own, and `Matrix` has checked the bounds of b.
-        unsafe { (kernel.pack)(&Lanes::of_columns(b, columns, 0, b.rows), &to) }
+    let side = Side::right(kernel, Right::Matrix(b));
+    let stride = b.rows.div_ceil(kernel.values_per_step) * side.width;
+    let mut data = vec![Line([0; 16]); (side.panels * stride).div_ceil(16)];
+    let start = Start(data.as_mut_ptr().cast::<u32>());
+    let panels = if side.is_wide() { WIDE_JOB.0 / side.panel_lanes } else { DEEP_JOB.0 / side.panel_lanes };
+    let jobs = if b.rows == 0 { 0 } else { side.panels.div_ceil(panels) };
+    for_each(jobs, b.rows * b.cols > WORTH_THREADS / 16, |job| {
+        let panels = part(&(0..side.panels), job, jobs);
+        let to = start.get().wrapping_add(panels.start * stride);
+        // SAFETY: each job has panels of its own.
+        unsafe { side.pack(kernel, panels, 0, b.rows, to, stride) }
     });
     data
 }
 
-struct Shared(*mut u32);
+impl Packed {
+    fn words(&self) -> Words {
+        let width = self.kernel.cols;
+        let stride = self.rows.div_ceil(self.kernel.values_per_step) * width;
+        Words { start: self.data.as_ptr().cast(), panel: 0, step: 0, stride, width }
+    }
+}
+
+struct Start(*mut u32);
 
 // SAFETY: jobs write disjoint panels.
-unsafe impl Sync for Shared {}
+unsafe impl Sync for Start {}
 
-impl Shared {
+impl Start {
     fn get(&self) -> *mut u32 {
         self.0
     }
@@ -447,8 +543,8 @@ impl Shared {
 pub(super) struct Line(#[allow(dead_code)] [u32; 16]);
 
 thread_local! {
-    static LEFT: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
-    static RIGHT: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    static SHARED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    static OWN: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 /// Packed words of one product, kept by the thread between products: fresh memory costs more than packing. It is taken

@@ -2,6 +2,7 @@
 //!
 //! Packing the weight would cost more than the arithmetic, which runs at the speed of memory anyway.
 
+use super::pack::round_to_bf16;
 use crate::cpu::Level;
 use crate::math::{LANES, Shared, fma, sum_lanes};
 use rayon::prelude::*;
@@ -20,6 +21,34 @@ impl Stored for f32 {
     fn value(self) -> f32 {
         self
     }
+}
+
+/// An f32 that counts as what it rounds to in bfloat16.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Rounded(f32);
+
+impl Stored for Rounded {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        round_to_bf16(self.0)
+    }
+}
+
+/// `x * weight^T + bias` for few rows, with both sides rounded to bfloat16.
+pub(crate) fn few_rows_rounded(
+    level: Level,
+    x: &[f32],
+    rows: usize,
+    weight: &[f32],
+    out: usize,
+    inp: usize,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let x: Vec<f32> = x.iter().map(|x| round_to_bf16(*x)).collect();
+    // SAFETY: `Rounded` is an f32 and nothing else.
+    let weight = unsafe { std::slice::from_raw_parts(weight.as_ptr().cast::<Rounded>(), weight.len()) };
+    few_rows(level, &x, rows, weight, out, inp, None, bias)
 }
 
 impl Stored for i8 {
@@ -93,6 +122,12 @@ impl RunTile<f32> for Tile {
     }
 }
 
+impl RunTile<Rounded> for Tile {
+    fn run(level: Level, x: &[f32], count: usize, w: &[Rounded], width: usize, inp: usize, dots: &mut [[f32; 4]; 4]) {
+        tile_rounded(level, x, count, w, width, inp, dots);
+    }
+}
+
 impl RunTile<i8> for Tile {
     fn run(level: Level, x: &[f32], count: usize, w: &[i8], width: usize, inp: usize, dots: &mut [[f32; 4]; 4]) {
         tile_i8(level, x, count, w, width, inp, dots);
@@ -101,6 +136,7 @@ impl RunTile<i8> for Tile {
 
 multiversion! {
     fn tile_f32(x: &[f32], count: usize, w: &[f32], width: usize, inp: usize, dots: &mut [[f32; 4]; 4]) = tile_f32_body;
+    fn tile_rounded(x: &[f32], count: usize, w: &[Rounded], width: usize, inp: usize, dots: &mut [[f32; 4]; 4]) = tile_rounded_body;
     fn tile_i8(x: &[f32], count: usize, w: &[i8], width: usize, inp: usize, dots: &mut [[f32; 4]; 4]) = tile_i8_body;
 }
 
@@ -114,6 +150,18 @@ fn tile_f32_body<const FMA: bool>(
     dots: &mut [[f32; 4]; 4],
 ) {
     tile::<FMA, f32>(x, count, w, width, inp, dots);
+}
+
+#[inline(always)]
+fn tile_rounded_body<const FMA: bool>(
+    x: &[f32],
+    count: usize,
+    w: &[Rounded],
+    width: usize,
+    inp: usize,
+    dots: &mut [[f32; 4]; 4],
+) {
+    tile::<FMA, Rounded>(x, count, w, width, inp, dots);
 }
 
 #[inline(always)]

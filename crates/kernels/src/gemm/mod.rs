@@ -34,9 +34,10 @@ use driver::{Product, Right, run};
 use kernel::Kernel;
 use rayon::prelude::*;
 
-pub use epilogue::Epilogue;
+use few_rows::few_rows_rounded;
+
+pub use epilogue::{Activation, Epilogue};
 pub(crate) use few_rows::{FEW_ROWS, few_rows};
-#[allow(unused_imports)]
 pub(crate) use packed::{Packed, multiply_packed};
 
 /// A read-only matrix over a slice. Element (i, j) lies at `i * row_stride + j * col_stride`, and one of the strides
@@ -79,6 +80,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Rows `first..first + count` of a matrix that is not transposed.
+    #[cfg(test)]
     pub(crate) fn rows(self, first: usize, count: usize) -> Self {
         debug_assert!(self.col_stride == 1 && first + count <= self.rows);
         Matrix { data: &self.data[(first * self.row_stride).min(self.data.len())..], rows: count, ..self }
@@ -141,29 +143,60 @@ fn product_with(a: Matrix<'_>, b: Matrix<'_>, epilogue: Epilogue<'_>, precision:
     let mut c = Vec::with_capacity(n);
     // SAFETY: c has room for n values and is owned here; the product writes all of them.
     unsafe {
-        multiply_with(c.as_mut_ptr(), a, b, false, epilogue, precision);
+        multiply_with(c.as_mut_ptr(), b.cols, a, b, epilogue, precision, Threads::All);
         c.set_len(n);
     }
     c
 }
 
-/// Row-major c without gaps, on all threads.
+/// `c = epilogue(a * b)`; c is row-major with `c_stride` elements between rows.
 ///
 /// # Safety
-/// As [`multiply`].
-unsafe fn multiply_with(
+/// As [`multiply`], not accumulating.
+pub(crate) unsafe fn multiply_with(
     c: *mut f32,
+    c_stride: usize,
     a: Matrix<'_>,
     b: Matrix<'_>,
-    accumulate: bool,
     epilogue: Epilogue<'_>,
     precision: Precision,
+    threads: Threads,
 ) {
     assert_eq!(a.cols, b.rows, "product of {} x {} and {} x {}", a.rows, a.cols, b.rows, b.cols);
     epilogue.check(a.rows, b.cols);
-    let product = Product { a, b: Right::Matrix(b), c, c_stride: b.cols, accumulate, epilogue };
+    let product = Product { a, b: Right::Matrix(b), c, c_stride, accumulate: false, epilogue };
     // SAFETY: the caller's promise; a `Level` exists only for detected instructions.
-    unsafe { run(Kernel::of(Level::best(), precision), &product, Threads::All) }
+    unsafe { run(Kernel::of(Level::best(), precision), &product, threads) }
+}
+
+/// The products `a[i] * b[i]`, one after another, row-major, for equal shapes; on all threads, a product each where they
+/// are small.
+///
+/// # Panics
+/// If there are not as many on both sides, or shapes differ or do not fit.
+pub fn batched_product(a: &[Matrix<'_>], b: &[Matrix<'_>], precision: Precision) -> Vec<f32> {
+    /// Multiplications from which a single product keeps all threads busy.
+    const LARGE: usize = 1 << 24;
+    assert_eq!(a.len(), b.len(), "as many left as right sides");
+    let (Some(first), Some(second)) = (a.first(), b.first()) else { return vec![] };
+    let (m, k, n) = (first.rows, first.cols, second.cols);
+    let same = |(a, b): (&Matrix<'_>, &Matrix<'_>)| (a.rows, a.cols, b.rows, b.cols) == (m, k, k, n);
+    assert!(a.iter().zip(b).all(same), "products of {m} x {k} and {k} x {n}");
+    let size = m * n;
+    let mut c = vec![0f32; a.len() * size];
+    if size == 0 {
+        return c;
+    }
+    let one = |c: &mut [f32], i: usize, threads: Threads| {
+        // SAFETY: c is m x n, borrowed mutably.
+        unsafe { multiply(c.as_mut_ptr(), n, a[i], b[i], false, precision, threads) }
+    };
+    if size * k < LARGE {
+        c.par_chunks_mut(size).enumerate().for_each(|(i, c)| one(c, i, Threads::One));
+    } else {
+        c.chunks_mut(size).enumerate().for_each(|(i, c)| one(c, i, Threads::All));
+    }
+    c
 }
 
 /// `c = a * b` for row-major c without gaps, on all threads. What c held is not read.
@@ -173,7 +206,7 @@ unsafe fn multiply_with(
 pub fn product_into(c: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, precision: Precision) {
     assert_eq!(c.len(), a.rows * b.cols, "product of {} x {}", a.rows, b.cols);
     // SAFETY: c is a whole slice of that size, borrowed mutably.
-    unsafe { multiply_with(c.as_mut_ptr(), a, b, false, Epilogue::default(), precision) }
+    unsafe { multiply(c.as_mut_ptr(), b.cols, a, b, false, precision, Threads::All) }
 }
 
 /// `c += a * b` for row-major c without gaps, on all threads.
@@ -183,7 +216,7 @@ pub fn product_into(c: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, precision: Prec
 pub fn add_product(c: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, precision: Precision) {
     assert_eq!(c.len(), a.rows * b.cols, "sum of {} x {}", a.rows, b.cols);
     // SAFETY: c is a whole slice of that size, borrowed mutably.
-    unsafe { multiply_with(c.as_mut_ptr(), a, b, true, Epilogue::default(), precision) }
+    unsafe { multiply(c.as_mut_ptr(), b.cols, a, b, true, precision, Threads::All) }
 }
 
 /// `x * weight^T (+ bias)` for x (rows, inp) and weight (out, inp): (rows, out).
@@ -199,7 +232,7 @@ pub fn linear(
     bias: Option<&[f32]>,
     precision: Precision,
 ) -> Vec<f32> {
-    linear_with(x, rows, weight, out, inp, Epilogue { bias, ..Epilogue::default() }, precision)
+    linear_with(x, rows, weight, out, inp, Epilogue::bias(bias), precision)
 }
 
 /// [`linear`] with more done to the result before it leaves the cache.
@@ -218,9 +251,13 @@ pub fn linear_with(
     assert_eq!(x.len(), rows * inp, "x of {rows} x {inp}");
     assert_eq!(weight.len(), out * inp, "weight of {out} x {inp}");
     epilogue.check(rows, out);
-    if rows < FEW_ROWS && precision == Precision::F32 {
-        let mut y = few_rows(Level::best(), x, rows, weight, out, inp, None, epilogue.bias);
-        epilogue.finish(&mut y);
+    if rows < FEW_ROWS {
+        let level = Level::best();
+        let mut y = match precision {
+            Precision::F32 => few_rows(level, x, rows, weight, out, inp, None, epilogue.bias),
+            Precision::Bf16 => few_rows_rounded(level, x, rows, weight, out, inp, epilogue.bias),
+        };
+        epilogue.finish(level, &mut y, out);
         return y;
     }
     let (a, b) = (Matrix::new(x, rows, inp), Matrix::new(weight, out, inp).transposed());

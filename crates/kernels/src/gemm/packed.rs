@@ -9,10 +9,10 @@ use crate::precision::Precision;
 
 /// A right-hand matrix in the form that products read it in, for one that is multiplied many times.
 pub(crate) struct Packed {
-    data: Vec<Line>,
+    pub(super) data: Vec<Line>,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    kernel: &'static Kernel,
+    pub(super) kernel: &'static Kernel,
     precision: Precision,
 }
 
@@ -24,12 +24,6 @@ impl Packed {
 
     pub(super) fn for_kernel(kernel: &'static Kernel, b: Matrix<'_>, precision: Precision) -> Self {
         Packed { data: pack_whole(kernel, b), rows: b.rows, cols: b.cols, kernel, precision }
-    }
-
-    /// First word of a panel.
-    pub(super) fn panel(&self, panel: usize) -> *const u32 {
-        let steps = self.rows.div_ceil(self.kernel.values_per_step);
-        self.data.as_ptr().cast::<u32>().wrapping_add(panel * steps * self.kernel.cols)
     }
 }
 
