@@ -133,7 +133,7 @@ class Recurrent(nn.Module):
 
 
 def loss(logits, targets):
-    return F.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets)
+    return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets)
 
 
 def build(name):

@@ -63,7 +63,19 @@ pub enum Command {
     Show(ShowArgs),
     /// Write the report page of a run again and say where it is.
     Report(ReportArgs),
-    /// Measure danlu's speed on this machine.
+    /// Measure danlu's speed on this machine
+    ///
+    /// Alone it takes a short look at everything, in under a minute. A word more measures that:
+    ///
+    ///   danlu bench                                     peak, products, attention, decoding, training
+    ///   danlu bench train --model M --precision bf16    speed, memory and share of the peak
+    ///   danlu bench gemm --model L                      products of L's linear layers, in three layouts
+    ///   danlu --threads 1 bench decode                  generation with one thread
+    ///
+    /// Models: S and M are GPT-2-shaped (17 and 162 million parameters), L is Llama-shaped with a
+    /// context of 1024, LSTM and GRU are recurrent; XS only tries the tools out. `bench/run` in the
+    /// source tree puts PyTorch beside danlu.
+    #[command(verbatim_doc_comment)]
     Bench(BenchArgs),
     /// Explain a recipe: every key with its value and where it comes from.
     #[command(subcommand)]
@@ -257,19 +269,7 @@ pub struct ReportArgs {
     pub out: Option<PathBuf>,
 }
 
-/// Measure danlu's speed on this machine.
-///
-/// Alone it takes a short look at everything, in under a minute. With one of the words below it measures that:
-///
-///   danlu bench                                      arithmetic peak, products, attention, decoding, training
-///   danlu bench train --model M --precision bf16     tokens per second of training steps, memory, share of the peak
-///   danlu bench gemm --model L                       products of the linear layers of L, in three layouts
-///   danlu --threads 1 bench decode                   generation with one thread
-///
-/// Models: S and M are GPT-2-shaped (17 and 162 million parameters), L is Llama-shaped with a context of 1024,
-/// LSTM and GRU are recurrent; XS only tries the tools out. `bench/run` in the source tree puts PyTorch beside danlu.
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
 pub struct BenchArgs {
     #[command(subcommand)]
     pub part: Option<BenchPart>,

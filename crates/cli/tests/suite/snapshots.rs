@@ -6,6 +6,7 @@ use crate::harness::Place;
 fn help_teaches() {
     let place = Place::new();
     insta::assert_snapshot!("help", place.ok(&["--help"]));
+    insta::assert_snapshot!("help_bench", place.ok(&["bench", "--help"]));
     insta::assert_snapshot!("help_run", place.ok(&["run", "--help"]));
     insta::assert_snapshot!("help_generate", place.ok(&["generate", "--help"]));
     insta::assert_snapshot!("help_serve", place.ok(&["serve", "--help"]));
