@@ -55,18 +55,17 @@ pub fn attention(
     device: &Device,
     budget: Budget,
 ) -> Result<AttentionFigures, BenchError> {
-    let peak = (*device == Device::flex()).then(|| peak_gflops(Precision::F32));
-    let mut cases = Vec::new();
-    // The operation computes in f32 whatever the precision of matrix products is.
-    for _ in precisions.iter().filter(|precision| **precision == Precision::F32) {
+    let (mut cases, mut fractions) = (Vec::new(), Vec::new());
+    for precision in precisions {
+        let peak = (*device == Device::flex()).then(|| peak_gflops(*precision));
         for workload in workloads {
             for pass in [Pass::Forward, Pass::ForwardBackward] {
-                cases.extend(case(*workload, pass, device, budget)?);
+                let Some(case) = case(*workload, pass, *precision, device, budget)? else { continue };
+                fractions.extend(peak.map(|peak| case.gflops / peak));
+                cases.push(case);
             }
         }
     }
-    let fractions: Vec<f64> =
-        peak.iter().flat_map(|peak| cases.iter().map(move |case: &AttentionCase| case.gflops / peak)).collect();
     Ok(AttentionFigures {
         machine: Machine::here(),
         cases,
@@ -76,7 +75,13 @@ pub fn attention(
 }
 
 /// None for a workload without attention.
-fn case(model: Workload, pass: Pass, device: &Device, budget: Budget) -> Result<Option<AttentionCase>, BenchError> {
+fn case(
+    model: Workload,
+    pass: Pass,
+    precision: Precision,
+    device: &Device,
+    budget: Budget,
+) -> Result<Option<AttentionCase>, BenchError> {
     let Network::Transformer(config) = model.network() else { return Ok(None) };
     let (batch, time, head_dim) = (model.batch(), model.seq_len(), config.head_dim());
     let device = if pass == Pass::ForwardBackward { device.clone().autodiff() } else { device.clone() };
@@ -87,7 +92,7 @@ fn case(model: Workload, pass: Pass, device: &Device, budget: Budget) -> Result<
         if pass == Pass::ForwardBackward { x.require_grad() } else { x }
     };
     let (q, k, v) = (input(1, config.heads), input(2, config.kv_heads()), input(3, config.kv_heads()));
-    let options = AttentionOptions::causal(1.0 / (head_dim as f64).sqrt());
+    let options = AttentionOptions { precision, ..AttentionOptions::causal(1.0 / (head_dim as f64).sqrt()) };
     let seconds = budget.measure(2, || {
         let heads_first = |x: &Tensor<4>| x.clone().swap_dims(1, 2);
         let out = danlu_ops::attention(heads_first(&q), heads_first(&k), heads_first(&v), &options);
@@ -107,7 +112,7 @@ fn case(model: Workload, pass: Pass, device: &Device, budget: Budget) -> Result<
         model,
         shape: [batch, config.heads, config.kv_heads(), time, head_dim],
         pass,
-        precision: Precision::F32,
+        precision,
         seconds: spread.median,
         gflops: products * 2.0 * pairs * head_dim as f64 / spread.median / 1e9,
         spread,

@@ -87,8 +87,11 @@ mod tests {
     fn a_look_at_a_small_model_has_every_part() {
         let mut parts = 0;
         let look =
-            overview(Workload::Xs, &[Precision::F32], Budget::Runs(2), &Device::flex(), &mut |_| parts += 1).unwrap();
-        assert_eq!((look.peaks.len(), look.gemm.len(), look.attention.len()), (1, 3, 2));
-        assert_eq!((look.decode.len(), look.train.len(), parts), (4, 1, 4));
+            overview(Workload::Xs, &[Precision::F32, Precision::Bf16], Budget::Runs(2), &Device::flex(), &mut |_| {
+                parts += 1
+            })
+            .unwrap();
+        assert_eq!((look.peaks.len(), look.gemm.len(), look.attention.len()), (2, 6, 4));
+        assert_eq!((look.decode.len(), look.train.len(), parts), (4, 2, 5));
     }
 }

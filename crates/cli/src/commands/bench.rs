@@ -144,13 +144,14 @@ fn attention(f: &AttentionFigures) -> String {
                 case.model.name().into(),
                 format!("{batch} x {heads}/{kv_heads} x {time} x {head_dim}"),
                 pass_name(case.pass).into(),
+                case.precision.name().into(),
                 format!("{:.2}", case.seconds * 1e3),
                 format!("{:.2} to {:.2}", case.spread.lowest * 1e3, case.spread.highest * 1e3),
                 whole(case.gflops),
             ]
         })
         .collect();
-    let header = ["model", "batch x heads x time x width", "pass", "ms", "over the runs", "GFLOP/s"];
+    let header = ["model", "batch x heads x time x width", "pass", "precision", "ms", "over the runs", "GFLOP/s"];
     heading(&f.machine) + &table(&header, &rows)
 }
 
