@@ -3,7 +3,7 @@
 use super::cells::{self, joined_bias};
 use super::{Cell, Layer, Saved, State, Weights, initial};
 use crate::cpu::Level;
-use crate::gemm::{Matrix, Packed, Threads, multiply, multiply_packed};
+use crate::gemm::{FEW_ROWS, Matrix, Packed, Threads, linear, multiply, multiply_packed};
 use crate::math::{Shared, filled};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -70,6 +70,12 @@ pub(super) fn forward_at(
 /// `x * weight_ih^T` of all steps, in rows as wide as what is kept; columns beyond the product's are zero.
 fn input_projection(layer: &Layer<'_>, x: &[f32], weights: &Weights<'_>) -> Vec<f32> {
     let (rows, width, stride) = (layer.batch * layer.time, layer.width(), layer.kept_width());
+    if rows < FEW_ROWS {
+        let projected = linear(x, rows, weights.input, width, layer.input, None, layer.precision);
+        let widened =
+            |row: &[f32]| row.iter().copied().chain(std::iter::repeat_n(0.0, stride - width)).collect::<Vec<_>>();
+        return if stride == width { projected } else { projected.chunks_exact(width).flat_map(widened).collect() };
+    }
     let (a, b) = (Matrix::new(x, rows, layer.input), Matrix::new(weights.input, width, layer.input).transposed());
     // SAFETY: the vector holds rows * stride values of its own; the product writes the first `width` of each row, the
     // loop the rest.
@@ -92,15 +98,29 @@ struct Buffers<'a> {
     c: Shared<'a>,
 }
 
+/// How a step multiplies the states with the recurrent weight.
+enum Recurrence {
+    /// The weight, packed for many steps.
+    Steps(Packed),
+    /// The only step's product, (batch, gates * hidden): packing the weight would cost more.
+    Once(Vec<f32>),
+}
+
 fn run(level: Level, layer: &Layer<'_>, weights: &Weights<'_>, state: &State<'_>, out: &Buffers<'_>) {
     let (width, hidden) = (layer.width(), layer.hidden);
-    let packed = Packed::new(Matrix::new(weights.hidden, width, hidden).transposed(), layer.precision);
+    let recurrence = match state.h {
+        Some(h) if layer.time == 1 => {
+            Recurrence::Once(linear(h, layer.batch, weights.hidden, width, hidden, None, layer.precision))
+        }
+        None if layer.time == 1 => Recurrence::Once(vec![0f32; layer.batch * width]),
+        _ => Recurrence::Steps(Packed::new(Matrix::new(weights.hidden, width, hidden).transposed(), layer.precision)),
+    };
     let bias = joined_bias(layer.cell, hidden, weights.input_bias, weights.hidden_bias);
     (0..layer.batch.div_ceil(layer.group())).into_par_iter().for_each(|g| {
         let first = g * layer.group();
         let rows = first..(first + layer.group()).min(layer.batch);
         // SAFETY: the groups' sequences are disjoint.
-        unsafe { group(level, layer, rows, &packed, &bias, state, out) };
+        unsafe { group(level, layer, rows, &recurrence, &bias, state, out) };
     });
 }
 
@@ -112,7 +132,7 @@ unsafe fn group(
     level: Level,
     layer: &Layer<'_>,
     rows: Range<usize>,
-    packed: &Packed,
+    recurrence: &Recurrence,
     bias: &[f32],
     state: &State<'_>,
     out: &Buffers<'_>,
@@ -124,12 +144,18 @@ unsafe fn group(
     let mut recurrent = vec![0f32; n * width];
     for step in 0..time {
         let t = layer.time_of(step);
-        if step > 0 || state.h.is_some() {
-            let before = Matrix::new(&h, n, hidden);
-            // SAFETY: the whole of a vector of n * width values.
-            unsafe {
-                multiply_packed(recurrent.as_mut_ptr(), width, before, packed, layer.precision, false, Threads::One);
+        match recurrence {
+            Recurrence::Once(product) => {
+                recurrent.copy_from_slice(&product[rows.start * width..rows.end * width]);
             }
+            Recurrence::Steps(packed) if step > 0 || state.h.is_some() => {
+                let before = Matrix::new(&h, n, hidden);
+                let to = recurrent.as_mut_ptr();
+                // SAFETY: the whole of a vector of n * width values.
+                unsafe { multiply_packed(to, width, before, packed, layer.precision, false, Threads::One) };
+            }
+            // The product with a state of zeros.
+            Recurrence::Steps(_) => {}
         }
         for (r, sequence) in rows.clone().enumerate() {
             let at = sequence * time + t;

@@ -27,8 +27,9 @@ use crate::precision::Precision;
 pub use backward::{Gradients, Upstream, Wanted, backward};
 pub use forward::{Output, forward};
 
-/// Most sequences of one group. More rows use each load of the recurrent weight better, more groups feed more threads.
-const GROUP: usize = 16;
+/// Most sequences of one group. More rows use each load of the recurrent weight better, more groups feed more threads;
+/// 16 is 1% faster than 8 on two threads.
+const GROUP: usize = 8;
 
 /// The formula of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
