@@ -116,8 +116,9 @@ pub fn chunk_rows(tokens: usize, vocab: usize) -> usize {
 
 /// Logits of one chunk where the vocabulary is small: 16 MB.
 const CHUNK_VALUES: usize = 1 << 22;
-/// Fewer rows would leave the products too thin: each reads the whole weight, and adds to its whole gradient.
-const CHUNK_ROWS_AT_LEAST: usize = 256;
+/// Fewer rows would leave the products too thin: each reads the whole weight, and adds to its whole gradient. With a
+/// vocabulary of 50257 and a width of 768, bf16, 512 rows take a fifth less time than 256, and more gain nothing.
+const CHUNK_ROWS_AT_LEAST: usize = 512;
 
 /// The loss of `x` (tokens, dim) under the output layer `weight` (vocab, dim) as `options` define it, summed over
 /// tokens, and if wanted its gradients. A target is in `0..vocab` or the ignored one.

@@ -128,7 +128,7 @@ proptest! {
 /// More tokens than a chunk: the pieces must add up to what each token gives alone.
 #[test]
 fn chunks_add_up() {
-    let (dim, vocab, tokens, teacher_dim) = (3, 20_000, 300, 2);
+    let (dim, vocab, tokens, teacher_dim) = (3, 20_000, 600, 2);
     assert!(chunk_rows(100_000, vocab) < tokens, "a vocabulary of {vocab} takes {tokens} tokens at a time");
     let (x, w) = (matrix(tokens * dim, 1), matrix(vocab * dim, 3));
     let (hidden, teacher) = (matrix(tokens * teacher_dim, 4), matrix(vocab * teacher_dim, 5));
