@@ -12,6 +12,10 @@ use danlu_kernels::{Level, Precision};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+/// As the program itself: memory that was used before is used again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Median time of one run, in milliseconds, over about half a second.
 fn median<R>(mut run: impl FnMut() -> R) -> f64 {
     black_box(run());

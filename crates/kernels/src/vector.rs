@@ -65,7 +65,7 @@ pub(crate) struct Form {
 impl Form {
     /// The fastest form at `level` for products of this precision.
     pub(crate) fn new(level: Level, precision: Precision) -> Form {
-        Form { level, pairs: precision == Precision::Bf16 && level.is_avx512() && bf16_products() }
+        Form { level, pairs: precision == Precision::Bf16 && has_pairs(level) }
     }
 
     /// Whether operands are pairs of bfloat16.
@@ -75,12 +75,12 @@ impl Form {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn bf16_products() -> bool {
-    is_x86_feature_detected!("avx512bf16")
+fn has_pairs(level: Level) -> bool {
+    level.has_bf16_products()
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn bf16_products() -> bool {
+fn has_pairs(_level: Level) -> bool {
     false
 }
 

@@ -4,7 +4,7 @@ use super::forward::{mask_row, pack_queries};
 use super::mask::{Piece, Sequence};
 use super::product::{Product, Start, multiply};
 use super::softmax::{Bias, Rows, Tile, differentiate, dropout};
-use super::{Attention, Heads, HeadsMut, KEYS, QUERIES, STEP, Saved, pack, take, with_scratch};
+use super::{Attention, Heads, HeadsMut, QUERIES, STEP, Saved, TILE, pack, take, with_scratch};
 use crate::gemm::Matrix;
 use crate::math::dot;
 use crate::precision::Precision;
@@ -59,62 +59,51 @@ struct Buffers<'a> {
     tile: Tile<'a>,
 }
 
+impl<'a> Buffers<'a> {
+    /// Cuts up `memory` for `keys` keys. Some is left over: where products take pairs most halves.
+    fn cut(a: &Attention<'_>, form: Form, keys: usize, mut memory: &'a mut [f32]) -> Self {
+        let (of_keys, block) = (keys * a.width(), QUERIES * a.width());
+        let unit = if form.pairs() { 2 } else { 1 };
+        let paired = |n: usize| if form.pairs() { n / 2 } else { 0 };
+        let mut cut = |n: usize| take(&mut memory, n);
+        Buffers {
+            keys: cut(of_keys / unit),
+            values: cut(of_keys / unit),
+            paired_keys: cut(paired(of_keys)),
+            key_grads: cut(of_keys),
+            value_grads: cut(of_keys),
+            query_rows: cut(block / unit),
+            queries: cut(block / unit),
+            paired_queries: cut(paired(block)),
+            result_grad_rows: cut(block / unit),
+            result_grads: cut(block / unit),
+            paired_result_grads: cut(paired(block)),
+            query_grads: cut(block),
+            dropped: cut(if a.dropout.is_some() { TILE } else { 0 }),
+            tile: Tile {
+                scores: cut(TILE),
+                grads: cut(TILE),
+                narrow_weights: cut(paired(TILE)),
+                narrow_grads: cut(paired(TILE)),
+                paired_grads: cut(paired(TILE)),
+            },
+        }
+    }
+
+    /// Values that [`cut`](Self::cut) needs at most.
+    fn len(a: &Attention<'_>, keys: usize) -> usize {
+        (4 * keys + 5 * QUERIES) * a.width() + 5 * TILE
+    }
+}
+
 impl Task<'_> {
     fn run(&self) {
         let Task { a, form, b, kv, saved, .. } = *self;
         let (k, v) = (saved.k.head(b, kv, a.keys, a.head_dim), saved.v.head(b, kv, a.keys, a.head_dim));
         let sequence = Sequence::new(a, b);
-        let (width, unit) = (a.width(), if form.pairs() { 2 } else { 1 });
-        let keys = a.keys.next_multiple_of(STEP) * width;
-        let (block, tile) = (QUERIES * width, KEYS * QUERIES);
-        let paired = |n: usize| if form.pairs() { n / 2 } else { 0 };
-        let dropped = if a.dropout.is_some() { tile } else { 0 };
-        let rows = block / unit;
-        let lens = [
-            [keys / unit, keys / unit, paired(keys), keys, keys, rows, rows, paired(block), rows],
-            [rows, paired(block), block, dropped, tile, tile, paired(tile), paired(tile), paired(tile)],
-        ];
-        with_scratch(lens.iter().flatten().sum(), |mut memory, pieces| {
-            let [first, second] = lens.map(|lens| lens.map(|n| take(&mut memory, n)));
-            let [
-                keys,
-                values,
-                paired_keys,
-                key_grads,
-                value_grads,
-                query_rows,
-                queries,
-                paired_queries,
-                result_grad_rows,
-            ] = first;
-            let [
-                result_grads,
-                paired_result_grads,
-                query_grads,
-                dropped,
-                scores,
-                grads,
-                narrow_weights,
-                narrow_grads,
-                paired_grads,
-            ] = second;
-            let tile = Tile { scores, grads, narrow_weights, narrow_grads, paired_grads };
-            let mut buffers = Buffers {
-                keys,
-                values,
-                paired_keys,
-                key_grads,
-                value_grads,
-                query_rows,
-                queries,
-                paired_queries,
-                result_grad_rows,
-                result_grads,
-                paired_result_grads,
-                query_grads,
-                dropped,
-                tile,
-            };
+        let (width, keys) = (a.width(), a.keys.next_multiple_of(STEP));
+        with_scratch(Buffers::len(a, keys), |memory, pieces| {
+            let mut buffers = Buffers::cut(a, form, keys, memory);
             self.pack(k, v, &sequence, &mut buffers);
             let group = a.heads / a.kv_heads;
             for h in kv * group..(kv + 1) * group {

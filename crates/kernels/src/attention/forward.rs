@@ -3,7 +3,7 @@
 use super::mask::{Piece, Sequence};
 use super::product::{Product, Start, multiply};
 use super::softmax::{Bias, Running, dropout, weigh};
-use super::{Attention, Heads, HeadsMut, KEYS, QUERIES, STEP, pack, take, with_scratch};
+use super::{Attention, Heads, HeadsMut, QUERIES, STEP, TILE, pack, take, with_scratch};
 use crate::gemm::Matrix;
 use crate::math::Shared;
 use crate::precision::Precision;
@@ -62,6 +62,29 @@ struct Buffers<'a> {
     out: &'a mut [f32],
 }
 
+impl<'a> Buffers<'a> {
+    /// Cuts up `memory` for `keys` keys. Some is left over: everything but the result is asked for as if it were f32.
+    fn cut(a: &Attention<'_>, form: Form, keys: usize, mut memory: &'a mut [f32]) -> Self {
+        let (width, unit) = (a.width(), if form.pairs() { 2 } else { 1 });
+        let block = QUERIES * width;
+        Buffers {
+            keys: take(&mut memory, keys * width / unit),
+            values: take(&mut memory, keys * width / unit),
+            query_rows: take(&mut memory, block / unit),
+            queries: take(&mut memory, block / unit),
+            scores: take(&mut memory, TILE),
+            pairs: take(&mut memory, TILE / 2),
+            dropped: take(&mut memory, if a.dropout.is_some() { TILE } else { 0 }),
+            out: take(&mut memory, block),
+        }
+    }
+
+    /// Values that [`cut`](Self::cut) needs at most.
+    fn len(a: &Attention<'_>, keys: usize) -> usize {
+        (2 * keys + 3 * QUERIES) * a.width() + 3 * TILE
+    }
+}
+
 impl Task<'_> {
     fn run(&self, [q, k, v]: [Heads<'_>; 3], sums: &mut [f32]) {
         let Task { a, form, b, h, .. } = *self;
@@ -71,21 +94,8 @@ impl Task<'_> {
         let sequence = Sequence::new(a, b);
         let (start, end) = sequence.reach(self.from, self.to - 1);
         let keys = end.saturating_sub(start).next_multiple_of(STEP);
-        let (width, unit) = (a.width(), if form.pairs() { 2 } else { 1 });
-        let block = QUERIES * width;
-        let lens = [
-            keys * width / unit,
-            keys * width / unit,
-            block / unit,
-            block / unit,
-            KEYS * QUERIES,
-            KEYS * QUERIES / 2,
-            if a.dropout.is_some() { KEYS * QUERIES } else { 0 },
-            block,
-        ];
-        with_scratch(lens.iter().sum(), |mut memory, pieces| {
-            let [keys, values, query_rows, queries, scores, pairs, dropped, out] = lens.map(|n| take(&mut memory, n));
-            let mut buffers = Buffers { keys, values, query_rows, queries, scores, pairs, dropped, out };
+        with_scratch(Buffers::len(a, keys), |memory, pieces| {
+            let mut buffers = Buffers::cut(a, form, keys, memory);
             self.pack(k, v, &sequence, start, &mut buffers);
             let bias = Bias::new(sequence, a.alibi.map(|slopes| slopes[h]), a.scale);
             for (q0, sums) in (self.from..self.to).step_by(QUERIES).zip(sums.chunks_mut(QUERIES)) {
@@ -120,55 +130,15 @@ impl Task<'_> {
         sums: &mut [f32],
     ) {
         let Task { a, form, .. } = *self;
-        let (width, unit) = (a.width(), if form.pairs() { 2 } else { 1 });
+        let width = a.width();
         let rows = sums.len().next_multiple_of(STEP);
         pack_queries(a, form, q, q0, rows, buffers.query_rows, buffers.queries);
         let mut running = Running::new();
-        let out = &mut buffers.out[..rows * width];
-        out.fill(0.0);
+        buffers.out[..rows * width].fill(0.0);
         for piece in pieces {
-            let lanes = piece.end - piece.first;
-            let product = Product {
-                rows: piece.keys,
-                cols: lanes,
-                inner: a.head_dim.div_ceil(unit),
-                a_row: width / unit,
-                a_inner: 1,
-                b_row: QUERIES,
-                c_row: QUERIES,
-            };
-            let keys = &buffers.keys[(piece.key - start) * width / unit..];
-            multiply(
-                form,
-                &product,
-                keys,
-                &buffers.queries[piece.first..],
-                &mut buffers.scores[piece.first..],
-                Start::Overwrite,
-            );
-            let factor = bias.apply(form, piece, q0, buffers.scores);
-            if let Some(mask) = &a.dropout {
-                dropout(form, mask, self.mask_row(q0), piece, buffers.dropped);
-            }
-            weigh(form, piece, factor, &mut running, buffers.dropped, buffers.scores, buffers.pairs);
-            let weights = if form.pairs() { &mut *buffers.pairs } else { &mut *buffers.scores };
-            if !form.pairs() && a.precision == Precision::Bf16 {
-                pack::round(form.level, &mut weights[..piece.keys * QUERIES]);
-            }
-            let product = Product {
-                rows: lanes,
-                cols: width,
-                inner: piece.keys / unit,
-                a_row: 1,
-                a_inner: QUERIES,
-                b_row: width,
-                c_row: width,
-            };
-            let values = &buffers.values[(piece.key - start) / unit * width..];
-            let shrink = Start::Scale(&running.shrink[piece.first..]);
-            multiply(form, &product, &weights[piece.first..], values, &mut out[piece.first * width..], shrink);
+            self.piece(piece, q0, start, bias, &mut running, buffers);
         }
-        for (i, (row, sum)) in out.chunks_exact_mut(width).zip(sums).enumerate() {
+        for (i, (row, sum)) in buffers.out.chunks_exact_mut(width).zip(sums).enumerate() {
             let row = &mut row[..a.head_dim];
             let factor = running.normalizer(i);
             row.iter_mut().for_each(|x| *x *= factor);
@@ -178,8 +148,53 @@ impl Task<'_> {
         }
     }
 
-    fn mask_row(&self, q0: usize) -> u64 {
-        mask_row(self.a, self.b, self.h, q0)
+    /// Adds what the block at `q0` sees in a piece to its results.
+    fn piece(
+        &self,
+        piece: &Piece,
+        q0: usize,
+        start: usize,
+        bias: &Bias<'_>,
+        running: &mut Running,
+        buffers: &mut Buffers<'_>,
+    ) {
+        let Task { a, form, .. } = *self;
+        let (width, unit) = (a.width(), if form.pairs() { 2 } else { 1 });
+        let (first, lanes) = (piece.first, piece.end - piece.first);
+        // (keys, head_dim) * (head_dim, queries)
+        let product = Product {
+            rows: piece.keys,
+            cols: lanes,
+            inner: a.head_dim.div_ceil(unit),
+            a_row: width / unit,
+            a_inner: 1,
+            b_row: QUERIES,
+            c_row: QUERIES,
+        };
+        let keys = &buffers.keys[(piece.key - start) * width / unit..];
+        multiply(form, &product, keys, &buffers.queries[first..], &mut buffers.scores[first..], Start::Overwrite);
+        let factor = bias.apply(form, piece, q0, buffers.scores);
+        if let Some(mask) = &a.dropout {
+            dropout(form, mask, mask_row(a, self.b, self.h, q0), piece, buffers.dropped);
+        }
+        weigh(form, piece, factor, running, buffers.dropped, buffers.scores, buffers.pairs);
+        let weights = if form.pairs() { &mut *buffers.pairs } else { &mut *buffers.scores };
+        if !form.pairs() && a.precision == Precision::Bf16 {
+            pack::round(form.level, &mut weights[..piece.keys * QUERIES]);
+        }
+        // (queries, keys) * (keys, head_dim)
+        let product = Product {
+            rows: lanes,
+            cols: width,
+            inner: piece.keys / unit,
+            a_row: 1,
+            a_inner: QUERIES,
+            b_row: width,
+            c_row: width,
+        };
+        let values = &buffers.values[(piece.key - start) / unit * width..];
+        let shrink = Start::Scale(&running.shrink[first..]);
+        multiply(form, &product, &weights[first..], values, &mut buffers.out[first * width..], shrink);
     }
 }
 

@@ -40,6 +40,8 @@ pub use view::{Heads, HeadsMut, Joined, time_major};
 const QUERIES: usize = 64;
 /// Keys of a tile.
 const KEYS: usize = 64;
+/// Scores of a tile.
+const TILE: usize = KEYS * QUERIES;
 /// Sizes of everything a product touches are rounded up to this.
 const STEP: usize = 16;
 
