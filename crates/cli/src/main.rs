@@ -15,9 +15,9 @@ use clap::Parser;
 
 use crate::args::{Cli, Command, DataCommand, FeedbackCommand, RecipeCommand};
 
-/// Training touches many fresh pages; mimalloc keeps them (measured: docs/log.md).
+/// Compared with others in docs/log.md.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: danlu_memory::Allocator = danlu_memory::Allocator;
 
 /// A request that makes no sense, found after parsing. Exit code 2.
 #[derive(Debug)]

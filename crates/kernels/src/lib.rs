@@ -2,7 +2,7 @@
 //!
 //! This room owns the inner loops of training and inference: matrix products, attention, normalisation,
 //! activations, cross-entropy, optimiser updates and int8 weights. It knows nothing of Burn, of models or of
-//! files, and with `mmap` it is the only crate that may say `unsafe`.
+//! files, and with `memory` it is the only crate that may say `unsafe`.
 //!
 //! How a kernel is built:
 //! * The loop is plain Rust over fixed-width lanes, written once as an `#[inline(always)]` body and compiled three

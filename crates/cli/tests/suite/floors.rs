@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors of ARCHITECTURE.md. A new room must be given its floor here and there.
 const FLOORS: &[(u32, &[&str])] = &[
-    (0, &["kernels", "mmap", "store", "report"]),
+    (0, &["kernels", "memory", "store", "report"]),
     (1, &["ops", "text"]),
     (2, &["data", "model"]),
     (3, &["train", "eval", "compress", "serve"]),
@@ -15,7 +15,7 @@ const FLOORS: &[(u32, &[&str])] = &[
 ];
 
 /// The rooms whose business is memory that Rust cannot check.
-const UNSAFE_ROOMS: &[&str] = &["kernels", "mmap"];
+const UNSAFE_ROOMS: &[&str] = &["kernels", "memory"];
 
 fn crates_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

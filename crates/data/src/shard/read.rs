@@ -1,7 +1,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use danlu_mmap::ReadOnlyMap;
+use danlu_memory::ReadOnlyMap;
 use serde::{Deserialize, Serialize};
 
 use super::header::{HEADER_BYTES, Header, ROW_BYTES, array};

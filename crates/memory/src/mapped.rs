@@ -1,8 +1,4 @@
-//! Read-only memory maps.
-//!
-//! This room exists so that every other crate can keep `unsafe_code = "forbid"`: it owns the single `unsafe` line that
-//! mapping a file needs, and the argument for why that line is sound in danlu. It knows nothing of what the bytes mean.
-//! Begin reading at [`ReadOnlyMap::open`].
+//! Files mapped read-only.
 
 use std::fs::File;
 use std::io;
