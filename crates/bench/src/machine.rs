@@ -29,12 +29,7 @@ impl Machine {
     }
 }
 
-/// The most memory that this process has held, in bytes (`VmHWM`); none where the system does not tell.
-pub fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
-}
+pub use danlu_memory::peak_resident_bytes as peak_rss_bytes;
 
 /// The CPU's arithmetic peak for products of the given precision, measured now: 10^9 operations per second.
 pub(crate) fn peak_gflops(precision: Precision) -> f64 {
