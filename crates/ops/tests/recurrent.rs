@@ -99,8 +99,11 @@ fn no_cell((y, h): (Tensor<3>, Tensor<2>)) -> (Tensor<3>, Tensor<2>, Option<Tens
     (y, h, None)
 }
 
+/// Each new shape costs the wgpu device seconds of compiling shaders.
+const CASES: u32 = if cfg!(feature = "wgpu") { 2 } else { 8 };
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn layers(
