@@ -7,7 +7,7 @@ use crate::{CausalLm, DropoutKey, Positions};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::Gradients;
-use danlu_ops::AttentionOptions;
+use danlu_ops::{AttentionOptions, JoinedHeads};
 use serde::{Deserialize, Serialize};
 
 /// What is computed again in the backward pass rather than kept.
@@ -68,17 +68,17 @@ impl Sequences {
     /// head_dim).
     fn attend(&self, model: &CausalLm, heads: Tensor<2>) -> Tensor<2> {
         let config = model.config();
-        let (head_dim, query, kv) = (config.head_dim(), config.query_size(), config.kv_size());
-        let split = |first: usize, size: usize| {
-            let part = heads.clone().narrow(1, first, size);
-            part.reshape([self.batch, self.time, size / head_dim, head_dim]).swap_dims(1, 2)
+        let shape = JoinedHeads {
+            batch: self.batch,
+            time: self.time,
+            heads: config.heads,
+            kv_heads: config.kv_heads(),
+            head_dim: config.head_dim(),
         };
-        let (mut q, mut k, v) = (split(0, query), split(query, kv), split(query + kv, kv));
-        if let Some((cos, sin)) = &self.rotary {
-            (q, k) = (danlu_ops::rotary(q, cos, sin), danlu_ops::rotary(k, cos, sin));
-        }
-        let mixed = danlu_ops::attention(q, k, v, &AttentionOptions::causal(model.attention_scale()));
-        mixed.swap_dims(1, 2).reshape([self.batch * self.time, query])
+        let tables = self.rotary.as_ref().map(|(cos, sin)| (cos, sin));
+        let options =
+            AttentionOptions { precision: model.precision, ..AttentionOptions::causal(model.attention_scale()) };
+        danlu_ops::self_attention(heads, tables, shape, &options)
     }
 }
 
