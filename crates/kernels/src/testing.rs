@@ -38,3 +38,14 @@ pub(crate) fn gradient(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
 pub(crate) fn to_f64(x: &[f32]) -> Vec<f64> {
     x.iter().map(|x| f64::from(*x)).collect()
 }
+
+/// `run` gives the same with one thread as with two and three.
+#[track_caller]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn assert_threads_change_nothing<R: PartialEq + std::fmt::Debug + Send>(run: impl Fn() -> R + Sync) {
+    let with = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(&run);
+    let one = with(1);
+    for threads in [2, 3] {
+        assert!(with(threads) == one, "{threads} threads give another result than one");
+    }
+}

@@ -209,3 +209,16 @@ fn bad_logits_show() {
 fn a_target_outside_the_vocabulary_is_named() {
     linear_cross_entropy(&[0.0; 2], &[0.0; 10], &[5], 2, 5, &Options::default(), NEITHER);
 }
+
+#[test]
+fn threads_change_no_bit() {
+    let (tokens, dim, vocab) = (700, 40, 9000);
+    let (x, w) = (matrix(tokens * dim, 1), matrix(vocab * dim, 2));
+    let targets: Vec<i64> = (0..tokens as i64).map(|i| i * 7 % vocab as i64).collect();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let options = Options { precision, label_smoothing: 0.1, z_loss: 1e-3, ..Options::default() };
+        crate::testing::assert_threads_change_nothing(|| {
+            linear_cross_entropy(&x, &w, &targets, dim, vocab, &options, BOTH)
+        });
+    }
+}

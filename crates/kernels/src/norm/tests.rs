@@ -95,3 +95,13 @@ fn nan_and_infinity_stay_in_their_row() {
         assert!(y[40..].iter().all(|y| y.is_finite()));
     }
 }
+
+#[test]
+fn threads_change_no_bit() {
+    let (rows, d) = (1000, 129);
+    let (x, w, g) = (matrix(rows * d, 1), matrix(d, 2), matrix(rows * d, 3));
+    crate::testing::assert_threads_change_nothing(|| {
+        let (y, stats) = layer_norm(&x, &w, &w, 1e-5);
+        (y, layer_norm_grad(&x, &w, &stats, &g), add_rms_norm(&x, &g, &w, 1e-5))
+    });
+}

@@ -176,3 +176,15 @@ fn orthogonalised_rows_are_nearly_orthonormal() {
     }
     assert_eq!(orthogonalized(vec![0.0; 12], 3, 4, Precision::F32), vec![0.0; 12]);
 }
+
+#[test]
+fn threads_change_no_bit() {
+    let (rows, cols) = (300, 401);
+    let g = matrix(rows * cols, 1);
+    crate::testing::assert_threads_change_nothing(|| {
+        let (mut p, mut m, mut v) = (g.clone(), vec![0f32; g.len()], vec![0f32; g.len()]);
+        adamw(&AdamW::default(), &mut p, &g, &mut m, &mut v);
+        muon(&Muon::default(), &mut p, &g, &mut m, rows, cols);
+        (p, m, v, sum_squares(&g).to_bits())
+    });
+}

@@ -21,11 +21,12 @@ pub fn linear<const D: usize>(
     }
 }
 
-/// The values as a product at this precision reads them; gradients pass unrounded.
+/// The values as a product at this precision reads them; gradients pass unrounded. A device without bfloat16, such as
+/// wgpu in WGSL, computes in f32: asked to convert, it returns wrong numbers rather than an error.
 pub fn rounded<const D: usize>(x: Tensor<D>, precision: Precision) -> Tensor<D> {
     match precision {
-        Precision::F32 => x,
-        Precision::Bf16 => x.cast(DType::BF16).cast(DType::F32),
+        Precision::Bf16 if x.device().supports_dtype(DType::BF16) => x.cast(DType::BF16).cast(DType::F32),
+        _ => x,
     }
 }
 
