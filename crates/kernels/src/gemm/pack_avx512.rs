@@ -4,6 +4,9 @@ use super::micro_avx512::first;
 use super::pack::{Lanes, Panels};
 use std::arch::x86_64::*;
 
+/// Steps from the words that are packed to those that are asked for.
+const AHEAD: usize = 8;
+
 /// Defines a packing function. `$across(pointer, depth_stride, mask, left)` makes the words of one step from lanes that
 /// lie next to each other; `$along(pointer, left)` the words of 16 steps of one lane. `left` counts the values of the
 /// inner dimension from there to its end.
@@ -18,7 +21,13 @@ macro_rules! pack {
                 if from.lane_stride == 1 {
                     for p in (0..from.depth).step_by($values) {
                         let (row, step) = (from.start.add(p * from.depth_stride), p / $values * to.width);
+                        // Rows far apart are nothing that the CPU foresees by itself. A hint never faults.
+                        let ahead = row.wrapping_add(AHEAD * $values * from.depth_stride);
                         for_each_strip(from, to, |lane, lanes, strip| {
+                            for value in 0..$values {
+                                let at = ahead.wrapping_add(value * from.depth_stride + lane);
+                                _mm_prefetch::<_MM_HINT_T0>(at.cast());
+                            }
                             let words =
                                 $across(row.wrapping_add(lane), from.depth_stride, first(lanes), from.depth - p);
                             _mm512_store_si512(strip.add(step).cast(), words);
