@@ -85,7 +85,7 @@ fn rows() {
     report("swiglu_joined", best(|| activation::swiglu_joined(&wide, ffn)), 12 * n);
     report("swiglu_joined_grad", best(|| activation::swiglu_joined_grad(&wide, ffn, half)), 20 * n);
     report("gelu_tanh", best(|| activation::gelu_tanh(half)), 8 * n);
-    report("gelu_tanh_grad", best(|| activation::gelu_tanh_grad(half, half)), 12 * n);
+    report("gelu_tanh_grad", best(|| activation::gelu_tanh_grad(half, half.to_vec())), 12 * n);
     report("gelu_erf", best(|| activation::gelu_erf(half)), 8 * n);
     report("silu", best(|| activation::silu(half)), 8 * n);
     report("relu_squared", best(|| activation::relu_squared(half)), 8 * n);

@@ -75,6 +75,23 @@ pub(crate) fn map2(a: &[f32], b: &[f32], f: impl Fn(&[f32], &[f32], &mut Unwritt
     }
 }
 
+/// `g[i] = f(x[i], g[i])` in place, for an `f(x, g, result)` that reads and writes slices and must write all of its result.
+pub(crate) fn through(x: &[f32], mut g: Vec<f32>, f: impl Fn(&[f32], &[f32], &mut Unwritten) + Sync) -> Vec<f32> {
+    assert_eq!(x.len(), g.len(), "value and gradient");
+    const PIECE: usize = 1024;
+    g.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| {
+        let mut copy = [0f32; PIECE];
+        for (g, x) in g.chunks_mut(PIECE).zip(x.chunks(PIECE)) {
+            let copy = &mut copy[..g.len()];
+            copy.copy_from_slice(g);
+            // SAFETY: `MaybeUninit<f32>` has the layout of f32, and f writes values, so that g stays initialised.
+            let result = unsafe { std::slice::from_raw_parts_mut(g.as_mut_ptr().cast(), g.len()) };
+            f(x, copy, result);
+        }
+    });
+    g
+}
+
 /// Rows of `width` values that one task takes: about [`CHUNK`] values, at least one row.
 pub(crate) fn rows_per_task(width: usize) -> usize {
     (CHUNK / width.max(1)).max(1)

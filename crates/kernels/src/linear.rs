@@ -5,6 +5,7 @@
 use crate::gemm::{self, Epilogue, Matrix, Threads, multiply, multiply_with};
 use crate::math::filled;
 use crate::precision::Precision;
+use rayon::prelude::*;
 
 /// One of the layers.
 #[derive(Clone, Copy)]
@@ -114,9 +115,25 @@ pub fn grad_weight(
     gemm::product(g, Matrix::new(x, rows, inp), precision)
 }
 
-/// Sums of the columns of g (rows, width), the rows added in order.
+/// Rows whose columns one task sums.
+const SUMMED: usize = 128;
+
+/// Sums of the columns of g (rows, width), gradients of biases: rows in order within runs of 128, then the runs in
+/// order. Runs rather than columns are divided among threads, so that memory is read in its order.
 pub fn column_sums(g: &[f32], rows: usize, width: usize) -> Vec<f32> {
-    gemm::column_sums(g, rows, width)
+    assert_eq!(g.len(), rows * width, "matrix of {rows} x {width}");
+    if g.is_empty() {
+        return vec![0f32; width];
+    }
+    let run = |rows: &[f32]| {
+        let mut sums = vec![0f32; width];
+        rows.chunks_exact(width).for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x));
+        sums
+    };
+    let runs: Vec<Vec<f32>> = g.par_chunks(SUMMED * width).map(run).collect();
+    let mut sums = vec![0f32; width];
+    runs.iter().for_each(|run| sums.iter_mut().zip(run).for_each(|(sum, x)| *sum += x));
+    sums
 }
 
 #[cfg(test)]
@@ -170,6 +187,8 @@ mod tests {
                 assert_close(&grad_weight(&g, &x, rows, first, part.out, width, Precision::F32), &dw, 1e-5);
                 first += part.out;
             }
+            let sums: Vec<f64> = (0..width).map(|c| (0..rows).map(|r| f64::from(g[r * width + c])).sum()).collect();
+            assert_close(&column_sums(&g, rows, width), &sums, 1e-5);
             assert_close(&grad_x(&g, rows, inp, &parts, Precision::F32), &dx, 1e-5);
         }
     }

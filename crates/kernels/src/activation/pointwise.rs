@@ -2,7 +2,7 @@
 
 use super::sigmoid;
 use crate::cpu::Level;
-use crate::elementwise::{map, map2};
+use crate::elementwise::{map, through};
 use crate::math::{Unwritten, exp, fma};
 
 /// sqrt(2 / pi), of the tanh form of GELU.
@@ -114,13 +114,13 @@ pub fn gelu_tanh(x: &[f32]) -> Vec<f32> {
     map(x, |x, y| gelu_tanh_chunk(level, x, y))
 }
 
-/// Gradient of [`gelu_tanh`].
+/// Gradient of [`gelu_tanh`], in the place of the gradient `g` of its result (as for every gradient here).
 ///
 /// # Panics
-/// If the lengths differ (as for every gradient here).
-pub fn gelu_tanh_grad(x: &[f32], g: &[f32]) -> Vec<f32> {
+/// If the lengths differ.
+pub fn gelu_tanh_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
-    map2(x, g, |x, g, y| gelu_tanh_grad_chunk(level, x, g, y))
+    through(x, g, |x, g, y| gelu_tanh_grad_chunk(level, x, g, y))
 }
 
 /// GELU by the error function.
@@ -130,9 +130,9 @@ pub fn gelu_erf(x: &[f32]) -> Vec<f32> {
 }
 
 /// Gradient of [`gelu_erf`].
-pub fn gelu_erf_grad(x: &[f32], g: &[f32]) -> Vec<f32> {
+pub fn gelu_erf_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
-    map2(x, g, |x, g, y| gelu_erf_grad_chunk(level, x, g, y))
+    through(x, g, |x, g, y| gelu_erf_grad_chunk(level, x, g, y))
 }
 
 /// SiLU, also called swish (Elfwing et al. 2018): `x * sigmoid(x)`.
@@ -142,9 +142,9 @@ pub fn silu(x: &[f32]) -> Vec<f32> {
 }
 
 /// Gradient of [`silu`].
-pub fn silu_grad(x: &[f32], g: &[f32]) -> Vec<f32> {
+pub fn silu_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
-    map2(x, g, |x, g, y| silu_grad_chunk(level, x, g, y))
+    through(x, g, |x, g, y| silu_grad_chunk(level, x, g, y))
 }
 
 /// ReLU² (So et al. 2021, "Primer"): `max(x, 0)^2`.
@@ -154,7 +154,7 @@ pub fn relu_squared(x: &[f32]) -> Vec<f32> {
 }
 
 /// Gradient of [`relu_squared`].
-pub fn relu_squared_grad(x: &[f32], g: &[f32]) -> Vec<f32> {
+pub fn relu_squared_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
-    map2(x, g, |x, g, y| relu_squared_grad_chunk(level, x, g, y))
+    through(x, g, |x, g, y| relu_squared_grad_chunk(level, x, g, y))
 }

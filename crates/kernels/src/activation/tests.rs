@@ -46,6 +46,17 @@ fn values(n: usize, seed: u64) -> Vec<f32> {
     matrix(n, seed).into_iter().map(|x| 12.0 * x).collect()
 }
 
+/// The public gradients, which work in place, give what their kernels give.
+#[test]
+fn gradients_in_place_over_several_pieces_and_tasks() {
+    let (x, g) = (values(40_001, 3), matrix(40_001, 4));
+    let level = Level::best();
+    assert_eq!(gelu_tanh_grad(&x, g.clone()), map2(&x, &g, |x, g, y| gelu_tanh_grad_chunk(level, x, g, y)));
+    assert_eq!(gelu_erf_grad(&x, g.clone()), map2(&x, &g, |x, g, y| gelu_erf_grad_chunk(level, x, g, y)));
+    assert_eq!(silu_grad(&x, g.clone()), map2(&x, &g, |x, g, y| silu_grad_chunk(level, x, g, y)));
+    assert_eq!(relu_squared_grad(&x, g.clone()), map2(&x, &g, |x, g, y| relu_squared_grad_chunk(level, x, g, y)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
@@ -83,7 +94,9 @@ fn extremes_stay_finite() {
         assert!(y[..4].iter().all(|y| y.abs() < 1e-6), "{y:?}");
         assert_eq!(&y[4..], &[90.0, 200.0, 1e30]);
     }
-    for d in [gelu_tanh_grad(&x, &[1.0; 7]), gelu_erf_grad(&x, &[1.0; 7]), swiglu_grad(&x, &[1.0; 7], &[1.0; 7]).0] {
+    for d in
+        [gelu_tanh_grad(&x, vec![1.0; 7]), gelu_erf_grad(&x, vec![1.0; 7]), swiglu_grad(&x, &[1.0; 7], &[1.0; 7]).0]
+    {
         assert!(d.iter().all(|d| d.is_finite()), "{d:?}");
     }
 }

@@ -273,18 +273,3 @@ pub fn linear_grad_x(g: &[f32], rows: usize, weight: &[f32], out: usize, inp: us
 pub fn linear_grad_weight(g: &[f32], x: &[f32], rows: usize, out: usize, inp: usize, precision: Precision) -> Vec<f32> {
     product(Matrix::new(g, rows, out).transposed(), Matrix::new(x, rows, inp), precision)
 }
-
-/// Sum of each column of g (rows, cols), the rows added in order: gradient of a bias.
-pub fn column_sums(g: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    assert_eq!(g.len(), rows * cols, "matrix of {rows} x {cols}");
-    const BLOCK: usize = 64;
-    let mut sums = vec![0f32; cols];
-    sums.par_chunks_mut(BLOCK).enumerate().for_each(|(b, sums)| {
-        for row in g.chunks_exact(cols) {
-            for (sum, x) in sums.iter_mut().zip(&row[b * BLOCK..]) {
-                *sum += x;
-            }
-        }
-    });
-    sums
-}

@@ -16,14 +16,14 @@ pub(super) fn activate(kind: Activation, x: &FlexTensor) -> Vec<f32> {
     }
 }
 
-/// Gradient of [`activate`] from the gradient `g` of its result.
-pub(super) fn activate_grad(kind: Activation, x: &FlexTensor, g: &[f32]) -> Vec<f32> {
+/// Gradient of [`activate`] from the gradient `g` of its result, in its memory where that fits.
+pub(super) fn activate_grad(kind: Activation, x: &FlexTensor, g: Vec<f32>) -> Vec<f32> {
     match kind {
         Activation::GeluTanh => activation::gelu_tanh_grad(values(x), g),
         Activation::GeluErf => activation::gelu_erf_grad(values(x), g),
         Activation::Silu => activation::silu_grad(values(x), g),
         Activation::ReluSquared => activation::relu_squared_grad(values(x), g),
-        Activation::Swiglu => activation::swiglu_joined_grad(values(x), matrix(x).1 / 2, g),
+        Activation::Swiglu => activation::swiglu_joined_grad(values(x), matrix(x).1 / 2, &g),
     }
 }
 
@@ -49,7 +49,7 @@ struct Activated {
 impl Gradient for Activated {
     fn backward(self: Box<Self>, g: FlexTensor, _wanted: &[bool]) -> Vec<Option<FlexTensor>> {
         let (g, x) = (dense(g), &self.inputs[0]);
-        vec![Some(tensor(activate_grad(self.kind, x, values(&g)), dims(x)))]
+        vec![Some(tensor(activate_grad(self.kind, x, values(&g).to_vec()), dims(x)))]
     }
 }
 

@@ -71,7 +71,7 @@ impl Linear {
             Prelude::Nothing => vec![tensor(g, dims(x))],
             Prelude::RmsNorm(_) => rms_norm_grad(x, &inputs[1], stats, &g),
             Prelude::LayerNorm(_) => layer_norm_grad(x, &inputs[1], stats, &g),
-            Prelude::Activation(activation) => vec![tensor(activate_grad(activation, x, &g), dims(x))],
+            Prelude::Activation(activation) => vec![tensor(activate_grad(activation, x, g), dims(x))],
         }
     }
 
@@ -113,8 +113,8 @@ impl Gradient for Saved {
         let g = dense(g);
         let (rows, width) = matrix(&g);
         let mut results: Vec<Option<FlexTensor>> = vec![None; wanted.len()];
-        let prepared = linear.prepare(&inputs);
-        let x = prepared.values.as_deref().unwrap_or_else(|| values(&inputs[0]));
+        let Prepared { dims: x_dims, values: result, stats } = linear.prepare(&inputs);
+        let x = result.as_deref().unwrap_or_else(|| values(&inputs[0]));
         let parts = linear.layers(&inputs);
         let mut first = 0;
         for (i, part) in linear.weights().zip(&parts) {
@@ -124,6 +124,8 @@ impl Gradient for Saved {
             }
             first += part.out;
         }
+        // Not needed any more, and as large as what the gradient of the input takes next.
+        drop(result);
         if linear.biased && linear.weights().any(|i| wanted[i + linear.parts]) {
             let mut sums = linear::column_sums(values(&g), rows, width);
             for (i, part) in linear.weights().zip(&parts).rev() {
@@ -132,9 +134,9 @@ impl Gradient for Saved {
             }
         }
         if wanted[..linear.weights().start].contains(&true) {
-            let inp = prepared.dims.last().copied().unwrap_or(1);
+            let inp = x_dims.last().copied().unwrap_or(1);
             let dx = linear::grad_x(values(&g), rows, inp, &parts, linear.precision);
-            for (result, gradient) in results.iter_mut().zip(linear.unprepare(&inputs, &prepared.stats, dx)) {
+            for (result, gradient) in results.iter_mut().zip(linear.unprepare(&inputs, &stats, dx)) {
                 *result = Some(gradient);
             }
         }
