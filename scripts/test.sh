@@ -27,6 +27,21 @@ DANLU_TEST_SKIPS="$(pwd)/target/test-skips.txt"
 mkdir -p target && : > "$DANLU_TEST_SKIPS"
 export DANLU_TEST_SKIPS
 cargo test --release --workspace || status=$?
+
+# The operations on a second device: wgpu over Mesa's software Vulkan. Its crates are many and are built with little
+# optimisation (profile second-device); the default build knows nothing of them.
+software_vulkan() { ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1; }
+if ! software_vulkan; then
+  echo "installing mesa-vulkan-drivers for the tests on a second device"
+  { as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq mesa-vulkan-drivers; } \
+    >/dev/null 2>&1 || true
+fi
+if software_vulkan; then
+  CUBECL_WGPU_DEFAULT_DEVICE=Cpu cargo test --profile second-device -p danlu-ops --features wgpu || status=$?
+else
+  echo "SKIPPED operations on a second device: no software Vulkan (mesa-vulkan-drivers)" | tee -a "$DANLU_TEST_SKIPS"
+fi
+
 if [ -s "$DANLU_TEST_SKIPS" ]; then
   echo "skipped: $(wc -l < "$DANLU_TEST_SKIPS")"
   cat "$DANLU_TEST_SKIPS"

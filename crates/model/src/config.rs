@@ -286,16 +286,6 @@ impl ModelConfig {
         let attention = 4.0 * (self.layers * self.query_size()) as f64 * (seq_len as f64 + 1.0) / 2.0;
         6.0 * weights + 3.0 * attention
     }
-
-    /// Numbers that the backward pass keeps per token with the fused operations of `ops`, the loss's own not counted:
-    /// per layer the two residual inputs and normalised copies, queries, keys, values, the attention's output in both
-    /// layouts, and the feed-forward activations; and around them the embedding and the last normalisation.
-    pub fn activations_per_token(&self) -> usize {
-        let ffn = self.ffn_size() * if self.activation() == Activation::Swiglu { 3 } else { 2 };
-        let dropout = if self.dropout > 0.0 { 2 * self.hidden_size } else { 0 };
-        let per_layer = 4 * self.hidden_size + 3 * self.query_size() + 2 * self.kv_size() + ffn + dropout;
-        self.layers * per_layer + 2 * self.hidden_size
-    }
 }
 
 fn check(

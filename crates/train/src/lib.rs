@@ -25,6 +25,7 @@ mod config;
 mod error;
 mod exact;
 mod export;
+pub mod memory;
 mod observer;
 pub mod optimizer;
 pub mod order;
@@ -38,7 +39,8 @@ pub mod watchdog;
 
 pub use config::{OptimizerKind, ScheduleKind, TrainConfig};
 pub use error::TrainError;
+pub use memory::MemoryPlan;
 pub use observer::{Observer, Silent, StepInfo, ValidationInfo};
-pub use plan::{ASSUMED_MFU, Basis, MemoryPlan, Plan, measured_peak, plan, plan_for};
+pub use plan::{ASSUMED_MFU, Basis, Plan, measured_peak, plan, plan_for};
 pub use run::{Ending, Job, TrainOutcome, train};
 pub use state::{Best, Finish, Identity, TrainState};

@@ -1,6 +1,7 @@
 //! What a run will need, before it starts: parameters, memory by class, time.
 
-use crate::{OptimizerKind, TrainConfig, TrainError};
+use crate::memory::{MemoryPlan, memory};
+use crate::{TrainConfig, TrainError};
 use burn::prelude::*;
 use danlu_model::ModelConfig;
 use serde::{Deserialize, Serialize};
@@ -10,45 +11,6 @@ use std::time::{Duration, Instant};
 /// models and other machines may reach less; [`Plan::basis`] says when this stands behind an
 /// estimate.
 pub const ASSUMED_MFU: f64 = 0.6;
-
-/// Bytes by class. What the allocator and the system add is not in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemoryPlan {
-    pub weights: u64,
-    /// One gradient for each weight; two while micro-batches are added up.
-    pub gradients: u64,
-    /// The optimiser's states: for AdamW two moments of each weight.
-    pub optimizer: u64,
-    /// What the forward pass keeps for the backward pass of one micro-batch.
-    pub activations: u64,
-    /// Logits that the CPU's fused loss holds at once; other devices hold them all.
-    pub logits: u64,
-    /// Token ids of one micro-batch.
-    pub data: u64,
-}
-
-impl MemoryPlan {
-    /// The classes by name, in the order in which tables show them.
-    pub fn classes(&self) -> Vec<(String, u64)> {
-        let Self { weights, gradients, optimizer, activations, logits, data } = *self;
-        [
-            ("weights", weights),
-            ("gradients", gradients),
-            ("optimizer", optimizer),
-            ("activations", activations),
-            ("logits", logits),
-            ("data", data),
-        ]
-        .map(|(name, bytes)| (name.to_owned(), bytes))
-        .to_vec()
-    }
-
-    /// All classes together.
-    pub fn total(&self) -> u64 {
-        let Self { weights, gradients, optimizer, activations, logits, data } = self;
-        weights + gradients + optimizer + activations + logits + data
-    }
-}
 
 /// What the estimated time rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,7 +53,7 @@ pub fn plan_for(
     config.check()?;
     model.validate()?;
     let parameters = model.parameter_counts(vocab_size).total() as u64;
-    let memory = memory(config, model, vocab_size, parameters);
+    let memory = memory(config, model, vocab_size);
     let flops_per_token = model.flops_per_token(vocab_size, config.seq_len);
     let plan = Plan {
         parameters,
@@ -116,37 +78,6 @@ impl Plan {
     fn at_speed(self, tokens_per_second: f64) -> Self {
         let estimated_seconds = self.tokens as f64 / tokens_per_second;
         Self { tokens_per_second, estimated_seconds, ..self }
-    }
-}
-
-const F32: u64 = 4;
-
-/// Values that the optimiser keeps beside the weights.
-fn optimizer_values(config: &TrainConfig, model: &ModelConfig, vocab_size: usize, parameters: u64) -> u64 {
-    match config.optimizer {
-        OptimizerKind::AdamW => 2 * parameters,
-        OptimizerKind::Sgd if config.momentum == 0.0 => 0,
-        OptimizerKind::Sgd | OptimizerKind::Lion => parameters,
-        // One for a matrix inside the layers, two for all else; biases, which are few, are taken for matrices.
-        OptimizerKind::Muon => {
-            let counts = model.parameter_counts(vocab_size);
-            2 * parameters - (counts.attention + counts.feed_forward) as u64
-        }
-    }
-}
-
-fn memory(config: &TrainConfig, model: &ModelConfig, vocab_size: usize, parameters: u64) -> MemoryPlan {
-    let tokens = (config.batch_size * config.seq_len) as u64;
-    // While micro-batches are added up, the sum and the newest gradient are both there.
-    let gradients = if config.accumulate > 1 { 2 } else { 1 };
-    MemoryPlan {
-        weights: F32 * parameters,
-        gradients: F32 * parameters * gradients,
-        optimizer: F32 * optimizer_values(config, model, vocab_size, parameters),
-        activations: F32 * tokens * model.activations_per_token() as u64,
-        logits: F32 * (danlu_ops::chunk_rows(tokens as usize, vocab_size) * vocab_size) as u64,
-        // Inputs and targets as 64-bit integers.
-        data: 2 * 8 * tokens,
     }
 }
 
@@ -188,34 +119,6 @@ mod tests {
         assert_eq!(plan.tokens, 160);
         let measured = plan.with_measured_speed(16.0);
         assert_eq!((measured.estimated_seconds, measured.basis), (10.0, Basis::MeasuredSpeed));
-    }
-
-    #[test]
-    fn memory_counts_what_is_allocated() {
-        let (mut config, model) = small();
-        config.warmup_steps = 1;
-        let built = danlu_model::CausalLm::new(&model, 100, 1, &Device::flex()).unwrap();
-        let parameters: usize = built.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
-        let plan = plan_for(&config, &model, 100, 1e9).unwrap();
-        assert_eq!(plan.parameters, parameters as u64);
-        assert_eq!(plan.memory.weights, 4 * parameters as u64);
-        assert_eq!(plan.memory.optimizer, 2 * plan.memory.weights);
-        assert_eq!(plan.memory.gradients, plan.memory.weights);
-        assert_eq!(plan.memory_total, plan.memory.total());
-        let of = |optimizer, momentum| {
-            let config = TrainConfig { optimizer, momentum, ..config.clone() };
-            plan_for(&config, &model, 100, 1e9).unwrap().memory.optimizer
-        };
-        assert_eq!((of(OptimizerKind::Sgd, 0.0), of(OptimizerKind::Sgd, 0.9)), (0, plan.memory.weights));
-        assert_eq!(of(OptimizerKind::Lion, 0.0), plan.memory.weights);
-        let matrices = built.parameters().into_iter().filter(|p| p.name.ends_with("_proj.weight"));
-        let matrices: usize = matrices.map(|p| p.shape.iter().product::<usize>()).sum();
-        assert_eq!(of(OptimizerKind::Muon, 0.9), 2 * plan.memory.weights - 4 * matrices as u64);
-        config.accumulate = 4;
-        let accumulated = plan_for(&config, &model, 100, 1e9).unwrap();
-        assert_eq!(accumulated.memory.gradients, 2 * plan.memory.weights);
-        assert_eq!(accumulated.memory.activations, plan.memory.activations);
-        assert_eq!(accumulated.tokens, 4 * plan.tokens);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Fixture, Recorder};
 use danlu_data::{BatchConfig, Batches};
-use danlu_model::ModelConfig;
+use danlu_model::{ModelConfig, Precision};
 use danlu_store::{MetricsWriter, Workspace};
 use danlu_train::schedule::learning_rate;
 use danlu_train::step::{MicroBatch, evaluate};
@@ -45,6 +45,29 @@ fn a_tiny_text_is_learnt_by_heart() {
     let batches = Batches::new(job.valid.clone().unwrap(), order).unwrap();
     let all = (0..batches.batches_per_epoch()).map(|n| MicroBatch::from_batch(&batches.batch(n), 16, &job.device));
     assert_eq!(evaluate(&model, all).unwrap(), (best.loss, last.tokens));
+}
+
+/// Work is cut by shapes and partial sums are added in a fixed order, so threads change nothing.
+#[test]
+fn two_hundred_steps_have_the_same_losses_with_one_and_with_two_threads() {
+    let fixture = Fixture::new();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let losses = |threads: usize| {
+            let work = fixture.path(&format!("{threads}{}", precision.name()));
+            let config = TrainConfig { steps: 200, precision, ..common::config() };
+            let mut job = fixture.job(config, &work);
+            job.model = ModelConfig { hidden_size: 96, ffn_size: Some(192), dropout: 0.1, ..common::model() };
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut recorder = Recorder::default();
+                train(&job, &mut recorder, &AtomicBool::new(false)).unwrap();
+                recorder.steps.iter().map(|step| (step.loss, step.gradient_norm)).collect::<Vec<_>>()
+            })
+        };
+        let one = losses(1);
+        assert_eq!(one.len(), 200);
+        assert!(one == losses(2), "{precision:?}");
+    }
 }
 
 #[test]

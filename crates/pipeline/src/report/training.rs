@@ -44,7 +44,10 @@ fn memory_class(name: &str) -> danlu_report::T {
         "gradients" => "梯度",
         "optimizer" => "优化器",
         "activations" => "激活",
-        "logits" => "logits",
+        "workspace" => "运算缓冲",
+        "data" => "数据",
+        "allocator" => "分配器",
+        "program" => "程序",
         _ => return same(name),
     };
     t(name.to_owned(), zh)

@@ -1,0 +1,198 @@
+//! What a run will hold in memory, class by class, at the moment when it holds most.
+//!
+//! That is either the beginning of the backward pass, when all activations are there, or its end, when all gradients
+//! are. What the allocator holds beside was measured (docs/log.md); the rest is counted.
+
+use crate::{OptimizerKind, TrainConfig};
+use danlu_model::{Activation, ModelConfig, Recompute};
+use serde::{Deserialize, Serialize};
+
+/// Bytes by class at the moment when their sum is largest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPlan {
+    pub weights: u64,
+    /// Those that are there at that moment; while micro-batches are added up, also their sum.
+    pub gradients: u64,
+    /// The optimiser's states: for AdamW two moments of each weight.
+    pub optimizer: u64,
+    /// What the forward pass keeps for the backward pass of one micro-batch.
+    pub activations: u64,
+    /// What one operation holds while it runs: a chunk of logits, an activation and its gradient, packed operands.
+    pub workspace: u64,
+    /// Token ids of one micro-batch.
+    pub data: u64,
+    /// Freed memory that the allocator keeps between buffers of other sizes: [`KEPT_BY_ALLOCATOR`] of the rest.
+    pub allocator: u64,
+    /// The program itself.
+    pub program: u64,
+}
+
+/// Part of all other memory that mimalloc holds beside it when it keeps its pages, as measured on models of 17, 55 and
+/// 162 million parameters.
+pub const KEPT_BY_ALLOCATOR: f64 = 0.18;
+const PROGRAM: u64 = 25 << 20;
+/// Packed operands of matrix products, kept by the threads.
+const PACKED: u64 = 20 << 20;
+const F32: u64 = 4;
+
+impl MemoryPlan {
+    /// The classes by name, in the order in which tables show them.
+    pub fn classes(&self) -> Vec<(String, u64)> {
+        let Self { weights, gradients, optimizer, activations, workspace, data, allocator, program } = *self;
+        [
+            ("weights", weights),
+            ("gradients", gradients),
+            ("optimizer", optimizer),
+            ("activations", activations),
+            ("workspace", workspace),
+            ("data", data),
+            ("allocator", allocator),
+            ("program", program),
+        ]
+        .map(|(name, bytes)| (name.to_owned(), bytes))
+        .to_vec()
+    }
+
+    /// All classes together.
+    pub fn total(&self) -> u64 {
+        self.classes().iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+pub(crate) fn memory(config: &TrainConfig, model: &ModelConfig, vocab_size: usize) -> MemoryPlan {
+    let counts = model.parameter_counts(vocab_size);
+    let parameters = F32 * counts.total() as u64;
+    let tokens = (config.batch_size * config.seq_len) as u64;
+    let summed = if config.accumulate > 1 { parameters } else { 0 };
+    let always = MemoryPlan {
+        weights: parameters,
+        optimizer: optimizer(config, model, vocab_size),
+        // Inputs and targets as 64-bit integers.
+        data: 2 * 8 * tokens,
+        program: PROGRAM,
+        ..MemoryPlan::default()
+    };
+    let head = F32 * if model.tied { counts.embedding } else { counts.head } as u64;
+    let begin = MemoryPlan {
+        gradients: summed + head,
+        activations: F32 * tokens * activations_per_token(config, model) as u64,
+        workspace: PACKED + workspace(model, tokens, vocab_size),
+        ..always
+    };
+    let end = MemoryPlan { gradients: summed + parameters, workspace: PACKED, ..always };
+    let largest = if end.total() > begin.total() { end } else { begin };
+    MemoryPlan { allocator: (KEPT_BY_ALLOCATOR * largest.total() as f64) as u64, ..largest }
+}
+
+/// What the optimiser keeps beside the weights.
+fn optimizer(config: &TrainConfig, model: &ModelConfig, vocab_size: usize) -> u64 {
+    let counts = model.parameter_counts(vocab_size);
+    F32 * match config.optimizer {
+        OptimizerKind::AdamW => 2 * counts.total(),
+        OptimizerKind::Sgd if config.momentum == 0.0 => 0,
+        OptimizerKind::Sgd | OptimizerKind::Lion => counts.total(),
+        // One for a matrix inside the layers, two for all else; biases, which are few, are taken for matrices.
+        OptimizerKind::Muon => 2 * counts.total() - counts.attention - counts.feed_forward,
+    } as u64
+}
+
+/// Values that the backward pass keeps for each token: those of the layers, and the last normalisation's input.
+fn activations_per_token(config: &TrainConfig, model: &ModelConfig) -> usize {
+    let gated = model.activation() == Activation::Swiglu;
+    // Both residual inputs; queries, keys, values, the attention's result and its row sums; the feed-forward layer
+    // before its activation.
+    let layer = 2 * model.hidden_size
+        + 2 * model.query_size()
+        + 2 * model.kv_size()
+        + model.heads
+        + model.ffn_size() * if gated { 2 } else { 1 };
+    let layers = match config.recompute {
+        Recompute::None => model.layers * layer,
+        Recompute::Block => model.layers * model.hidden_size + layer,
+    };
+    layers + model.hidden_size
+}
+
+/// The larger of what the loss and the last feed-forward layer's backward pass hold.
+fn workspace(model: &ModelConfig, tokens: u64, vocab_size: usize) -> u64 {
+    let gated = model.activation() == Activation::Swiglu;
+    let streams = 2 * model.hidden_size as u64;
+    let logits = (danlu_ops::chunk_rows(tokens as usize, vocab_size) * vocab_size) as u64;
+    // With SwiGLU the gradients before and after it, else one in the place of the other.
+    let feed_forward = (model.ffn_size() * if gated { 3 } else { 1 }) as u64;
+    F32 * (streams * tokens + logits.max(feed_forward * tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> (TrainConfig, ModelConfig) {
+        let model = ModelConfig { layers: 2, hidden_size: 32, heads: 2, ..ModelConfig::default() };
+        (TrainConfig { steps: 10, batch_size: 2, seq_len: 8, ..TrainConfig::default() }, model)
+    }
+
+    #[test]
+    fn weights_and_states_are_counted() {
+        let (config, model) = small();
+        let counts = model.parameter_counts(100);
+        let plan = memory(&config, &model, 100);
+        assert_eq!(plan.weights, 4 * counts.total() as u64);
+        assert_eq!(plan.optimizer, 2 * plan.weights);
+        let of = |optimizer, momentum| {
+            let config = TrainConfig { optimizer, momentum, ..config.clone() };
+            memory(&config, &model, 100).optimizer
+        };
+        assert_eq!((of(OptimizerKind::Sgd, 0.0), of(OptimizerKind::Sgd, 0.9)), (0, plan.weights));
+        assert_eq!(of(OptimizerKind::Lion, 0.0), plan.weights);
+        let matrices = 4 * (counts.attention + counts.feed_forward) as u64;
+        assert_eq!(of(OptimizerKind::Muon, 0.9), 2 * plan.weights - matrices);
+    }
+
+    #[test]
+    fn the_larger_moment_counts() {
+        let (config, model) = small();
+        // Few tokens: gradients at the end outweigh activations.
+        assert_eq!(memory(&config, &model, 100).gradients, memory(&config, &model, 100).weights);
+        let long = TrainConfig { batch_size: 64, ..config.clone() };
+        let plan = memory(&long, &model, 100);
+        assert_eq!(plan.gradients, 4 * 100 * 32, "the tied head's alone");
+        let summed = TrainConfig { accumulate: 4, ..long.clone() };
+        assert_eq!(memory(&summed, &model, 100).gradients, plan.gradients + plan.weights);
+        let again = TrainConfig { recompute: Recompute::Block, ..long };
+        assert!(memory(&again, &model, 100).activations < plan.activations);
+    }
+
+    /// Peaks of `danlu bench train` (f32, 2 threads, docs/log.md) within 10%.
+    #[test]
+    fn measured_peaks_are_foreseen() {
+        let gpt2 = |layers, hidden_size, heads| ModelConfig {
+            architecture: danlu_model::Architecture::Gpt2,
+            layers,
+            hidden_size,
+            heads,
+            max_seq_len: 256,
+            tied: false,
+            ..ModelConfig::default()
+        };
+        let llama = ModelConfig {
+            layers: 8,
+            hidden_size: 512,
+            heads: 8,
+            kv_heads: Some(2),
+            max_seq_len: 1024,
+            tied: false,
+            ..ModelConfig::default()
+        };
+        let cases = [
+            ("S", gpt2(6, 384, 6), 16, 256, 8192, 790.0),
+            ("M", gpt2(12, 768, 12), 4, 256, 50257, 2960.0),
+            ("L", llama, 4, 1024, 32000, 1850.0),
+        ];
+        for (name, model, batch_size, seq_len, vocab, measured) in cases {
+            let config = TrainConfig { batch_size, seq_len, ..TrainConfig::default() };
+            let planned = memory(&config, &model, vocab).total() as f64 / f64::from(1 << 20);
+            assert!((planned / measured - 1.0).abs() < 0.1, "{name}: planned {planned:.0} MiB, measured {measured}");
+        }
+    }
+}
