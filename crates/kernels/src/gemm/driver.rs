@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::LocalKey;
 
 /// Steps of the inner dimension in a block.
@@ -293,7 +294,7 @@ impl<'a> Plan<'a> {
         } else {
             self.shared_panels * (self.shared_blocks * self.block).min(self.steps) * self.shared.width
         };
-        let buffer = Buffer::take(&SHARED, words);
+        let buffer = Buffer::with_room(SHARED.lock().unwrap_or_else(PoisonError::into_inner).pop(), words);
         for panels in parts(self.shared.panels, self.shared_panels) {
             for blocks in parts(self.blocks, self.shared_blocks) {
                 let pass = Pass { plan: self, buffer: buffer.start(), blocks, panels: panels.clone() };
@@ -304,7 +305,7 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        buffer.give_back(&SHARED);
+        SHARED.lock().unwrap_or_else(PoisonError::into_inner).push(buffer.0);
     }
 }
 
@@ -542,18 +543,25 @@ impl Start {
 #[repr(align(64))]
 pub(super) struct Line(#[allow(dead_code)] [u32; 16]);
 
+/// Buffers of shared operands that are not in use: as many as products have run at the same time, which in training is
+/// one, whichever thread runs it.
+static SHARED: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
+
 thread_local! {
-    static SHARED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     static OWN: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
-/// Packed words of one product, kept by the thread between products: fresh memory costs more than packing. It is taken
-/// out while in use, since a thread that waits for others may meanwhile run another product.
+/// Packed words of one product, kept between products: fresh memory costs more than packing. A thread's own is taken out
+/// while in use, since a thread that waits for others may meanwhile run another product.
 struct Buffer(Vec<Line>);
 
 impl Buffer {
     fn take(kept: &'static LocalKey<Cell<Vec<Line>>>, words: usize) -> Buffer {
-        let mut lines = kept.take();
+        Buffer::with_room(Some(kept.take()), words)
+    }
+
+    fn with_room(lines: Option<Vec<Line>>, words: usize) -> Buffer {
+        let mut lines = lines.unwrap_or_default();
         let needed = words.div_ceil(16);
         if lines.capacity() < needed {
             lines = Vec::with_capacity(needed);
