@@ -37,7 +37,7 @@ if ! software_vulkan; then
     >/dev/null 2>&1 || true
 fi
 if software_vulkan; then
-  CUBECL_WGPU_DEFAULT_DEVICE=Cpu cargo test --profile second-device -p danlu-ops --features wgpu || status=$?
+  CUBECL_WGPU_DEFAULT_DEVICE=Cpu cargo test --profile second-device -p danlu-ops --features wgpu --no-fail-fast || status=$?
 else
   echo "SKIPPED operations on a second device: no software Vulkan (mesa-vulkan-drivers)" | tee -a "$DANLU_TEST_SKIPS"
 fi

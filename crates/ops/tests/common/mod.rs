@@ -60,7 +60,9 @@ pub fn check(inputs: &[Vec<f32>], fast: Function, slow: Function) {
     }
     let plain: Vec<Tensor<1>> =
         inputs.iter().map(|x| Tensor::from_data(TensorData::new(x.clone(), [x.len()]), &device())).collect();
-    close("without autodiff", &read(fast(&plain)), &y, 1e-6);
+    // Elsewhere than on the CPU, kernels are fused from what happens to be asked for together.
+    let tolerance = if cfg!(feature = "wgpu") { 2e-5 } else { 1e-6 };
+    close("without autodiff", &read(fast(&plain)), &y, tolerance);
 }
 
 pub fn flat<const D: usize>(t: Tensor<D>) -> Tensor<1> {
