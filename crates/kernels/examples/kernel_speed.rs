@@ -8,6 +8,7 @@
 
 use danlu_kernels::attention::{Attention, Heads, Mask, Saved, time_major};
 use danlu_kernels::int8::{Int8Weight, linear_int8};
+use danlu_kernels::linear::{self, Part};
 use danlu_kernels::{Level, Precision, activation, gemm, norm, peak_gflops};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -65,9 +66,10 @@ fn training() {
     let report = |name: &str, us: f64, note: String| println!("{name:24} {us:8.0} us {note}");
     let t = best(|| gemm::linear(&x, rows, &w, 1024, dim, None, Precision::F32));
     report("linear", t, format!("{:.0} GFLOP/s", gflops(t)));
-    let t = best(|| gemm::linear_grad_x(&g, rows, &w, 1024, dim, Precision::F32));
+    let part = [Part { weight: &w, bias: None, out: 1024 }];
+    let t = best(|| linear::grad_x(&g, rows, dim, &part, Precision::F32));
     report("linear, gradient of x", t, format!("{:.0} GFLOP/s", gflops(t)));
-    let t = best(|| gemm::linear_grad_weight(&g, &x, rows, 1024, dim, Precision::F32));
+    let t = best(|| linear::grad_weight(&g, &x, rows, 0, 1024, 1024, Precision::F32));
     report("linear, gradient of w", t, format!("{:.0} GFLOP/s", gflops(t)));
     let attention = Attention {
         batch,

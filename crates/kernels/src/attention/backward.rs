@@ -170,16 +170,7 @@ impl Task<'_> {
         let Task { a, form, b, .. } = *self;
         let (width, unit) = (a.width(), if form.pairs() { 2 } else { 1 });
         let lanes = piece.end - piece.first;
-        // (keys, head_dim) * (head_dim, queries)
-        let scores = Product {
-            rows: piece.keys,
-            cols: lanes,
-            inner: a.head_dim.div_ceil(unit),
-            a_row: width / unit,
-            a_inner: 1,
-            b_row: QUERIES,
-            c_row: QUERIES,
-        };
+        let scores = Product::scores(piece.keys, lanes, a.head_dim, width, unit);
         let (key, first) = (piece.key * width / unit, piece.first);
         let Tile { scores: p, grads: ds, .. } = &mut buffers.tile;
         multiply(form, &scores, &buffers.keys[key..], &buffers.queries[first..], &mut p[first..], Start::Overwrite);
@@ -237,16 +228,7 @@ impl Task<'_> {
             Start::Add,
         );
         multiply(form, &by_key, &grads[from..], &queries[from * width..], &mut buffers.key_grads[row..], Start::Add);
-        // (queries, keys) * (keys, head_dim)
-        let by_query = Product {
-            rows: lanes,
-            cols: width,
-            inner: piece.keys / unit,
-            a_row: 1,
-            a_inner: QUERIES,
-            b_row: width,
-            c_row: width,
-        };
+        let by_query = Product::by_query(piece.keys, lanes, width, unit);
         let (grads, keys) =
             if pairs { (&*tile.paired_grads, &*buffers.paired_keys) } else { (&*tile.grads, &*buffers.keys) };
         let keys = &keys[row / unit..];

@@ -161,16 +161,7 @@ impl Task<'_> {
         let Task { a, form, .. } = *self;
         let (width, unit) = (a.width(), if form.pairs() { 2 } else { 1 });
         let (first, lanes) = (piece.first, piece.end - piece.first);
-        // (keys, head_dim) * (head_dim, queries)
-        let product = Product {
-            rows: piece.keys,
-            cols: lanes,
-            inner: a.head_dim.div_ceil(unit),
-            a_row: width / unit,
-            a_inner: 1,
-            b_row: QUERIES,
-            c_row: QUERIES,
-        };
+        let product = Product::scores(piece.keys, lanes, a.head_dim, width, unit);
         let keys = &buffers.keys[(piece.key - start) * width / unit..];
         multiply(form, &product, keys, &buffers.queries[first..], &mut buffers.scores[first..], Start::Overwrite);
         let factor = bias.apply(form, piece, q0, buffers.scores);
@@ -182,16 +173,7 @@ impl Task<'_> {
         if !form.pairs() && a.precision == Precision::Bf16 {
             pack::round(form.level, &mut weights[..piece.keys * QUERIES]);
         }
-        // (queries, keys) * (keys, head_dim)
-        let product = Product {
-            rows: lanes,
-            cols: width,
-            inner: piece.keys / unit,
-            a_row: 1,
-            a_inner: QUERIES,
-            b_row: width,
-            c_row: width,
-        };
+        let product = Product::by_query(piece.keys, lanes, width, unit);
         let values = &buffers.values[(piece.key - start) / unit * width..];
         let shrink = Start::Scale(&running.shrink[first..]);
         multiply(form, &product, &weights[first..], values, &mut buffers.out[first * width..], shrink);

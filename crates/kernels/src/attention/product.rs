@@ -1,5 +1,6 @@
 //! The small products of which attention consists, on operands of its own scratch memory.
 
+use super::QUERIES;
 use crate::vector::{Form, Products, Vector};
 
 /// Sizes of `c (rows, cols) += a (rows, inner) * b (inner, cols)`; rows and cols are multiples of 16. An element of `a`
@@ -17,6 +18,21 @@ pub(super) struct Product {
     pub(super) b_row: usize,
     /// Values between rows of c.
     pub(super) c_row: usize,
+}
+
+impl Product {
+    /// Scores of a piece: (keys, head_dim) * (head_dim, queries). Rows of keys are `width` values long, `unit` of which
+    /// are an element.
+    pub(super) fn scores(keys: usize, queries: usize, head_dim: usize, width: usize, unit: usize) -> Self {
+        let (inner, a_row) = (head_dim.div_ceil(unit), width / unit);
+        Product { rows: keys, cols: queries, inner, a_row, a_inner: 1, b_row: QUERIES, c_row: QUERIES }
+    }
+
+    /// What a piece gives its queries: (queries, keys) * (keys, head_dim), with the left side as [`Self::scores`] lie.
+    pub(super) fn by_query(keys: usize, queries: usize, width: usize, unit: usize) -> Self {
+        let inner = keys / unit;
+        Product { rows: queries, cols: width, inner, a_row: 1, a_inner: QUERIES, b_row: width, c_row: width }
+    }
 }
 
 /// What a product does with what is in c.

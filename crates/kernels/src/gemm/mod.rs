@@ -263,13 +263,3 @@ pub fn linear_with(
     let (a, b) = (Matrix::new(x, rows, inp), Matrix::new(weight, out, inp).transposed());
     product_with(a, b, epilogue, precision)
 }
-
-/// Gradient of [`linear`] to x: `g * weight` for g (rows, out).
-pub fn linear_grad_x(g: &[f32], rows: usize, weight: &[f32], out: usize, inp: usize, precision: Precision) -> Vec<f32> {
-    product(Matrix::new(g, rows, out), Matrix::new(weight, out, inp), precision)
-}
-
-/// Gradient of [`linear`] to the weight: `g^T * x`.
-pub fn linear_grad_weight(g: &[f32], x: &[f32], rows: usize, out: usize, inp: usize, precision: Precision) -> Vec<f32> {
-    product(Matrix::new(g, rows, out).transposed(), Matrix::new(x, rows, inp), precision)
-}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::linear::{Part, grad_weight, grad_x};
 use crate::testing::{assert_close, matrix};
 use pack::round_to_bf16;
 use proptest::prelude::*;
@@ -204,10 +205,9 @@ proptest! {
             let residual = Some(Matrix::new(&g, rows, out));
             let both = Epilogue { bias: Some(&bias), residual, activation: Some(Activation::Silu) };
             assert_close(&linear_with(&x, rows, &w, out, inp, both, precision), &biased, 1e-5);
-            assert_close(&linear_grad_x(&g, rows, &w, out, inp, precision), &reference(ga, wa, rows, inp, out), 1e-5);
-            assert_close(&linear_grad_weight(&g, &x, rows, out, inp, precision), &reference(|o, r| ga(r, o), xa, out, inp, rows), 1e-5);
+            assert_close(&grad_x(&g, rows, inp, &[Part { weight: &w, bias: None, out }], precision), &reference(ga, wa, rows, inp, out), 1e-5);
+            assert_close(&grad_weight(&g, &x, rows, 0, out, out, precision), &reference(|o, r| ga(r, o), xa, out, inp, rows), 1e-5);
         }
-        let g = matrix(rows * out, seed);
     }
 
     #[test]
@@ -251,8 +251,8 @@ fn the_number_of_threads_changes_no_bit() {
                 [
                     linear(&x, rows, &w, out, inp, None, precision),
                     linear(&x[..3 * inp], 3, &w, out, inp, None, precision),
-                    linear_grad_x(&g, rows, &w, out, inp, precision),
-                    linear_grad_weight(&g, &x, rows, out, inp, precision),
+                    grad_x(&g, rows, inp, &[Part { weight: &w, bias: None, out }], precision),
+                    grad_weight(&g, &x, rows, 0, out, out, precision),
                 ]
                 .map(|y| bits(&y))
             })
