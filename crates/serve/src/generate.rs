@@ -86,9 +86,9 @@ impl Running {
         })?;
         let arrived = Instant::now();
         let (sender, events) = mpsc::unbounded_channel();
-        for (index, place) in places.into_iter().enumerate() {
+        let sequence_of = |(index, place)| {
             let (prompt, choice) = (index / request.n, index % request.n);
-            app.engine.submit(Work {
+            Work {
                 index,
                 prompt: Arc::clone(&request.prompts[prompt]),
                 settings: Arc::clone(&request.settings[prompt]),
@@ -97,8 +97,9 @@ impl Running {
                 deadline: arrived + app.config.request_timeout(),
                 events: sender.clone(),
                 _place: place,
-            });
-        }
+            }
+        };
+        app.engine.submit(places.into_iter().enumerate().map(sequence_of).collect());
         let prefix = if request.endpoint == Endpoint::Chat { "chatcmpl" } else { "cmpl" };
         let head = Head {
             endpoint: request.endpoint,

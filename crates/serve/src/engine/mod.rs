@@ -138,7 +138,8 @@ pub(crate) struct QueueFull {
 
 /// The handle by which the HTTP side uses the engine.
 pub(crate) struct Engine {
-    work: threads::Sender<Work>,
+    /// A request's sequences travel together, so that the engine sees all that share a prompt before it reads it.
+    requests: threads::Sender<Vec<Work>>,
     pub load: Arc<Load>,
     stop: Arc<AtomicBool>,
     /// Running and waiting sequences together.
@@ -153,7 +154,7 @@ impl Engine {
         config: &ServeConfig,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, JoinHandle<()>), ServeError> {
-        let (work, queue) = threads::channel();
+        let (requests, queue) = threads::channel();
         let load = Arc::new(Load::default());
         let stop = Arc::new(AtomicBool::new(false));
         let limits = scheduler::Limits { max_batch: config.max_batch, prefill_chunk: config.prefill_chunk };
@@ -163,7 +164,7 @@ impl Engine {
             .spawn(move || scheduler::run(&model, &language, limits, &queue, &thread_load, &thread_stop, &metrics))
             .map_err(|cause| ServeError::Start { what: "the engine's thread", cause })?;
         let capacity = config.max_batch.saturating_add(config.max_queue);
-        Ok((Self { work, load, stop, capacity }, thread))
+        Ok((Self { requests, load, stop, capacity }, thread))
     }
 
     /// Sequences that one request can ever have in the engine.
@@ -180,9 +181,9 @@ impl Engine {
         }
     }
 
-    /// Hands over a sequence. If the thread has ended, the work's channel closes, which its receiver notices.
-    pub fn submit(&self, work: Work) {
-        drop(self.work.send(work));
+    /// Hands over all sequences of a request. If the thread has ended, their channel closes, which its receiver notices.
+    pub fn submit(&self, request: Vec<Work>) {
+        drop(self.requests.send(request));
     }
 
     /// Makes the thread give up what still runs at its next step.

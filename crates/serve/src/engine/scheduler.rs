@@ -42,7 +42,7 @@ pub(super) fn run(
     model: &CausalLm,
     language: &LanguageModel,
     limits: Limits,
-    queue: &Receiver<Work>,
+    queue: &Receiver<Vec<Work>>,
     load: &Load,
     stop: &AtomicBool,
     metrics: &Metrics,
@@ -51,13 +51,13 @@ pub(super) fn run(
     loop {
         if scheduler.is_idle() {
             match queue.recv() {
-                Ok(work) => scheduler.waiting.push_back(work),
+                Ok(request) => scheduler.waiting.extend(request),
                 Err(_) => return,
             }
         }
         loop {
             match queue.try_recv() {
-                Ok(work) => scheduler.waiting.push_back(work),
+                Ok(request) => scheduler.waiting.extend(request),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) if scheduler.is_idle() => return,
                 Err(TryRecvError::Disconnected) => break,
