@@ -70,8 +70,8 @@ fn main() {
             let forward = median(|| attention.forward(q, k, v));
             let both = median(|| {
                 let (out, sums) = attention.forward(q, k, v);
-                let saved = Saved { q, k, v, out: Heads { data: &out, strides }, sums: &sums };
-                attention.backward_joined(&saved, Heads { data: &g, strides })
+                let saved = Saved { q, k, v, out: Heads { data: (&out).into(), strides }, sums: &sums };
+                attention.backward_joined(&saved, Heads { data: (&g).into(), strides })
             });
             let product = (batch * heads * time * (time + 1) * head_dim) as f64 / 1e6;
             let shape = format!("{name} {precision:?} {batch}x{heads}/{kv_heads}x{time}x{head_dim}");

@@ -67,9 +67,9 @@ fn training() {
     let t = best(|| gemm::linear(&x, rows, &w, 1024, dim, None, Precision::F32));
     report("linear", t, format!("{:.0} GFLOP/s", gflops(t)));
     let part = [Part { weight: &w, bias: None, out: 1024 }];
-    let t = best(|| linear::grad_x(&g, rows, dim, &part, Precision::F32));
+    let t = best(|| linear::grad_x((&g).into(), rows, dim, &part, Precision::F32.into()));
     report("linear, gradient of x", t, format!("{:.0} GFLOP/s", gflops(t)));
-    let t = best(|| linear::grad_weight(&g, &x, rows, 0, 1024, 1024, Precision::F32));
+    let t = best(|| linear::grad_weight((&g).into(), (&x).into(), rows, 0, 1024, 1024, Precision::F32));
     report("linear, gradient of w", t, format!("{:.0} GFLOP/s", gflops(t)));
     let attention = Attention {
         batch,
@@ -84,10 +84,10 @@ fn training() {
         dropout: None,
         alibi: None,
     };
-    let view = Heads { data: &x, strides: time_major(heads, time, head_dim) };
+    let view = Heads { data: (&x).into(), strides: time_major(heads, time, head_dim) };
     report("attention", best(|| attention.forward(view, view, view)), String::new());
     let (out, sums) = attention.forward(view, view, view);
-    let saved = Saved { q: view, k: view, v: view, out: Heads { data: &out, strides: view.strides }, sums: &sums };
+    let saved = Saved { q: view, k: view, v: view, out: Heads { data: (&out).into(), strides: view.strides }, sums: &sums };
     report("attention, gradient", best(|| attention.backward(&saved, view)), String::new());
     report("swiglu", best(|| activation::swiglu(&g, &g)), String::new());
     report("swiglu, gradient", best(|| activation::swiglu_grad(&g, &g, &g)), String::new());

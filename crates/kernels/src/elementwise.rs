@@ -2,6 +2,8 @@
 
 use crate::cpu::Level;
 use crate::math::{Unwritten, filled};
+use crate::values::{ValueVec, Values, narrow, narrowed, widen};
+use half::bf16;
 use rayon::prelude::*;
 
 /// Elements per task. A single task runs where it is called: waking the thread pool would cost more than the work.
@@ -78,18 +80,70 @@ pub(crate) fn map2(a: &[f32], b: &[f32], f: impl Fn(&[f32], &[f32], &mut Unwritt
 /// `g[i] = f(x[i], g[i])` in place, for an `f(x, g, result)` that reads and writes slices and must write all of its result.
 pub(crate) fn through(x: &[f32], mut g: Vec<f32>, f: impl Fn(&[f32], &[f32], &mut Unwritten) + Sync) -> Vec<f32> {
     assert_eq!(x.len(), g.len(), "value and gradient");
-    const PIECE: usize = 1024;
     g.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| {
-        let mut copy = [0f32; PIECE];
-        for (g, x) in g.chunks_mut(PIECE).zip(x.chunks(PIECE)) {
+        let mut copy = [0f32; STAGE];
+        for (g, x) in g.chunks_mut(STAGE).zip(x.chunks(STAGE)) {
             let copy = &mut copy[..g.len()];
             copy.copy_from_slice(g);
-            // SAFETY: `MaybeUninit<f32>` has the layout of f32, and f writes values, so that g stays initialised.
-            let result = unsafe { std::slice::from_raw_parts_mut(g.as_mut_ptr().cast(), g.len()) };
-            f(x, copy, result);
+            f(x, copy, as_unwritten(g));
         }
     });
     g
+}
+
+/// Values that are widened at a time: they and their results stay in the nearest cache.
+const STAGE: usize = 1024;
+
+/// [`map`] of values of either format, to the same format.
+pub(crate) fn map_values(level: Level, x: Values<'_>, f: impl Fn(&[f32], &mut Unwritten) + Sync) -> ValueVec {
+    let x = match x {
+        Values::F32(x) => return ValueVec::F32(map(x, f)),
+        Values::Bf16(x) => x,
+    };
+    let mut y = vec![bf16::ZERO; x.len()];
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+        let (mut from, mut to) = ([0f32; STAGE], [0f32; STAGE]);
+        for (y, x) in y.chunks_mut(STAGE).zip(x.chunks(STAGE)) {
+            let (from, to) = (&mut from[..x.len()], &mut to[..x.len()]);
+            widen(level, x, from);
+            f(from, as_unwritten(to));
+            narrow(level, to, y);
+        }
+    });
+    ValueVec::Bf16(y)
+}
+
+/// [`through`] of values of either format; the gradient becomes what the values are.
+pub(crate) fn through_values(
+    level: Level,
+    x: Values<'_>,
+    g: ValueVec,
+    f: impl Fn(&[f32], &[f32], &mut Unwritten) + Sync,
+) -> ValueVec {
+    let (x, mut g) = match (x, g) {
+        (Values::F32(x), g) => return ValueVec::F32(through(x, g.into_f32(), f)),
+        (Values::Bf16(x), ValueVec::F32(g)) => (x, narrowed(&g)),
+        (Values::Bf16(x), ValueVec::Bf16(g)) => (x, g),
+    };
+    assert_eq!(x.len(), g.len(), "value and gradient");
+    g.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| {
+        let (mut from, mut gradient, mut to) = ([0f32; STAGE], [0f32; STAGE], [0f32; STAGE]);
+        for (g, x) in g.chunks_mut(STAGE).zip(x.chunks(STAGE)) {
+            let n = x.len();
+            widen(level, x, &mut from[..n]);
+            widen(level, g, &mut gradient[..n]);
+            f(&from[..n], &gradient[..n], as_unwritten(&mut to[..n]));
+            narrow(level, &to[..n], g);
+        }
+    });
+    ValueVec::Bf16(g)
+}
+
+/// For a function that writes values and nothing else.
+pub(crate) fn as_unwritten(values: &mut [f32]) -> &mut Unwritten {
+    // SAFETY: `MaybeUninit<f32>` has the layout of f32. All functions of this crate write values only, so that the
+    // memory stays initialised.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
 }
 
 /// Rows of `width` values that one task takes: about [`CHUNK`] values, at least one row.

@@ -45,9 +45,11 @@ pub mod rotary;
 pub mod softmax;
 #[cfg(test)]
 mod testing;
+mod values;
 
 pub use cached::{CachedAttention, CachedSequence, attend_cached};
 pub use cpu::Level;
 pub use int8::Int8Weight;
 pub use precision::Precision;
 pub use probe::peak_gflops;
+pub use values::{ValueVec, Values, ValuesMut};

@@ -13,7 +13,7 @@ pub(crate) type Unwritten = [MaybeUninit<f32>];
 ///
 /// # Safety
 /// `fill` must write every element.
-pub(crate) unsafe fn filled(n: usize, fill: impl FnOnce(&mut Unwritten)) -> Vec<f32> {
+pub(crate) unsafe fn filled<T>(n: usize, fill: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
     let mut values = Vec::with_capacity(n);
     fill(&mut values.spare_capacity_mut()[..n]);
     // SAFETY: the capacity is at least n, and the caller vouches that all n elements were written.

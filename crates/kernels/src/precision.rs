@@ -1,6 +1,6 @@
 //! The number format of a matrix product's inputs.
 
-/// What the inputs of a matrix product are rounded to. Sums, results and everything outside products stay f32.
+/// What the inputs of a matrix product are rounded to, or what values are kept in. Sums are f32 either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Not rounded.
@@ -13,6 +13,14 @@ pub enum Precision {
 impl Precision {
     /// Both, by name.
     pub const NAMES: [(&'static str, Precision); 2] = [("f32", Precision::F32), ("bf16", Precision::Bf16)];
+
+    /// Bytes of a stored value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+        }
+    }
 
     /// `"f32"` or `"bf16"`.
     pub fn name(self) -> &'static str {

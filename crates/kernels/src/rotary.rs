@@ -3,6 +3,7 @@
 use crate::attention::{Heads, Joined};
 use crate::cpu::Level;
 use crate::math::{Unwritten, filled, fma};
+use crate::values::{ValuesMut, narrow, widen};
 use rayon::prelude::*;
 
 /// Positions per task; fewer than this run where they are called.
@@ -27,12 +28,13 @@ fn rotary_at(level: Level, x: Heads<'_>, dims: [usize; 4], cos: &[f32], sin: &[f
         return Vec::new();
     }
     let sign = if backwards { -1.0 } else { 1.0 };
+    let data = x.data.widened();
     // SAFETY: the chunks are the (batch, time) rows, and `rotate_row` writes all of each.
     unsafe {
         filled(n, |y| {
             let position = |(i, y): (usize, &mut Unwritten)| {
                 let (b, t) = (i / time, i % time);
-                let from = &x.data[b * x.strides[0] + t * x.strides[2]..];
+                let from = &data[b * x.strides[0] + t * x.strides[2]..];
                 rotate_row(
                     level,
                     from,
@@ -61,11 +63,11 @@ multiversion! {
 ///
 /// # Panics
 /// If `head_dim` is odd or a slice is not as long as its shape says.
-pub fn rotary_joined(x: &mut [f32], joined: &Joined, cos: &[f32], sin: &[f32], backwards: bool) {
+pub fn rotary_joined(x: ValuesMut<'_>, joined: &Joined, cos: &[f32], sin: &[f32], backwards: bool) {
     rotary_joined_at(Level::best(), x, joined, cos, sin, backwards);
 }
 
-fn rotary_joined_at(level: Level, x: &mut [f32], joined: &Joined, cos: &[f32], sin: &[f32], backwards: bool) {
+fn rotary_joined_at(level: Level, x: ValuesMut<'_>, joined: &Joined, cos: &[f32], sin: &[f32], backwards: bool) {
     let Joined { time, heads, kv_heads, head_dim, .. } = *joined;
     let half = head_dim / 2;
     assert_eq!(x.len(), joined.len(), "{joined:?}");
@@ -74,14 +76,28 @@ fn rotary_joined_at(level: Level, x: &mut [f32], joined: &Joined, cos: &[f32], s
         return;
     }
     let sign = if backwards { -1.0 } else { 1.0 };
-    let position = |(i, row): (usize, &mut [f32])| {
+    let turned = (heads + kv_heads) * head_dim;
+    let turn = |i: usize, row: &mut [f32]| {
         let angles = i % time * half..(i % time + 1) * half;
-        turn_row(level, &mut row[..(heads + kv_heads) * head_dim], &cos[angles.clone()], &sin[angles], sign);
+        turn_row(level, row, &cos[angles.clone()], &sin[angles], sign);
     };
-    if x.len() / joined.row() <= POSITIONS {
-        x.chunks_mut(joined.row()).enumerate().for_each(position);
+    match x {
+        ValuesMut::F32(x) => for_each_row(x, joined.row(), |i, row| turn(i, &mut row[..turned])),
+        ValuesMut::Bf16(x) => for_each_row(x, joined.row(), |i, row| {
+            let (mut wide, row) = (vec![0f32; turned], &mut row[..turned]);
+            widen(level, row, &mut wide);
+            turn(i, &mut wide);
+            narrow(level, &wide, row);
+        }),
+    }
+}
+
+/// Calls `f` with the number and the values of each row, on all threads where that pays.
+fn for_each_row<T: Send>(x: &mut [T], row: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    if x.len() / row <= POSITIONS {
+        x.chunks_mut(row).enumerate().for_each(|(i, x)| f(i, x));
     } else {
-        x.par_chunks_mut(joined.row()).with_min_len(POSITIONS).enumerate().for_each(position);
+        x.par_chunks_mut(row).with_min_len(POSITIONS).enumerate().for_each(|(i, x)| f(i, x));
     }
 }
 
@@ -124,6 +140,8 @@ fn rotate_body<const FMA: bool>(x: &[f32], head_stride: usize, cos: &[f32], sin:
 mod tests {
     use super::*;
     use crate::attention::time_major;
+    use crate::precision::Precision;
+    use crate::values::ValueVec;
     use crate::testing::{assert_close, matrix, to_f64};
     use proptest::prelude::*;
 
@@ -137,7 +155,7 @@ mod tests {
             let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
             let dims = [batch, heads, time, width];
             // Head-major input, time-major output.
-            let view = Heads { data: &x, strides: [heads * time * width, time * width, width] };
+            let view = Heads { data: (&x).into(), strides: [heads * time * width, time * width, width] };
             let [sb, sh, st] = time_major(heads, time, width);
             for level in Level::available() {
                 let y = rotary_at(level, view, dims, &cos, &sin, false);
@@ -152,7 +170,7 @@ mod tests {
                     }
                 }
                 assert_close(&y, &want, 1e-6);
-                let back = rotary_at(level, Heads { data: &y, strides: [sb, sh, st] }, dims, &cos, &sin, true);
+                let back = rotary_at(level, Heads { data: (&y).into(), strides: [sb, sh, st] }, dims, &cos, &sin, true);
                 let undone = rotary_at(level, view, dims, &vec![1.0; cos.len()], &vec![0.0; sin.len()], false);
                 assert_close(&back, &to_f64(&undone), 1e-6);
             }
@@ -166,12 +184,17 @@ mod tests {
             let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
             for level in Level::available() {
                 let mut y = x.clone();
-                rotary_joined_at(level, &mut y, &joined, &cos, &sin, backwards);
+                rotary_joined_at(level, ValuesMut::F32(&mut y), &joined, &cos, &sin, backwards);
                 for (part, heads) in [joined.heads, kv_heads].into_iter().enumerate() {
                     let dims = [batch, heads, time, 2 * half];
                     let turned = rotary_at(level, joined.split(&y)[part], dims, &vec![1.0; cos.len()], &vec![0.0; cos.len()], false);
                     prop_assert_eq!(turned, rotary_at(level, joined.split(&x)[part], dims, &cos, &sin, backwards));
                 }
+                let mut kept = ValueVec::new(x.clone(), Precision::Bf16);
+                let mut wide = kept.clone().into_f32();
+                rotary_joined_at(level, kept.as_mut(), &joined, &cos, &sin, backwards);
+                rotary_joined_at(level, ValuesMut::F32(&mut wide), &joined, &cos, &sin, backwards);
+                prop_assert_eq!(kept, ValueVec::new(wide, Precision::Bf16));
                 for (y, x) in y.chunks(joined.row()).zip(x.chunks(joined.row())) {
                     let values = (joined.heads + kv_heads) * 2 * half;
                     prop_assert_eq!(&y[values..], &x[values..]);

@@ -2,9 +2,12 @@
 
 use super::sigmoid;
 use crate::cpu::Level;
-use crate::elementwise::{CHUNK, map_rows, map2, rows_per_task};
+use crate::elementwise::{CHUNK, as_unwritten, map_rows, map2, rows_per_task};
 use crate::math::{Unwritten, filled, fma};
+use crate::values::{ValueVec, Values, narrow, narrowed, widen};
+use half::bf16;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 multiversion! {
     fn swiglu_chunk(gate: &[f32], up: &[f32], y: &mut Unwritten) = swiglu_body;
@@ -128,6 +131,51 @@ pub(super) fn swiglu_joined_grad_at(level: Level, x: &[f32], width: usize, g: &[
                 .for_each(|((dx, x), g)| joined_grad_rows(level, x, width, g, dx));
         })
     }
+}
+
+/// [`swiglu_joined`] of values of either format, to the same format.
+pub(super) fn joined_values(level: Level, x: Values<'_>, width: usize) -> ValueVec {
+    let x = match x {
+        Values::F32(x) => return ValueVec::F32(swiglu_joined_at(level, x, width)),
+        Values::Bf16(x) => x,
+    };
+    assert!(width > 0 && x.len().is_multiple_of(2 * width), "{} values in rows of 2 * {width}", x.len());
+    let run = rows_per_task(2 * width);
+    let mut y = vec![bf16::ZERO; x.len() / 2];
+    y.par_chunks_mut(run * width).zip(x.par_chunks(2 * run * width)).for_each(|(y, x)| {
+        let (mut from, mut to) = (vec![0f32; 2 * width], vec![0f32; width]);
+        for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(2 * width)) {
+            widen(level, x, &mut from);
+            joined_rows(level, &from, width, as_unwritten(&mut to));
+            narrow(level, &to, y);
+        }
+    });
+    ValueVec::Bf16(y)
+}
+
+/// [`swiglu_joined_grad`] of values of either format; the gradient becomes what the values are.
+pub(super) fn joined_values_grad(level: Level, x: Values<'_>, width: usize, g: Values<'_>) -> ValueVec {
+    let (x, g) = match (x, g) {
+        (Values::F32(x), g) => return ValueVec::F32(swiglu_joined_grad_at(level, x, width, &g.widened())),
+        (Values::Bf16(x), Values::F32(g)) => (x, Cow::Owned(narrowed(g))),
+        (Values::Bf16(x), Values::Bf16(g)) => (x, Cow::Borrowed(g)),
+    };
+    assert!(width > 0 && x.len().is_multiple_of(2 * width), "{} values in rows of 2 * {width}", x.len());
+    assert_eq!(x.len(), 2 * g.len(), "values and gradient");
+    let run = rows_per_task(2 * width);
+    let mut dx = vec![bf16::ZERO; x.len()];
+    let tasks = dx.par_chunks_mut(2 * run * width).zip(x.par_chunks(2 * run * width)).zip(g.par_chunks(run * width));
+    tasks.for_each(|((dx, x), g)| {
+        let (mut from, mut gradient, mut to) = (vec![0f32; 2 * width], vec![0f32; width], vec![0f32; 2 * width]);
+        let rows = dx.chunks_exact_mut(2 * width).zip(x.chunks_exact(2 * width)).zip(g.chunks_exact(width));
+        for ((dx, x), g) in rows {
+            widen(level, x, &mut from);
+            widen(level, g, &mut gradient);
+            joined_grad_rows(level, &from, width, &gradient, as_unwritten(&mut to));
+            narrow(level, &to, dx);
+        }
+    });
+    ValueVec::Bf16(dx)
 }
 
 fn check(x: &[f32], width: usize) {

@@ -1,6 +1,9 @@
 //! Activations, forward and backward, element by element: GELU, SiLU, ReLU² ([`pointwise`]) and SwiGLU ([`gated`]).
 
+use crate::cpu::Level;
+use crate::elementwise::{map_values, through_values};
 use crate::math::exp;
+use crate::values::{ValueVec, Values};
 
 mod gated;
 mod pointwise;
@@ -13,6 +16,63 @@ pub use pointwise::{
 };
 
 pub(crate) use pointwise::{gelu_erf_chunk, gelu_tanh_chunk, relu_squared_chunk, silu_chunk};
+use pointwise::{gelu_erf_grad_chunk, gelu_tanh_grad_chunk, relu_squared_grad_chunk, silu_grad_chunk};
+
+/// An activation between two linear layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// [`gelu_tanh`]
+    GeluTanh,
+    /// [`gelu_erf`]
+    GeluErf,
+    /// [`silu`]
+    Silu,
+    /// [`relu_squared`]
+    ReluSquared,
+    /// [`swiglu_joined`]
+    Swiglu,
+}
+
+impl Activation {
+    /// Width of its result for rows of `width`.
+    pub fn output_width(self, width: usize) -> usize {
+        match self {
+            Activation::Swiglu => width / 2,
+            _ => width,
+        }
+    }
+
+    /// Its values, for rows of `width`, in the format of x.
+    ///
+    /// # Panics
+    /// [`Activation::Swiglu`]: if `x` is not whole rows of even width.
+    pub fn forward(self, x: Values<'_>, width: usize) -> ValueVec {
+        let level = Level::best();
+        match self {
+            Activation::GeluTanh => map_values(level, x, |x, y| gelu_tanh_chunk(level, x, y)),
+            Activation::GeluErf => map_values(level, x, |x, y| gelu_erf_chunk(level, x, y)),
+            Activation::Silu => map_values(level, x, |x, y| silu_chunk(level, x, y)),
+            Activation::ReluSquared => map_values(level, x, |x, y| relu_squared_chunk(level, x, y)),
+            Activation::Swiglu => gated::joined_values(level, x, width / 2),
+        }
+    }
+
+    /// Gradient of [`Activation::forward`] from the gradient `g` of its result, in the format of x, and in the memory of
+    /// `g` where that fits.
+    ///
+    /// # Panics
+    /// If the lengths do not fit each other.
+    pub fn gradient(self, x: Values<'_>, width: usize, g: ValueVec) -> ValueVec {
+        let level = Level::best();
+        match self {
+            Activation::GeluTanh => through_values(level, x, g, |x, g, y| gelu_tanh_grad_chunk(level, x, g, y)),
+            Activation::GeluErf => through_values(level, x, g, |x, g, y| gelu_erf_grad_chunk(level, x, g, y)),
+            Activation::Silu => through_values(level, x, g, |x, g, y| silu_grad_chunk(level, x, g, y)),
+            Activation::ReluSquared => through_values(level, x, g, |x, g, y| relu_squared_grad_chunk(level, x, g, y)),
+            Activation::Swiglu => gated::joined_values_grad(level, x, width / 2, g.as_values()),
+        }
+    }
+}
 
 #[inline(always)]
 pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {

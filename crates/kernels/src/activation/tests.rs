@@ -57,6 +57,25 @@ fn gradients_in_place_over_several_pieces_and_tasks() {
     assert_eq!(relu_squared_grad(&x, g.clone()), map2(&x, &g, |x, g, y| relu_squared_grad_chunk(level, x, g, y)));
 }
 
+/// A result kept in bfloat16 is the f32 one rounded; so is a gradient.
+#[test]
+fn activations_of_values_kept_in_bf16() {
+    use crate::precision::Precision::Bf16;
+    let kinds =
+        [Activation::GeluTanh, Activation::GeluErf, Activation::Silu, Activation::ReluSquared, Activation::Swiglu];
+    for (kind, width) in kinds.into_iter().flat_map(|kind| [(kind, 6), (kind, 4000)]) {
+        let x = ValueVec::new(values(9 * width, 3), Bf16);
+        let g = ValueVec::new(matrix(9 * kind.output_width(width), 4), Bf16);
+        let (wide_x, wide_g) = (x.clone().into_f32(), g.clone().into_f32());
+        let want = kind.forward((&wide_x).into(), width);
+        assert_eq!(kind.forward((&x).into(), width), ValueVec::new(want.into_f32(), Bf16), "{kind:?}");
+        let want = kind.gradient((&wide_x).into(), width, ValueVec::F32(wide_g.clone()));
+        let want = ValueVec::new(want.into_f32(), Bf16);
+        assert_eq!(kind.gradient((&x).into(), width, g), want, "{kind:?}");
+        assert_eq!(kind.gradient((&x).into(), width, ValueVec::F32(wide_g)), want, "{kind:?}, gradient in f32");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]

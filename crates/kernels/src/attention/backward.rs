@@ -5,14 +5,40 @@ use super::mask::{Piece, Sequence};
 use super::product::{Product, Start, multiply};
 use super::softmax::{Bias, Rows, Tile, differentiate, dropout};
 use super::{Attention, Heads, HeadsMut, QUERIES, STEP, Saved, TILE, pack, take, with_scratch};
+use crate::cpu::Level;
 use crate::gemm::Matrix;
 use crate::math::dot;
 use crate::precision::Precision;
+use crate::values::{Values, wide};
 use crate::vector::Form;
+use half::bf16;
 use rayon::prelude::*;
 
 multiversion! {
     fn row_dot(a: &[f32], b: &[f32]) -> f32 = dot;
+    fn short_row_dot(a: &[bf16], b: &[bf16]) -> f32 = short_dot;
+}
+
+#[inline(always)]
+fn short_dot<const FMA: bool>(a: &[bf16], b: &[bf16]) -> f32 {
+    const PIECE: usize = 64;
+    let (mut wide_a, mut wide_b) = ([0f32; PIECE], [0f32; PIECE]);
+    let mut sum = 0.0;
+    for (a, b) in a.chunks(PIECE).zip(b.chunks(PIECE)) {
+        let n = a.len();
+        wide_a.iter_mut().zip(a).for_each(|(wide_a, a)| *wide_a = wide(*a));
+        wide_b.iter_mut().zip(b).for_each(|(wide_b, b)| *wide_b = wide(*b));
+        sum += dot::<FMA>(&wide_a[..n], &wide_b[..n]);
+    }
+    sum
+}
+
+/// The dot product of two rows, of either format.
+fn dot_rows(level: Level, a: Values<'_>, b: Values<'_>) -> f32 {
+    match (a, b) {
+        (Values::Bf16(a), Values::Bf16(b)) => short_row_dot(level, a, b),
+        (a, b) => row_dot(level, &a.widened(), &b.widened()),
+    }
 }
 
 /// As [`Attention::backward_into`], with the forms of `form`.
@@ -112,7 +138,7 @@ impl Task<'_> {
             for (grads, from) in [(self.grads[1], &*buffers.key_grads), (self.grads[2], &*buffers.value_grads)] {
                 for (j, row) in from.chunks_exact(width).take(a.keys).enumerate() {
                     // SAFETY: this key head is this task's alone.
-                    unsafe { grads.write(b, kv, j, &row[..a.head_dim]) };
+                    unsafe { grads.write(form.level, b, kv, j, &row[..a.head_dim]) };
                 }
             }
         });
@@ -153,7 +179,7 @@ impl Task<'_> {
             let mut of_rows = Rows { log_sums: [f32::INFINITY; QUERIES], deltas: [0.0; QUERIES], scale: a.scale };
             of_rows.log_sums[..sums.len()].copy_from_slice(sums);
             for (i, delta) in of_rows.deltas[..sums.len()].iter_mut().enumerate() {
-                *delta = a.scale * row_dot(form.level, out.row(q0 + i), g.row(q0 + i));
+                *delta = a.scale * dot_rows(form.level, out.row(q0 + i), g.row(q0 + i));
             }
             buffers.query_grads[..rows * width].fill(0.0);
             for piece in pieces.iter() {
@@ -161,7 +187,7 @@ impl Task<'_> {
             }
             for (i, row) in buffers.query_grads.chunks_exact(width).take(sums.len()).enumerate() {
                 // SAFETY: this head is this task's alone.
-                unsafe { self.grads[0].write(b, h, q0 + i, &row[..a.head_dim]) };
+                unsafe { self.grads[0].write(form.level, b, h, q0 + i, &row[..a.head_dim]) };
             }
         }
     }

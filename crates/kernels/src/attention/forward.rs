@@ -144,7 +144,7 @@ impl Task<'_> {
             row.iter_mut().for_each(|x| *x *= factor);
             *sum = running.log_sum(i);
             // SAFETY: this row is this task's alone.
-            unsafe { self.out.write(self.b, self.h, q0 + i, row) };
+            unsafe { self.out.write(form.level, self.b, self.h, q0 + i, row) };
         }
     }
 

@@ -28,9 +28,9 @@ mod tests;
 mod view;
 
 use crate::cpu::Level;
-use crate::math::filled;
 use crate::precision::Precision;
 use crate::random::DropoutMask;
+use crate::values::{ValueVec, filled_output};
 use crate::vector::Form;
 pub use mask::{Mask, Padding, Segments};
 use std::cell::RefCell;
@@ -89,11 +89,12 @@ pub struct Saved<'a> {
 
 impl Attention<'_> {
     /// Softmax attention of q (batch, heads, queries, head_dim) to k and v (batch, kv_heads, keys, head_dim). Returns the
-    /// result, lying as [`time_major`], and what [`Saved::sums`] wants. A query that sees no key gives zeros.
+    /// result, lying as [`time_major`] in the format of the queries, and what [`Saved::sums`] wants. A query that sees no
+    /// key gives zeros.
     ///
     /// # Panics
     /// If a tensor's memory is shorter than its shape and strides say, or a part of the mask is of another length.
-    pub fn forward(&self, q: Heads<'_>, k: Heads<'_>, v: Heads<'_>) -> (Vec<f32>, Vec<f32>) {
+    pub fn forward(&self, q: Heads<'_>, k: Heads<'_>, v: Heads<'_>) -> (ValueVec, Vec<f32>) {
         self.forward_at(Level::best(), q, k, v)
     }
 
@@ -107,11 +108,12 @@ impl Attention<'_> {
         forward::forward(self, self.form(Level::best()), [q, k, v], &out, sums);
     }
 
-    /// Gradients to (q, k, v), each lying as [`time_major`], of a result whose gradient is `g`.
+    /// Gradients to (q, k, v), each lying as [`time_major`] in the format of the queries, of a result whose gradient is
+    /// `g`.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
-    pub fn backward(&self, saved: &Saved<'_>, g: Heads<'_>) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    pub fn backward(&self, saved: &Saved<'_>, g: Heads<'_>) -> [ValueVec; 3] {
         self.backward_at(Level::best(), saved, g)
     }
 
@@ -127,12 +129,12 @@ impl Attention<'_> {
     ///
     /// # Panics
     /// As [`backward`](Self::backward), or if there are not as many keys as queries.
-    pub fn backward_joined(&self, saved: &Saved<'_>, g: Heads<'_>) -> Vec<f32> {
+    pub fn backward_joined(&self, saved: &Saved<'_>, g: Heads<'_>) -> ValueVec {
         let joined = Joined::of(self);
         // SAFETY: the backward pass writes every row of all three, which are all columns of the tensor.
         unsafe {
-            filled(joined.len(), |data| {
-                let [dq, dk, dv] = joined.unwritten(data);
+            filled_output(joined.len(), saved.q.data.precision(), |data| {
+                let [dq, dk, dv] = joined.views(data);
                 self.backward_into(saved, g, dq, dk, dv);
             })
         }
@@ -142,38 +144,28 @@ impl Attention<'_> {
         Form::new(level, self.precision)
     }
 
-    fn forward_at(&self, level: Level, q: Heads<'_>, k: Heads<'_>, v: Heads<'_>) -> (Vec<f32>, Vec<f32>) {
+    fn forward_at(&self, level: Level, q: Heads<'_>, k: Heads<'_>, v: Heads<'_>) -> (ValueVec, Vec<f32>) {
         let mut sums = vec![0f32; self.batch * self.heads * self.queries];
         let dims = self.query_dims();
         // SAFETY: the forward pass writes every row.
         let out = unsafe {
-            filled(dims.iter().product(), |out| {
-                let out = HeadsMut::unwritten(out, dims, time_major(self.heads, self.queries, self.head_dim));
+            filled_output(dims.iter().product(), q.data.precision(), |out| {
+                let out = HeadsMut::unwritten(out, dims);
                 forward::forward(self, self.form(level), [q, k, v], &out, &mut sums);
             })
         };
         (out, sums)
     }
 
-    fn backward_at(&self, level: Level, saved: &Saved<'_>, g: Heads<'_>) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let (q_dims, k_dims) = (self.query_dims(), self.key_dims());
-        let q_strides = time_major(self.heads, self.queries, self.head_dim);
-        let k_strides = time_major(self.kv_heads, self.keys, self.head_dim);
-        let (mut dq, mut dk) = (Vec::new(), Vec::new());
-        // SAFETY: the backward pass writes every row of all three.
-        let dv = unsafe {
-            filled(k_dims.iter().product(), |dv| {
-                let dv = HeadsMut::unwritten(dv, k_dims, k_strides);
-                dk = filled(k_dims.iter().product(), |dk| {
-                    let dk = HeadsMut::unwritten(dk, k_dims, k_strides);
-                    dq = filled(q_dims.iter().product(), |dq| {
-                        let dq = HeadsMut::unwritten(dq, q_dims, q_strides);
-                        backward::backward(self, self.form(level), saved, g, [&dq, &dk, &dv]);
-                    });
-                });
-            })
-        };
-        (dq, dk, dv)
+    fn backward_at(&self, level: Level, saved: &Saved<'_>, g: Heads<'_>) -> [ValueVec; 3] {
+        let dims = [self.query_dims(), self.key_dims(), self.key_dims()];
+        let kept = saved.q.data.precision();
+        let mut grads = dims.map(|dims| ValueVec::zeros(dims.iter().product(), kept));
+        let [dq, dk, dv] = &mut grads;
+        let view = |data: &mut ValueVec, dims| HeadsMut::unwritten(data.as_mut().into(), dims);
+        let (dq, dk, dv) = (view(dq, dims[0]), view(dk, dims[1]), view(dv, dims[2]));
+        backward::backward(self, self.form(level), saved, g, [&dq, &dk, &dv]);
+        grads
     }
 
     fn query_dims(&self) -> [usize; 4] {

@@ -3,26 +3,41 @@
 use super::QUERIES;
 use crate::cpu::Level;
 use crate::gemm::Matrix;
+use crate::values::{Values, bf16_bits};
 use crate::vector::{Form, Products, Vector};
+use half::bf16;
 
-/// The bits of `x` rounded to bfloat16 (to nearest, ties to even), in the low half.
-#[inline(always)]
-fn bf16_bits(x: f32) -> u32 {
-    let bits = x.to_bits();
-    // Adding just under half of the last kept place, or exactly half when that place is odd, rounds to even.
-    let up = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1));
-    (if x.is_nan() { bits | 0x40_0000 } else { up }) >> 16
+/// A value that becomes half of a pair of bfloat16.
+trait Half: Copy {
+    /// Its bits as bfloat16, in the low half.
+    fn bits(self) -> u32;
+}
+
+impl Half for f32 {
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        bf16_bits(self)
+    }
+}
+
+impl Half for bf16 {
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        u32::from(self.to_bits())
+    }
 }
 
 #[inline(always)]
-fn pair(low: f32, high: f32) -> f32 {
-    f32::from_bits(bf16_bits(low) | bf16_bits(high) << 16)
+fn pair<T: Half>(low: T, high: T) -> f32 {
+    f32::from_bits(low.bits() | high.bits() << 16)
 }
 
 multiversion! {
     fn round_row(x: &mut [f32]) = round_body;
     fn pair_neighbours(x: &[f32], y: &mut [f32]) = neighbours_body;
+    fn pair_short_neighbours(x: &[bf16], y: &mut [f32]) = short_neighbours_body;
     fn pair_rows(low: &[f32], high: &[f32], y: &mut [f32]) = rows_body;
+    fn pair_short_rows(low: &[bf16], high: &[bf16], y: &mut [f32]) = short_rows_body;
 }
 
 #[inline(always)]
@@ -33,17 +48,37 @@ fn round_body<const FMA: bool>(x: &mut [f32]) {
 }
 
 #[inline(always)]
-fn neighbours_body<const FMA: bool>(x: &[f32], y: &mut [f32]) {
+fn pair_all<T: Half>(x: &[T], y: &mut [f32]) {
     for (x, y) in x.chunks_exact(2).zip(y) {
         *y = pair(x[0], x[1]);
     }
 }
 
 #[inline(always)]
-fn rows_body<const FMA: bool>(low: &[f32], high: &[f32], y: &mut [f32]) {
+fn pair_both<T: Half>(low: &[T], high: &[T], y: &mut [f32]) {
     for ((y, low), high) in y.iter_mut().zip(low).zip(high) {
         *y = pair(*low, *high);
     }
+}
+
+#[inline(always)]
+fn neighbours_body<const FMA: bool>(x: &[f32], y: &mut [f32]) {
+    pair_all(x, y);
+}
+
+#[inline(always)]
+fn short_neighbours_body<const FMA: bool>(x: &[bf16], y: &mut [f32]) {
+    pair_all(x, y);
+}
+
+#[inline(always)]
+fn rows_body<const FMA: bool>(low: &[f32], high: &[f32], y: &mut [f32]) {
+    pair_both(low, high, y);
+}
+
+#[inline(always)]
+fn short_rows_body<const FMA: bool>(low: &[bf16], high: &[bf16], y: &mut [f32]) {
+    pair_both(low, high, y);
 }
 
 /// Rounds values to bfloat16 where they stand.
@@ -65,7 +100,7 @@ pub(super) fn rows(
     for (i, to) in to.chunks_exact_mut(width).enumerate() {
         if real(first + i) {
             let row = from.row(first + i);
-            to[..row.len()].copy_from_slice(row);
+            row.copy_to(level, &mut to[..row.len()]);
             to[row.len()..].fill(0.0);
             if round {
                 round_row(level, &mut to[..row.len()]);
@@ -88,12 +123,24 @@ pub(super) fn narrow_rows(
     for (i, to) in to.chunks_exact_mut(width / 2).enumerate() {
         to.fill(0.0);
         if real(first + i) {
-            let row = from.row(first + i);
-            pair_neighbours(level, row, to);
-            if row.len() % 2 == 1 {
-                to[row.len() / 2] = pair(row[row.len() - 1], 0.0);
+            match from.row(first + i) {
+                Values::F32(row) => {
+                    pair_neighbours(level, row, to);
+                    pair_last(row, to);
+                }
+                Values::Bf16(row) => {
+                    pair_short_neighbours(level, row, to);
+                    pair_last(row, to);
+                }
             }
         }
+    }
+}
+
+/// The last column of an odd number has no neighbour.
+fn pair_last<T: Half>(row: &[T], to: &mut [f32]) {
+    if let (Some(last), 1) = (row.last(), row.len() % 2) {
+        to[row.len() / 2] = f32::from_bits(last.bits());
     }
 }
 
@@ -109,17 +156,34 @@ pub(super) fn row_pairs(
     for (p, to) in to.chunks_exact_mut(width).enumerate() {
         let row = |i: usize| if real(i) { Some(from.row(i)) } else { None };
         let (low, high) = (row(first + 2 * p), row(first + 2 * p + 1));
-        let Some(len) = low.or(high).map(<[f32]>::len) else {
+        let Some(len) = low.or(high).map(Values::len) else {
             to.fill(0.0);
             continue;
         };
         let (to, rest) = to.split_at_mut(len);
         rest.fill(0.0);
         match (low, high) {
-            (Some(low), Some(high)) => pair_rows(level, low, high, to),
-            (Some(low), None) => to.iter_mut().zip(low).for_each(|(y, x)| *y = pair(*x, 0.0)),
-            (_, high) => to.iter_mut().zip(high.unwrap_or_default()).for_each(|(y, x)| *y = pair(0.0, *x)),
+            (Some(Values::F32(low)), Some(Values::F32(high))) => pair_rows(level, low, high, to),
+            (Some(Values::Bf16(low)), Some(Values::Bf16(high))) => pair_short_rows(level, low, high, to),
+            (low, high) => {
+                // One of them is missing: padding, or beyond the end.
+                to.fill(0.0);
+                for (row, shift) in [(low, 0), (high, 16)] {
+                    match row {
+                        Some(Values::F32(row)) => put_half(row, shift, to),
+                        Some(Values::Bf16(row)) => put_half(row, shift, to),
+                        None => {}
+                    }
+                }
+            }
         }
+    }
+}
+
+/// Puts a row into the halves of `to` that begin at bit `shift`.
+fn put_half<T: Half>(row: &[T], shift: u32, to: &mut [f32]) {
+    for (y, x) in to.iter_mut().zip(row) {
+        *y = f32::from_bits(y.to_bits() | x.bits() << shift);
     }
 }
 

@@ -177,8 +177,15 @@ impl Case {
     }
 
     /// The kernels' results on tensors lying (batch, heads, time, width), in that order too.
-    fn run(&self, level: Level, [q, k, v, g]: &[Vec<f32>; 4]) -> [Vec<f32>; 4] {
+    fn run(&self, level: Level, inputs: &[Vec<f32>; 4]) -> [Vec<f32>; 4] {
+        self.run_kept(level, inputs, Precision::F32)
+    }
+
+    /// [`run`](Self::run) with all tensors in the format `kept`.
+    fn run_kept(&self, level: Level, inputs: &[Vec<f32>; 4], kept: Precision) -> [Vec<f32>; 4] {
         let a = self.attention();
+        let inputs = inputs.each_ref().map(|x| ValueVec::new(x.clone(), kept));
+        let [q, k, v, g] = inputs.each_ref().map(ValueVec::as_values);
         let plain = |data, heads: usize, time: usize| Heads {
             data,
             strides: [heads * time * self.head_dim, time * self.head_dim, self.head_dim],
@@ -187,15 +194,15 @@ impl Case {
         let (k, v) = (plain(k, a.kv_heads, a.keys), plain(v, a.kv_heads, a.keys));
         let (out, sums) = a.forward_at(level, q, k, v);
         let strides = time_major(a.heads, a.queries, a.head_dim);
-        let saved = Saved { q, k, v, out: Heads { data: &out, strides }, sums: &sums };
-        let (dq, dk, dv) = a.backward_at(level, &saved, g);
+        let saved = Saved { q, k, v, out: Heads { data: (&out).into(), strides }, sums: &sums };
+        let [dq, dk, dv] = a.backward_at(level, &saved, g).map(ValueVec::into_f32);
         let order = |x: &[f32], heads: usize, time: usize| {
             let [sb, sh, st] = time_major(heads, time, self.head_dim);
             let rows = (0..self.batch * heads * time).map(|i| (i / (heads * time), i / time % heads, i % time));
             rows.flat_map(|(b, h, t)| x[b * sb + h * sh + t * st..][..self.head_dim].to_vec()).collect()
         };
         [
-            order(&out, a.heads, a.queries),
+            order(&out.clone().into_f32(), a.heads, a.queries),
             order(&dq, a.heads, a.queries),
             order(&dk, a.kv_heads, a.keys),
             order(&dv, a.kv_heads, a.keys),
@@ -242,6 +249,24 @@ proptest! {
         prop_assert!(close(&dq, &gradient(&q, |q| loss(q, &k, &v))));
         prop_assert!(close(&dk, &gradient(&k, |k| loss(&q, k, &v))));
         prop_assert!(close(&dv, &gradient(&v, |v| loss(&q, &k, v))));
+    }
+}
+
+/// The inputs are bfloat16 already, so that only results are rounded: those of the forward pass once, gradients through
+/// the rounded result too.
+#[test]
+fn tensors_kept_in_bf16() {
+    let mut cases = vec![Case::plain(2, 2, 2, 70, 70, 12), Case::plain(1, 1, 3, 65, 90, 33)];
+    cases.extend((0..12).map(|seed| Case::any([2, 1 + seed as usize % 2, 2, 37, 41, 15 + seed as usize], seed * 0x9E37_79B9)));
+    for case in &cases {
+        let inputs = case.inputs(5);
+        for level in Level::available() {
+            let (wide, short) = (case.run(level, &inputs), case.run_kept(level, &inputs, Precision::Bf16));
+            assert_eq!(short[0], ValueVec::new(wide[0].clone(), Precision::Bf16).into_f32(), "{case:?}");
+            for (short, wide) in short.iter().zip(&wide) {
+                assert_close(short, &to_f64(wide), 0.02);
+            }
+        }
     }
 }
 
@@ -330,23 +355,23 @@ fn joined_tensors_give_the_same_bits() {
     let a = case.attention();
     let joined = Joined::of(&a);
     let mut qkv = vec![f32::NAN; joined.len()];
-    for (part, (x, heads)) in joined.split_mut(&mut qkv).iter().zip([(&q, 4), (&k, 2), (&v, 2)]) {
+    for (part, (x, heads)) in joined.split_mut(&mut qkv[..]).iter().zip([(&q, 4), (&k, 2), (&v, 2)]) {
         for (i, row) in x.chunks(12).enumerate() {
             // SAFETY: one thread.
-            unsafe { part.write(i / (heads * 70), i / 70 % heads, i % 70, row) };
+            unsafe { part.write(Level::best(), i / (heads * 70), i / 70 % heads, i % 70, row) };
         }
     }
     let [q, k, v] = joined.split(&qkv);
     let plain = [4 * 70 * 12, 70 * 12, 12];
     let (mut out, mut sums) = (vec![f32::NAN; 2 * 4 * 70 * 12], vec![f32::NAN; 2 * 4 * 70]);
-    a.forward_into(q, k, v, HeadsMut::new(&mut out, a.query_dims(), plain), &mut sums);
+    a.forward_into(q, k, v, HeadsMut::new(&mut out[..], a.query_dims(), plain), &mut sums);
     assert_eq!(out, want[0]);
-    let saved = Saved { q, k, v, out: Heads { data: &out, strides: plain }, sums: &sums };
-    let grad = a.backward_joined(&saved, Heads { data: &g, strides: plain });
+    let saved = Saved { q, k, v, out: Heads { data: (&out).into(), strides: plain }, sums: &sums };
+    let grad = a.backward_joined(&saved, Heads { data: (&g).into(), strides: plain });
     for ((part, want), heads) in joined.split(&grad).iter().zip(&want[1..]).zip([4, 2, 2]) {
         for (i, want) in want.chunks(12).enumerate() {
             let at = i / (heads * 70) * part.strides[0] + i / 70 % heads * part.strides[1] + i % 70 * part.strides[2];
-            assert_eq!(&part.data[at..at + 12], want);
+            assert_eq!(part.data.part(at..at + 12).widened(), want);
         }
     }
 }
@@ -371,7 +396,7 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 #[should_panic(expected = "overlap")]
 fn destinations_that_overlap_are_refused() {
-    HeadsMut::new(&mut [0.0; 100], [2, 1, 3, 4], [8, 8, 4]);
+    HeadsMut::new(&mut [0.0; 100][..], [2, 1, 3, 4], [8, 8, 4]);
 }
 
 #[test]

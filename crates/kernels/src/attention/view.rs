@@ -1,8 +1,9 @@
 //! Tensors (batch, heads, time, width) wherever they lie in memory.
 
 use super::Attention;
+use crate::cpu::Level;
 use crate::gemm::Matrix;
-use crate::math::Unwritten;
+use crate::values::{Output, Values, ValuesMut};
 use std::marker::PhantomData;
 
 /// A tensor (batch, heads, time, width) to read: element (b, h, t, c) is at
@@ -10,7 +11,7 @@ use std::marker::PhantomData;
 #[derive(Clone, Copy)]
 pub struct Heads<'a> {
     /// The memory, from the first element on.
-    pub data: &'a [f32],
+    pub data: Values<'a>,
     /// Elements between sequences, heads and positions.
     pub strides: [usize; 3],
 }
@@ -19,7 +20,7 @@ impl<'a> Heads<'a> {
     /// Head (b, h) as a matrix (time, width).
     pub(super) fn head(&self, b: usize, h: usize, time: usize, width: usize) -> Matrix<'a> {
         let start = b * self.strides[0] + h * self.strides[1];
-        Matrix::strided(&self.data[start..], time, width, self.strides[2])
+        Matrix::strided(self.data.from(start), time, width, self.strides[2])
     }
 }
 
@@ -31,31 +32,27 @@ pub fn time_major(heads: usize, time: usize, width: usize) -> [usize; 3] {
 /// A tensor (batch, heads, time, width) to write: several threads write different rows of it, and several of them may
 /// interleave in one buffer ([`Joined`]).
 pub struct HeadsMut<'a> {
-    start: *mut f32,
+    start: Output,
     dims: [usize; 4],
     strides: [usize; 3],
     memory: PhantomData<&'a mut [f32]>,
 }
-
-// SAFETY: the pointer is only used through `write`, whose callers vouch for disjointness.
-unsafe impl Send for HeadsMut<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for HeadsMut<'_> {}
 
 impl<'a> HeadsMut<'a> {
     /// A tensor of `dims` in `data`, with `strides` as in [`Heads`].
     ///
     /// # Panics
     /// If it would reach beyond `data`, or two of its rows would overlap.
-    pub fn new(data: &'a mut [f32], dims: [usize; 4], strides: [usize; 3]) -> Self {
+    pub fn new(data: impl Into<ValuesMut<'a>>, dims: [usize; 4], strides: [usize; 3]) -> Self {
+        let data = data.into();
         check_rows(data.len(), dims, strides);
-        HeadsMut { start: data.as_mut_ptr(), dims, strides, memory: PhantomData }
+        HeadsMut { start: data.into(), dims, strides, memory: PhantomData }
     }
 
-    /// [`new`](Self::new) in memory that has no values yet.
-    pub(crate) fn unwritten(data: &'a mut Unwritten, dims: [usize; 4], strides: [usize; 3]) -> Self {
-        check_rows(data.len(), dims, strides);
-        HeadsMut { start: data.as_mut_ptr().cast(), dims, strides, memory: PhantomData }
+    /// All rows of a new tensor that lies as [`time_major`]; it must have room for them.
+    pub(super) fn unwritten(start: Output, dims: [usize; 4]) -> Self {
+        let [_, heads, time, width] = dims;
+        HeadsMut { start, dims, strides: time_major(heads, time, width), memory: PhantomData }
     }
 
     /// (batch, heads, time, width)
@@ -68,13 +65,13 @@ impl<'a> HeadsMut<'a> {
     /// # Safety
     /// No other thread may write that row meanwhile.
     #[inline]
-    pub(super) unsafe fn write(&self, b: usize, h: usize, t: usize, values: &[f32]) {
+    pub(super) unsafe fn write(&self, level: Level, b: usize, h: usize, t: usize, values: &[f32]) {
         let [batch, heads, time, width] = self.dims;
         assert!(b < batch && h < heads && t < time && values.len() == width, "row ({b}, {h}, {t}) of {:?}", self.dims);
         let at = b * self.strides[0] + h * self.strides[1] + t * self.strides[2];
         // SAFETY: construction checked that all rows lie inside the memory, which is borrowed mutably; the caller
         // vouches that nobody else writes this row.
-        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), width) }
+        unsafe { self.start.from(at).write(level, values) }
     }
 }
 
@@ -149,30 +146,27 @@ impl Joined {
     ///
     /// # Panics
     /// If `data` is of another length.
-    pub fn split<'a>(&self, data: &'a [f32]) -> [Heads<'a>; 3] {
+    pub fn split<'a>(&self, data: impl Into<Values<'a>>) -> [Heads<'a>; 3] {
+        let data = data.into();
         assert_eq!(data.len(), self.len(), "{self:?}");
-        self.parts().map(|(column, _)| Heads { data: &data[column.min(data.len())..], strides: self.strides() })
+        self.parts().map(|(column, _)| Heads { data: data.from(column), strides: self.strides() })
     }
 
     /// Queries, keys and values of `data` to write.
     ///
     /// # Panics
     /// If `data` is of another length.
-    pub fn split_mut<'a>(&self, data: &'a mut [f32]) -> [HeadsMut<'a>; 3] {
+    pub fn split_mut<'a>(&self, data: impl Into<ValuesMut<'a>>) -> [HeadsMut<'a>; 3] {
+        let data = data.into();
         assert_eq!(data.len(), self.len(), "{self:?}");
-        self.views(data.as_mut_ptr())
-    }
-
-    pub(super) fn unwritten<'a>(&self, data: &'a mut Unwritten) -> [HeadsMut<'a>; 3] {
-        assert_eq!(data.len(), self.len(), "{self:?}");
-        self.views(data.as_mut_ptr().cast())
+        self.views(data.into())
     }
 
     /// The three parts of a tensor of this shape that begins at `start`: columns of their own in each row, so no two of
     /// their rows overlap.
-    fn views<'a>(&self, start: *mut f32) -> [HeadsMut<'a>; 3] {
+    pub(super) fn views<'a>(&self, start: Output) -> [HeadsMut<'a>; 3] {
         self.parts().map(|(column, heads)| HeadsMut {
-            start: start.wrapping_add(column),
+            start: start.from(column),
             dims: [self.batch, heads, self.time, self.head_dim],
             strides: self.strides(),
             memory: PhantomData,

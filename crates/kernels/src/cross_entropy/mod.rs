@@ -20,6 +20,7 @@
 use crate::cpu::Level;
 use crate::gemm::{Matrix, Threads, multiply};
 use crate::precision::Precision;
+use crate::values::{as_halves, narrow_in_place};
 use rayon::prelude::*;
 use rows::{Coefficients, hard_row, probabilities_row, teacher_row};
 
@@ -157,7 +158,7 @@ pub fn linear_cross_entropy(
         };
         let part = Chunk { targets: &targets[first..first + rows], first, vocab, soft, options };
         loss += part.losses(logits, wanted.x || wanted.weight);
-        let (d_logits, x) = (Matrix::new(logits, rows, vocab), Matrix::new(x, rows, dim));
+        let (d_logits, x) = (part.gradient(logits), Matrix::new(x, rows, dim));
         let weight = Matrix::new(weight, vocab, dim);
         if wanted.x {
             // SAFETY: dx has room for all tokens; rows `first..` are written here and then counted.
@@ -235,13 +236,30 @@ enum ChunkTargets<'a> {
 }
 
 impl Chunk<'_> {
-    /// Turns logits into the gradient of the loss (if wanted; else leaves them) and returns the sum of the losses.
+    /// Turns logits into the gradient of the loss (if wanted; else leaves them) and returns the sum of the losses. Where
+    /// products round their inputs, the gradient is rounded at once, each row into its first half.
     fn losses(&self, logits: &mut [f32], gradient: bool) -> f64 {
         let level = Level::best();
         let coefficients = self.options.coefficients();
         let rows = logits.par_chunks_mut(self.vocab).enumerate();
-        let losses: Vec<f32> = rows.map(|(i, row)| self.token(level, &coefficients, i, row, gradient)).collect();
+        let token = |(i, row): (usize, &mut [f32])| {
+            let loss = self.token(level, &coefficients, i, row, gradient);
+            if gradient && self.options.precision == Precision::Bf16 {
+                narrow_in_place(level, row);
+            }
+            loss
+        };
+        let losses: Vec<f32> = rows.map(token).collect();
         losses.into_iter().map(f64::from).sum()
+    }
+
+    /// The gradient that [`Chunk::losses`] left.
+    fn gradient<'a>(&self, logits: &'a [f32]) -> Matrix<'a> {
+        let rows = self.targets.len();
+        match self.options.precision {
+            Precision::F32 => Matrix::new(logits, rows, self.vocab),
+            Precision::Bf16 => Matrix::strided(as_halves(logits), rows, self.vocab, 2 * self.vocab),
+        }
     }
 
     fn token(&self, level: Level, c: &Coefficients, i: usize, logits: &mut [f32], gradient: bool) -> f32 {

@@ -10,13 +10,16 @@
 //!   Threads take tasks one by one.
 
 use super::epilogue::Epilogue;
-use super::kernel::{Kernel, Tile};
+use super::kernel::{Kernel, TILE, TILE_STRIDE, Tile};
 use super::pack::{Lanes, Panels};
 use super::packed::Packed;
 use super::{Matrix, Threads};
 use crate::cpu::Level;
+use crate::values::{Output, Values};
+use half::bf16;
 use rayon::prelude::*;
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +37,8 @@ const TASKS: usize = 24;
 /// Lanes and steps of a packing job where lanes are contiguous, and where steps are.
 const WIDE_JOB: (usize, usize) = (1024, 64);
 const DEEP_JOB: (usize, usize) = (64, BLOCK);
+/// Rows of a result in bfloat16 that are computed at a time in f32, where that must be.
+const STRIPE: usize = 512;
 /// Multiplications below which a second thread costs more than it brings: waking the pool takes 5 to 20 microseconds.
 const WORTH_THREADS: usize = 1 << 20;
 
@@ -48,7 +53,7 @@ pub(super) enum Right<'a> {
 pub(super) struct Product<'a> {
     pub a: Matrix<'a>,
     pub b: Right<'a>,
-    pub c: *mut f32,
+    pub c: Output,
     pub c_stride: usize,
     pub accumulate: bool,
     pub epilogue: Epilogue<'a>,
@@ -69,6 +74,10 @@ pub(super) unsafe fn run(kernel: &'static Kernel, product: &Product<'_>, threads
         return;
     }
     let plan = Plan::new(kernel, product);
+    if let (Output::Bf16(c), true) = (product.c, plan.blocks > 1) {
+        // SAFETY: the caller's promise.
+        return unsafe { run_in_stripes(kernel, product, c, threads) };
+    }
     let small = plan.rows * plan.cols * plan.depth < WORTH_THREADS;
     if threads == Threads::One || small || rayon::current_num_threads() == 1 {
         // SAFETY: the caller's promise.
@@ -77,6 +86,29 @@ pub(super) unsafe fn run(kernel: &'static Kernel, product: &Product<'_>, threads
         // Entering the pool once is cheaper than at every step.
         // SAFETY: the caller's promise.
         rayon::scope(|_| unsafe { plan.run(true) });
+    }
+}
+
+/// [`run`] for a result in bfloat16 whose sums do not fit into one block: a few rows at a time in f32, then rounded.
+///
+/// # Safety
+/// See [`run`]; `c` is the product's.
+unsafe fn run_in_stripes(kernel: &'static Kernel, product: &Product<'_>, c: *mut bf16, threads: Threads) {
+    assert!(!product.accumulate, "sums are not kept in bfloat16");
+    let (rows, cols) = (product.a.rows, product.b.size().1);
+    let mut stripe = vec![0f32; STRIPE.min(rows) * cols];
+    for first in (0..rows).step_by(STRIPE) {
+        let count = STRIPE.min(rows - first);
+        let (a, residual) = (product.a.rows(first, count), product.epilogue.residual);
+        let epilogue = Epilogue { residual: residual.map(|r| r.rows(first, count)), ..product.epilogue };
+        let part = Product { a, c: Output::F32(stripe.as_mut_ptr()), c_stride: cols, epilogue, ..*product };
+        // SAFETY: the stripe has room for these rows; the caller vouches for the rest, and that c has them too.
+        unsafe {
+            run(kernel, &part, threads);
+            for (i, row) in stripe.chunks_exact(cols).take(count).enumerate() {
+                Output::Bf16(c.add((first + i) * product.c_stride)).write(Level::best(), row);
+            }
+        }
     }
 }
 
@@ -157,12 +189,13 @@ impl<'a> Side<'a> {
         let Right::Matrix(m) = self.from else { return };
         let lane = panels.start * self.panel_lanes;
         let lanes = (panels.end * self.panel_lanes).min(self.lanes) - lane;
-        let start = m.at(lane, first);
+        let size = m.data.precision().bytes();
+        let start = m.address(lane, first);
         let (rows, length, stride) =
             if m.col_stride == 1 { (lanes, depth, m.row_stride) } else { (depth, lanes, m.col_stride) };
         for row in part(&(0..rows), i, parts) {
-            for at in (0..length).step_by(16) {
-                prefetch(start.wrapping_add(row * stride + at));
+            for at in (0..length * size).step_by(64) {
+                prefetch(start.wrapping_add(row * stride * size + at));
             }
         }
     }
@@ -182,22 +215,29 @@ impl<'a> Side<'a> {
     ) {
         let Right::Matrix(m) = self.from else { return };
         let lane = panels.start * self.panel_lanes;
-        let from = Lanes {
-            start: m.at(lane, first),
-            lane_stride: m.row_stride,
-            depth_stride: m.col_stride,
-            lanes: (panels.end * self.panel_lanes).min(self.lanes) - lane,
-            depth,
-        };
+        let lanes = (panels.end * self.panel_lanes).min(self.lanes) - lane;
         let to = Panels { start: to, stride, lanes: self.panel_lanes, width: self.width };
+        let at = m.offset(lane, first);
         // SAFETY: `Matrix` has checked its bounds; the caller vouches for the rest.
-        unsafe { (kernel.pack)(&from, &to) }
+        unsafe {
+            match m.data {
+                Values::F32(data) => (kernel.pack)(&lanes_of(&m, data.as_ptr().wrapping_add(at), lanes, depth), &to),
+                Values::Bf16(data) => {
+                    (kernel.pack_bf16)(&lanes_of(&m, data.as_ptr().wrapping_add(at), lanes, depth), &to);
+                }
+            }
+        }
     }
+}
+
+/// Rows of `m` as lanes, from `start` on.
+fn lanes_of<T>(m: &Matrix<'_>, start: *const T, lanes: usize, depth: usize) -> Lanes<T> {
+    Lanes { start, lane_stride: m.row_stride, depth_stride: m.col_stride, lanes, depth }
 }
 
 /// Asks for a line to come into the second cache.
 #[inline(always)]
-fn prefetch(_at: *const f32) {
+fn prefetch(_at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -470,27 +510,39 @@ impl Pass<'_> {
     unsafe fn tile(&self, block: usize, steps: usize, place: &Place) {
         let (plan, product) = (self.plan, self.plan.product);
         let &Place { row, height, col, a, b } = place;
-        let c = product.c.wrapping_add(row * product.c_stride + col);
+        let (rows, cols) = (height.min(plan.rows - row), plan.kernel.cols.min(plan.cols - col));
         let (mut bias, mut add, mut add_stride) = (std::ptr::null(), std::ptr::null(), 0);
-        if block > 0 || product.accumulate {
-            (add, add_stride) = (c.cast_const(), product.c_stride);
-        } else if let Some(residual) = product.epilogue.residual {
-            (add, add_stride) = (residual.at(row, col), residual.row_stride);
-        }
         if let (0, Some(values)) = (block, product.epilogue.bias) {
             bias = values.as_ptr().wrapping_add(col);
         }
-        let (rows, cols) = (height.min(plan.rows - row), plan.kernel.cols.min(plan.cols - col));
-        let tile = Tile { a, b, steps, c, c_stride: product.c_stride, cols, bias, add, add_stride };
-        // SAFETY: the caller's promise.
+        let at = row * product.c_stride + col;
+        let mut apart = MaybeUninit::<Apart>::uninit();
+        let (c, c_stride) = match product.c {
+            Output::F32(c) => (c.wrapping_add(at), product.c_stride),
+            Output::Bf16(_) => (apart.as_mut_ptr().cast::<f32>(), TILE_STRIDE),
+        };
+        if block > 0 || product.accumulate {
+            (add, add_stride) = (c.cast_const(), c_stride);
+        } else if let Some(residual) = product.epilogue.residual {
+            (add, add_stride) = (residual.address(row, col).cast(), residual.row_stride);
+        }
+        let tile = Tile { a, b, steps, c, c_stride, cols, bias, add, add_stride };
+        // SAFETY: the caller's promise; what is added to is f32, and a tile in bfloat16 has but one block.
         unsafe {
             plan.kernel.tiles[rows - 1](&tile);
             if let (Some(activation), true) = (product.epilogue.activation, block + 1 == plan.blocks) {
-                activation.apply_rows(Level::best(), c, product.c_stride, rows, cols);
+                activation.apply_rows(Level::best(), c, c_stride, rows, cols);
+            }
+            if let Output::Bf16(to) = product.c {
+                (plan.kernel.store)(c, rows, cols, to.add(at), product.c_stride);
             }
         }
     }
 }
+
+/// A tile that is not computed in its place.
+#[repr(align(64))]
+struct Apart(#[allow(dead_code)] [f32; TILE]);
 
 /// Where a tile lies in c, and its panels.
 struct Place {

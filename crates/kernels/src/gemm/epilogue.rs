@@ -1,32 +1,21 @@
 //! What is done to a product before it leaves the registers or the cache.
 
 use super::Matrix;
-use crate::activation;
+use super::kernel::TILE;
+use crate::activation::{self, Activation};
 use crate::cpu::Level;
 use crate::math::Unwritten;
+use crate::values::Values;
 use std::mem::MaybeUninit;
-
-/// An activation applied to a product. The formulas are those of [`crate::activation`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// GELU by its tanh approximation.
-    GeluTanh,
-    /// GELU by the error function.
-    GeluErf,
-    /// `x * sigmoid(x)`.
-    Silu,
-    /// `max(x, 0)^2`.
-    ReluSquared,
-}
 
 /// What follows a product `y` of (rows, cols): `activation(y + bias + residual)`.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// One value per column.
     pub bias: Option<&'a [f32]>,
-    /// (rows, cols), not transposed.
+    /// (rows, cols), f32, not transposed.
     pub residual: Option<Matrix<'a>>,
-    /// Applied last.
+    /// Applied last; one of those that work element by element.
     pub activation: Option<Activation>,
 }
 
@@ -39,8 +28,10 @@ impl<'a> Epilogue<'a> {
     /// # Panics
     /// If a size contradicts the product's.
     pub(super) fn check(&self, rows: usize, cols: usize) {
+        assert_ne!(self.activation, Some(Activation::Swiglu), "an activation of two halves in an epilogue");
         assert!(self.bias.is_none_or(|b| b.len() == cols), "bias of {cols}");
-        let fits = |r: Matrix<'_>| (r.rows, r.cols) == (rows, cols) && (r.col_stride == 1 || cols < 2);
+        let plain = |r: Matrix<'_>| (r.col_stride == 1 || cols < 2) && matches!(r.data, Values::F32(_));
+        let fits = |r: Matrix<'_>| (r.rows, r.cols) == (rows, cols) && plain(r);
         assert!(self.residual.is_none_or(fits), "residual of {rows} x {cols}");
     }
 
@@ -48,7 +39,9 @@ impl<'a> Epilogue<'a> {
     pub(super) fn finish(&self, level: Level, y: &mut [f32], cols: usize) {
         if let Some(residual) = self.residual {
             for (i, y) in y.chunks_exact_mut(cols.max(1)).enumerate() {
-                y.iter_mut().zip(residual.row(i)).for_each(|(y, x)| *y += x);
+                if let Values::F32(row) = residual.row(i) {
+                    y.iter_mut().zip(row).for_each(|(y, x)| *y += x);
+                }
             }
         }
         if let Some(activation) = self.activation {
@@ -59,9 +52,6 @@ impl<'a> Epilogue<'a> {
         }
     }
 }
-
-/// Values of the largest tile of any kernel, with some to spare.
-const TILE: usize = 512;
 
 impl Activation {
     /// Applies it to `rows` rows of `cols` values in place; at most [`TILE`] values.
@@ -89,6 +79,7 @@ impl Activation {
             Activation::GeluErf => activation::gelu_erf_chunk(level, x, y),
             Activation::Silu => activation::silu_chunk(level, x, y),
             Activation::ReluSquared => activation::relu_squared_chunk(level, x, y),
+            Activation::Swiglu => unreachable!("`Epilogue::check` refuses it"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{micro_portable, pack};
 use crate::cpu::Level;
 use crate::precision::Precision;
+use half::bf16;
 
 /// One tile of the result, `rows x cols`: what a micro-kernel computes over one block of the inner dimension.
 ///
@@ -35,7 +36,18 @@ pub(super) type RunTile = unsafe fn(&Tile);
 ///
 /// # Safety
 /// The CPU must have the kernel's instructions; every lane must be readable, and the panels writable.
-pub(super) type RunPack = unsafe fn(&pack::Lanes, &pack::Panels);
+pub(super) type RunPack<T> = unsafe fn(&pack::Lanes<T>, &pack::Panels);
+
+/// Rounds a finished tile, rows of [`TILE_STRIDE`] values at `from`, into rows of `cols` values, `stride` apart, at `to`.
+///
+/// # Safety
+/// The CPU must have the kernel's instructions; the tile must be readable and its destination writable.
+pub(super) type RunStore = unsafe fn(from: *const f32, rows: usize, cols: usize, to: *mut bf16, stride: usize);
+
+/// Values from row to row of a tile that is not computed in its place: no kernel has wider tiles.
+pub(super) const TILE_STRIDE: usize = 32;
+/// Values of such a tile.
+pub(super) const TILE: usize = 16 * TILE_STRIDE;
 
 /// A micro-kernel with the packing that it reads.
 pub(super) struct Kernel {
@@ -48,7 +60,10 @@ pub(super) struct Kernel {
     pub values_per_step: usize,
     /// By number of rows, from 1.
     pub tiles: &'static [RunTile],
-    pub pack: RunPack,
+    pub pack: RunPack<f32>,
+    /// The same words from values that are bfloat16 already.
+    pub pack_bf16: RunPack<bf16>,
+    pub store: RunStore,
 }
 
 impl Kernel {

@@ -12,6 +12,8 @@ pub(super) static F32: Kernel = Kernel {
     values_per_step: 1,
     tiles: &[tile::<1>, tile::<2>, tile::<3>, tile::<4>, tile::<5>, tile::<6>],
     pack: pack_avx2::plain,
+    pack_bf16: pack_avx2::widened,
+    store: pack_avx2::store,
 };
 
 /// f32 products of inputs rounded to bfloat16.

@@ -11,6 +11,8 @@ pub(super) static F32: Kernel = Kernel {
     values_per_step: 1,
     tiles: &F32_TILES,
     pack: pack_avx512::plain,
+    pack_bf16: pack_avx512::widened,
+    store: pack_avx512::store,
 };
 
 /// f32 products of inputs rounded to bfloat16, for CPUs without `avx512_bf16`.
@@ -23,6 +25,8 @@ pub(super) static BF16: Kernel = Kernel {
     values_per_step: 2,
     tiles: &BF16_TILES,
     pack: pack_avx512::pairs,
+    pack_bf16: pack_avx512::pairs_of_bf16,
+    store: pack_avx512::store_pairs,
 };
 
 /// The mask of the first `n` of 16 lanes.

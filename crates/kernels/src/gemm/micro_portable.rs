@@ -12,6 +12,8 @@ pub(super) static F32: Kernel = Kernel {
     values_per_step: 1,
     tiles: &[tile::<1>, tile::<2>, tile::<3>, tile::<4>],
     pack: pack::portable::<false>,
+    pack_bf16: pack::widened,
+    store: pack::store_rows,
 };
 
 pub(super) static ROUNDED: Kernel = Kernel { name: "portable rounded", pack: pack::portable::<true>, ..F32 };

@@ -29,22 +29,24 @@ mod packed;
 mod tests;
 
 use crate::cpu::Level;
+use crate::math::filled;
 use crate::precision::Precision;
+use crate::values::{Output, Values};
 use driver::{Product, Right, run};
 use kernel::Kernel;
 use rayon::prelude::*;
 
 use few_rows::few_rows_rounded;
 
-pub use epilogue::{Activation, Epilogue};
+pub use epilogue::Epilogue;
 pub(crate) use few_rows::{FEW_ROWS, few_rows};
 pub(crate) use packed::{Packed, multiply_packed};
 
-/// A read-only matrix over a slice. Element (i, j) lies at `i * row_stride + j * col_stride`, and one of the strides
+/// A read-only matrix over values of either format. Element (i, j) lies at `i * row_stride + j * col_stride`, and one of the strides
 /// is 1; construction checks that every element is inside.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
-    data: &'a [f32],
+    data: Values<'a>,
     rows: usize,
     cols: usize,
     row_stride: usize,
@@ -56,7 +58,8 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// If `data` does not hold exactly `rows * cols` values.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: impl Into<Values<'a>>, rows: usize, cols: usize) -> Self {
+        let data = data.into();
         assert_eq!(data.len(), rows * cols, "matrix of {rows} x {cols}");
         Matrix { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
@@ -65,7 +68,8 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// If the last row would reach beyond `data`.
-    pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+    pub fn strided(data: impl Into<Values<'a>>, rows: usize, cols: usize, row_stride: usize) -> Self {
+        let data = data.into();
         assert!(
             rows == 0 || (rows - 1) * row_stride + cols <= data.len(),
             "{rows} rows of {cols}, stride {row_stride}, in {}",
@@ -79,22 +83,31 @@ impl<'a> Matrix<'a> {
         Matrix { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 
-    /// Rows `first..first + count` of a matrix that is not transposed.
-    #[cfg(test)]
+    /// Rows `first..first + count`.
     pub(crate) fn rows(self, first: usize, count: usize) -> Self {
-        debug_assert!(self.col_stride == 1 && first + count <= self.rows);
-        Matrix { data: &self.data[(first * self.row_stride).min(self.data.len())..], rows: count, ..self }
+        debug_assert!(first + count <= self.rows);
+        Matrix { data: self.data.from(first * self.row_stride), rows: count, ..self }
     }
 
     /// Where element (i, j) is; outside the matrix, an address that must not be used.
-    fn at(&self, i: usize, j: usize) -> *const f32 {
-        self.data.as_ptr().wrapping_add(i * self.row_stride + j * self.col_stride)
+    fn address(&self, i: usize, j: usize) -> *const u8 {
+        let start: *const u8 = match self.data {
+            Values::F32(data) => data.as_ptr().cast(),
+            Values::Bf16(data) => data.as_ptr().cast(),
+        };
+        start.wrapping_add(self.offset(i, j) * self.data.precision().bytes())
     }
 
-    /// Row `i` as a slice, of a matrix that is not transposed.
-    pub(crate) fn row(&self, i: usize) -> &'a [f32] {
+    /// How far from the first element (i, j) is.
+    fn offset(&self, i: usize, j: usize) -> usize {
+        i * self.row_stride + j * self.col_stride
+    }
+
+    /// Row `i`, of a matrix that is not transposed.
+    #[inline]
+    pub(crate) fn row(&self, i: usize) -> Values<'a> {
         debug_assert!(self.col_stride == 1);
-        &self.data[i * self.row_stride..i * self.row_stride + self.cols]
+        self.data.part(i * self.row_stride..i * self.row_stride + self.cols)
     }
 }
 
@@ -120,7 +133,8 @@ pub(crate) unsafe fn multiply(
     threads: Threads,
 ) {
     assert_eq!(a.cols, b.rows, "product of {} x {} and {} x {}", a.rows, a.cols, b.rows, b.cols);
-    let product = Product { a, b: Right::Matrix(b), c, c_stride, accumulate, epilogue: Epilogue::default() };
+    let (b, c) = (Right::Matrix(b), Output::F32(c));
+    let product = Product { a, b, c, c_stride, accumulate, epilogue: Epilogue::default() };
     // SAFETY: the caller's promise; a `Level` exists only for detected instructions.
     unsafe { run(Kernel::of(Level::best(), precision), &product, threads) }
 }
@@ -139,14 +153,13 @@ pub fn product(a: Matrix<'_>, b: Matrix<'_>, precision: Precision) -> Vec<f32> {
 }
 
 fn product_with(a: Matrix<'_>, b: Matrix<'_>, epilogue: Epilogue<'_>, precision: Precision) -> Vec<f32> {
-    let n = a.rows * b.cols;
-    let mut c = Vec::with_capacity(n);
-    // SAFETY: c has room for n values and is owned here; the product writes all of them.
+    // SAFETY: the product writes all values.
     unsafe {
-        multiply_with(c.as_mut_ptr(), b.cols, a, b, epilogue, precision, Threads::All);
-        c.set_len(n);
+        filled(a.rows * b.cols, |c| {
+            let c = Output::F32(c.as_mut_ptr().cast());
+            multiply_with(c, b.cols, a, b, epilogue, precision, Threads::All);
+        })
     }
-    c
 }
 
 /// `c = epilogue(a * b)`; c is row-major with `c_stride` elements between rows.
@@ -154,7 +167,7 @@ fn product_with(a: Matrix<'_>, b: Matrix<'_>, epilogue: Epilogue<'_>, precision:
 /// # Safety
 /// As [`multiply`], not accumulating.
 pub(crate) unsafe fn multiply_with(
-    c: *mut f32,
+    c: Output,
     c_stride: usize,
     a: Matrix<'_>,
     b: Matrix<'_>,

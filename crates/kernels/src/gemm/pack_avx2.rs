@@ -1,12 +1,14 @@
 //! Packing in AVX2: strips of 8 lanes, transposed in registers where the inner dimension is the contiguous one.
 
-use super::pack::{Lanes, Panels};
+use super::pack::{self, Lanes, Panels};
+use crate::values::wide;
+use half::bf16;
 use std::arch::x86_64::*;
 
 /// # Safety
 /// See [`super::kernel::RunPack`].
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn plain(from: &Lanes, to: &Panels) {
+pub(super) unsafe fn plain(from: &Lanes<f32>, to: &Panels) {
     // SAFETY: the caller's promise.
     unsafe { pack::<false>(from, to) }
 }
@@ -14,14 +16,32 @@ pub(super) unsafe fn plain(from: &Lanes, to: &Panels) {
 /// # Safety
 /// See [`super::kernel::RunPack`].
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn rounded(from: &Lanes, to: &Panels) {
+pub(super) unsafe fn rounded(from: &Lanes<f32>, to: &Panels) {
     // SAFETY: the caller's promise.
     unsafe { pack::<true>(from, to) }
 }
 
+/// Panels of f32 from bfloat16, as the compiler makes it of the plain loop.
+///
+/// # Safety
+/// See [`super::kernel::RunPack`].
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn widened(from: &Lanes<bf16>, to: &Panels) {
+    // SAFETY: the caller's promise.
+    unsafe { pack::one_by_one(from, to, wide) }
+}
+
+/// # Safety
+/// See [`super::kernel::RunStore`].
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn store(from: *const f32, rows: usize, cols: usize, to: *mut bf16, stride: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { pack::store_rows(from, rows, cols, to, stride) }
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn pack<const ROUND: bool>(from: &Lanes, to: &Panels) {
+unsafe fn pack<const ROUND: bool>(from: &Lanes<f32>, to: &Panels) {
     for start in (0..from.lanes).step_by(to.lanes) {
         let lanes = to.lanes.min(from.lanes - start);
         for strip in (0..to.width).step_by(8) {
@@ -43,7 +63,7 @@ unsafe fn pack<const ROUND: bool>(from: &Lanes, to: &Panels) {
 /// A strip whose lanes lie next to each other.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn across<const ROUND: bool>(from: &Lanes, source: *const f32, lanes: usize, to: *mut f32, width: usize) {
+unsafe fn across<const ROUND: bool>(from: &Lanes<f32>, source: *const f32, lanes: usize, to: *mut f32, width: usize) {
     let mask = first(lanes);
     for p in 0..from.depth {
         // SAFETY: the caller vouches for the masked lanes and for the strip.
@@ -57,7 +77,7 @@ unsafe fn across<const ROUND: bool>(from: &Lanes, source: *const f32, lanes: usi
 /// A strip of lanes along which the inner dimension is contiguous.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn along<const ROUND: bool>(from: &Lanes, source: *const f32, lanes: usize, to: *mut f32, width: usize) {
+unsafe fn along<const ROUND: bool>(from: &Lanes<f32>, source: *const f32, lanes: usize, to: *mut f32, width: usize) {
     for p in (0..from.depth).step_by(8) {
         let left = (from.depth - p).min(8);
         let mask = first(left);

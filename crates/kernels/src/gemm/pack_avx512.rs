@@ -1,21 +1,23 @@
 //! Packing in AVX-512: strips of 16 lanes, transposed in registers where the inner dimension is the contiguous one.
 
 use super::micro_avx512::first;
-use super::pack::{Lanes, Panels};
+use super::kernel::TILE_STRIDE;
+use super::pack::{self, Lanes, Panels};
+use half::bf16;
 use std::arch::x86_64::*;
 
 /// Steps from the words that are packed to those that are asked for.
 const AHEAD: usize = 8;
 
-/// Defines a packing function. `$across(pointer, depth_stride, mask, left)` makes the words of one step from lanes that
+/// Defines a packing function for values of type `$from`. `$across(pointer, depth_stride, mask, left)` makes the words of one step from lanes that
 /// lie next to each other; `$along(pointer, left)` the words of 16 steps of one lane. `left` counts the values of the
 /// inner dimension from there to its end.
 macro_rules! pack {
-    ($name:ident, $features:literal, $values:literal, $across:ident, $along:ident) => {
+    ($name:ident, $from:ty, $features:literal, $values:literal, $across:ident, $along:ident) => {
         /// # Safety
         /// See [`super::kernel::RunPack`].
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn $name(from: &Lanes, to: &Panels) {
+        pub(super) unsafe fn $name(from: &Lanes<$from>, to: &Panels) {
             // SAFETY: the caller's promise; masks keep reads inside the lanes.
             unsafe {
                 if from.lane_stride == 1 {
@@ -58,13 +60,15 @@ macro_rules! pack {
     };
 }
 
-pack!(plain, "avx512f,avx512bw", 1, across_plain, along_plain);
-pack!(rounded, "avx512f,avx512bw", 1, across_rounded, along_rounded);
-pack!(pairs, "avx512f,avx512bw,avx512bf16", 2, across_pairs, along_pairs);
+pack!(plain, f32, "avx512f,avx512bw", 1, across_plain, along_plain);
+pack!(rounded, f32, "avx512f,avx512bw", 1, across_rounded, along_rounded);
+pack!(pairs, f32, "avx512f,avx512bw,avx512bf16", 2, across_pairs, along_pairs);
+pack!(widened, bf16, "avx512f,avx512bw,avx512vl", 1, across_widened, along_widened);
+pack!(pairs_of_bf16, bf16, "avx512f,avx512bw,avx512vl", 2, across_halves, along_halves);
 
 /// Calls `f(first lane, lanes that exist, where the strip's words of step 0 go)` for each 16 words of every panel.
 #[inline(always)]
-unsafe fn for_each_strip(from: &Lanes, to: &Panels, mut f: impl FnMut(usize, usize, *mut u32)) {
+unsafe fn for_each_strip<T>(from: &Lanes<T>, to: &Panels, mut f: impl FnMut(usize, usize, *mut u32)) {
     let mut panel = to.start;
     for start in (0..from.lanes).step_by(to.lanes) {
         let lanes = to.lanes.min(from.lanes - start);
@@ -142,6 +146,75 @@ unsafe fn along_pairs(at: *const f32, left: usize) -> __m512i {
         let low = _mm512_maskz_loadu_ps(first(left), at);
         let high = _mm512_maskz_loadu_ps(first(left.saturating_sub(16)), at.wrapping_add(16));
         std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
+    }
+}
+
+/// The values of 16 lanes, each in the low half of a word.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn low_halves(at: *const bf16, lanes: __mmask16) -> __m512i {
+    // SAFETY: the caller vouches for the masked lanes.
+    unsafe { _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, at.cast())) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn across_widened(at: *const bf16, _: usize, lanes: __mmask16, _: usize) -> __m512i {
+    // SAFETY: the caller's promise.
+    _mm512_slli_epi32(unsafe { low_halves(at, lanes) }, 16)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn along_widened(at: *const bf16, left: usize) -> __m512i {
+    // SAFETY: the caller's promise.
+    _mm512_slli_epi32(unsafe { low_halves(at, first(left)) }, 16)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn across_halves(at: *const bf16, stride: usize, lanes: __mmask16, left: usize) -> __m512i {
+    let second = if left > 1 { lanes } else { 0 };
+    // SAFETY: the caller vouches for the masked lanes of the steps that are left.
+    let (low, high) = unsafe { (low_halves(at, lanes), low_halves(at.wrapping_add(stride), second)) };
+    _mm512_or_si512(low, _mm512_slli_epi32(high, 16))
+}
+
+/// Neighbours of the inner dimension are a word as they lie.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn along_halves(at: *const bf16, left: usize) -> __m512i {
+    // SAFETY: the caller vouches for `left` values.
+    unsafe { _mm512_maskz_loadu_epi16(first_halves(left), at.cast()) }
+}
+
+/// The mask of the first `n` of 32 halves.
+#[inline]
+fn first_halves(n: usize) -> __mmask32 {
+    if n >= 32 { u32::MAX } else { (1u32 << n) - 1 }
+}
+
+/// # Safety
+/// See [`super::kernel::RunStore`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn store(from: *const f32, rows: usize, cols: usize, to: *mut bf16, stride: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { pack::store_rows(from, rows, cols, to, stride) }
+}
+
+/// # Safety
+/// See [`super::kernel::RunStore`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn store_pairs(from: *const f32, rows: usize, cols: usize, to: *mut bf16, stride: usize) {
+    let mask = first_halves(cols);
+    for i in 0..rows {
+        // SAFETY: the caller vouches for the tile, whose rows have room for 32 values, and for the masked destination.
+        unsafe {
+            let row = from.add(i * TILE_STRIDE);
+            let (low, high) = (_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(16)));
+            let short: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+            _mm512_mask_storeu_epi16(to.add(i * stride).cast(), mask, short);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::kernel::Kernel;
 use super::{Matrix, Threads};
 use crate::cpu::Level;
 use crate::precision::Precision;
+use crate::values::Output;
 
 /// A right-hand matrix in the form that products read it in, for one that is multiplied many times.
 pub(crate) struct Packed {
@@ -45,7 +46,8 @@ pub(crate) unsafe fn multiply_packed(
 ) {
     assert_eq!(a.cols, b.rows, "product of {} x {} and {} x {}", a.rows, a.cols, b.rows, b.cols);
     assert_eq!(precision, b.precision, "precision of a packed matrix");
-    let product = Product { a, b: Right::Packed(b), c, c_stride, accumulate, epilogue: Epilogue::default() };
+    let (right, c) = (Right::Packed(b), Output::F32(c));
+    let product = Product { a, b: right, c, c_stride, accumulate, epilogue: Epilogue::default() };
     // SAFETY: the caller's promise; the kernel came from a detected level.
     unsafe { run(b.kernel, &product, threads) }
 }

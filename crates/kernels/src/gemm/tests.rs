@@ -1,6 +1,9 @@
 use super::*;
+use crate::activation::Activation;
 use crate::linear::{Part, grad_weight, grad_x};
 use crate::testing::{assert_close, matrix};
+use crate::values::{ValueVec, short};
+use half::bf16;
 use pack::round_to_bf16;
 use proptest::prelude::*;
 
@@ -23,7 +26,7 @@ fn reference(
 
 /// A stored operand: `values` of some length in which a (rows, cols) matrix lies, perhaps transposed, with gaps.
 struct Operand {
-    values: Vec<f32>,
+    values: ValueVec,
     rows: usize,
     cols: usize,
     stride: usize,
@@ -35,11 +38,17 @@ impl Operand {
     fn new(rows: usize, cols: usize, gap: usize, offset: usize, transposed: bool, seed: u64) -> Operand {
         let (tall, wide) = if transposed { (cols, rows) } else { (rows, cols) };
         let stride = wide + gap;
-        Operand { values: matrix(offset + tall * stride, seed), rows, cols, stride, offset, transposed }
+        let values = ValueVec::F32(matrix(offset + tall * stride, seed));
+        Operand { values, rows, cols, stride, offset, transposed }
+    }
+
+    /// In the other format.
+    fn short(self) -> Operand {
+        Operand { values: ValueVec::new(self.values.into_f32(), Precision::Bf16), ..self }
     }
 
     fn matrix(&self) -> Matrix<'_> {
-        let data = &self.values[self.offset..];
+        let data = self.values.as_values().from(self.offset);
         if self.transposed {
             Matrix::strided(data, self.cols, self.rows, self.stride).transposed()
         } else {
@@ -49,7 +58,8 @@ impl Operand {
 
     fn get(&self, i: usize, j: usize, precision: Precision) -> f32 {
         let (i, j) = if self.transposed { (j, i) } else { (i, j) };
-        let x = self.values[self.offset + i * self.stride + j];
+        let at = self.offset + i * self.stride + j;
+        let x = self.values.as_values().part(at..at + 1).widened()[0];
         if precision == Precision::Bf16 { round_to_bf16(x) } else { x }
     }
 }
@@ -76,8 +86,8 @@ fn check(
     };
     for (at, want) in want.iter_mut().enumerate() {
         let (i, j) = (at / n, at % n);
-        *want +=
-            epilogue.bias.map_or(0.0, |b| f64::from(b[j])) + epilogue.residual.map_or(0.0, |r| f64::from(r.row(i)[j]));
+        *want += epilogue.bias.map_or(0.0, |b| f64::from(b[j]));
+        *want += epilogue.residual.map_or(0.0, |_| f64::from(residual[i * stride + j]));
         *want += if options.accumulate { f64::from(before[i * stride + j]) } else { 0.0 };
         *want = options.activation.map_or(*want, |activation| activated(activation, *want));
     }
@@ -96,13 +106,22 @@ fn check(
     let product = Product {
         a: a.matrix(),
         b: right,
-        c: c.as_mut_ptr(),
+        c: Output::F32(c.as_mut_ptr()),
         c_stride: stride,
         accumulate: options.accumulate,
         epilogue,
     };
     // SAFETY: c is owned here and has m rows of that stride; the kernel is available.
     unsafe { run(kernel, &product, threads) };
+    if !options.accumulate {
+        let mut rounded = vec![bf16::NAN; m * stride];
+        // SAFETY: as above.
+        unsafe { run(kernel, &Product { c: Output::Bf16(rounded.as_mut_ptr()), ..product }, threads) };
+        for (at, rounded) in rounded.iter().enumerate() {
+            let want = if at % stride < n { short(c[at]) } else { bf16::NAN };
+            assert_eq!(rounded.to_bits(), want.to_bits(), "{}: element {at} in bfloat16", kernel.name);
+        }
+    }
     for i in 0..m {
         assert_close(&c[i * stride..i * stride + n], &want[i * n..(i + 1) * n], 4e-6 * (k as f64 + 8.0).sqrt());
         assert_eq!(
@@ -122,6 +141,7 @@ fn activated(activation: Activation, x: f64) -> f64 {
         Activation::GeluErf => f64::from(crate::activation::gelu_erf(&[x as f32])[0]),
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::ReluSquared => x.max(0.0).powi(2),
+        Activation::Swiglu => f64::NAN,
     }
 }
 
@@ -154,8 +174,10 @@ proptest! {
         (ta, tb) in any::<(bool, bool)>(), options in options(), seed: u64,
     ) {
         for precision in [Precision::F32, Precision::Bf16] {
-            let a = Operand::new(m, k, gap_a, gap_c, ta, seed);
-            let b = Operand::new(k, n, gap_b, gap_a, tb, seed ^ 1);
+            let mut a = Operand::new(m, k, gap_a, gap_c, ta, seed);
+            let mut b = Operand::new(k, n, gap_b, gap_a, tb, seed ^ 1);
+            if seed & 1 == 1 { a = a.short(); }
+            if seed & 2 == 2 { b = b.short(); }
             for kernel in Kernel::available(precision) {
                 check(kernel, precision, &a, &b, gap_c, &options, Threads::One);
             }
@@ -170,7 +192,8 @@ proptest! {
         (m, k, n) in (100usize..400, 700usize..1000, 100usize..400), (ta, tb) in any::<(bool, bool)>(), options in options(), seed: u64,
     ) {
         for precision in [Precision::F32, Precision::Bf16] {
-            let (a, b) = (Operand::new(m, k, 1, 3, ta, seed), Operand::new(k, n, 2, 1, tb, seed ^ 1));
+            let (mut a, b) = (Operand::new(m, k, 1, 3, ta, seed), Operand::new(k, n, 2, 1, tb, seed ^ 1));
+            if seed & 1 == 1 { a = a.short(); }
             for kernel in Kernel::available(precision) {
                 check(kernel, precision, &a, &b, 1, &options, Threads::All);
             }
@@ -205,8 +228,8 @@ proptest! {
             let residual = Some(Matrix::new(&g, rows, out));
             let both = Epilogue { bias: Some(&bias), residual, activation: Some(Activation::Silu) };
             assert_close(&linear_with(&x, rows, &w, out, inp, both, precision), &biased, 1e-5);
-            assert_close(&grad_x(&g, rows, inp, &[Part { weight: &w, bias: None, out }], precision), &reference(ga, wa, rows, inp, out), 1e-5);
-            assert_close(&grad_weight(&g, &x, rows, 0, out, out, precision), &reference(|o, r| ga(r, o), xa, out, inp, rows), 1e-5);
+            assert_close(&grad_x((&g).into(), rows, inp, &[Part { weight: &w, bias: None, out }], precision.into()).into_f32(), &reference(ga, wa, rows, inp, out), 1e-5);
+            assert_close(&grad_weight((&g).into(), (&x).into(), rows, 0, out, out, precision), &reference(|o, r| ga(r, o), xa, out, inp, rows), 1e-5);
         }
     }
 
@@ -251,8 +274,8 @@ fn the_number_of_threads_changes_no_bit() {
                 [
                     linear(&x, rows, &w, out, inp, None, precision),
                     linear(&x[..3 * inp], 3, &w, out, inp, None, precision),
-                    grad_x(&g, rows, inp, &[Part { weight: &w, bias: None, out }], precision),
-                    grad_weight(&g, &x, rows, 0, out, out, precision),
+                    grad_x((&g).into(), rows, inp, &[Part { weight: &w, bias: None, out }], precision.into()).into_f32(),
+                    grad_weight((&g).into(), (&x).into(), rows, 0, out, out, precision),
                 ]
                 .map(|y| bits(&y))
             })
@@ -301,7 +324,7 @@ fn nan_and_infinities_propagate() {
                 let product = Product {
                     a: Matrix::new(&a, 3, k),
                     b: Right::Matrix(Matrix::new(&b, k, 3)),
-                    c: c.as_mut_ptr(),
+                    c: Output::F32(c.as_mut_ptr()),
                     c_stride: 3,
                     accumulate: false,
                     epilogue: Epilogue::default(),
@@ -333,9 +356,9 @@ fn rounding_is_to_nearest_even() {
         assert_eq!(round_to_bf16(f32::from_bits(x)).to_bits(), want, "{x:#x}");
         for kernel in Kernel::available(Precision::Bf16) {
             let (a, b, mut c) = ([f32::from_bits(x)], [1f32], [0f32]);
-            let (a, b) = (Matrix::new(&a, 1, 1), Right::Matrix(Matrix::new(&b, 1, 1)));
-            let product =
-                Product { a, b, c: c.as_mut_ptr(), c_stride: 1, accumulate: false, epilogue: Epilogue::default() };
+            let (a, b) = (Matrix::new(&a[..], 1, 1), Right::Matrix(Matrix::new(&b[..], 1, 1)));
+            let (output, epilogue) = (Output::F32(c.as_mut_ptr()), Epilogue::default());
+            let product = Product { a, b, c: output, c_stride: 1, accumulate: false, epilogue };
             // SAFETY: c is one element; the kernel is available.
             unsafe { run(kernel, &product, Threads::One) };
             assert_eq!(c[0].to_bits(), want, "{}: {x:#x}", kernel.name);

@@ -4,7 +4,11 @@
 //! back through the norm is added to it in the same pass, and is the gradient of both terms.
 
 use crate::cpu::Level;
+use crate::elementwise::as_unwritten;
 use crate::math::{Unwritten, filled, fma, sum_map, sum_zip, sum_zip3};
+use crate::precision::Precision;
+use crate::values::{ValueVec, narrow};
+use half::bf16;
 use rayon::prelude::*;
 
 /// Rows per task in the forward pass; a single task runs where it is called.
@@ -177,6 +181,15 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     rms_norm_at(Level::best(), x, weight, eps)
 }
 
+/// [`rms_norm`] with its result in the format `kept`.
+///
+/// # Panics
+/// If `x` is not whole rows.
+pub fn rms_norm_kept(x: &[f32], weight: &[f32], eps: f32, kept: Precision) -> (ValueVec, Vec<f32>) {
+    let level = Level::best();
+    forward_kept(level, x, weight.len(), 1, kept, |x, y, s| rms_rows(level, x, weight, eps, y, s))
+}
+
 fn rms_norm_at(level: Level, x: &[f32], weight: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let d = weight.len();
     let rows = check(x, d);
@@ -189,6 +202,16 @@ fn rms_norm_at(level: Level, x: &[f32], weight: &[f32], eps: f32) -> (Vec<f32>, 
 /// If `x` is not whole rows or the bias is of another length than the weight.
 pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     layer_norm_at(Level::best(), x, weight, bias, eps)
+}
+
+/// [`layer_norm`] with its result in the format `kept`.
+///
+/// # Panics
+/// If `x` is not whole rows or the bias is of another length than the weight.
+pub fn layer_norm_kept(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, kept: Precision) -> (ValueVec, Vec<f32>) {
+    let level = Level::best();
+    assert_eq!(bias.len(), weight.len(), "bias of {}", weight.len());
+    forward_kept(level, x, weight.len(), 2, kept, |x, y, s| layer_rows(level, x, weight, bias, eps, y, s))
 }
 
 fn layer_norm_at(level: Level, x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
@@ -222,6 +245,32 @@ fn forward(
         })
     };
     (y, stats)
+}
+
+/// [`forward`] with the result in the format `kept`: rounded row by row, while a row is in the nearest cache.
+fn forward_kept(
+    level: Level,
+    x: &[f32],
+    d: usize,
+    per_row: usize,
+    kept: Precision,
+    body: impl Fn(&[f32], &mut Unwritten, &mut Unwritten) + Sync,
+) -> (ValueVec, Vec<f32>) {
+    let rows = check(x, d);
+    if kept == Precision::F32 {
+        let (y, stats) = forward(x, d, rows, per_row, body);
+        return (ValueVec::F32(y), stats);
+    }
+    let (mut y, mut stats) = (vec![bf16::ZERO; x.len()], vec![0f32; rows * per_row]);
+    let tasks = y.par_chunks_mut(ROWS * d).zip(stats.par_chunks_mut(ROWS * per_row)).zip(x.par_chunks(ROWS * d));
+    tasks.for_each(|((y, stats), x)| {
+        let mut row = vec![0f32; d];
+        for ((y, stats), x) in y.chunks_exact_mut(d).zip(stats.chunks_exact_mut(per_row)).zip(x.chunks_exact(d)) {
+            body(x, as_unwritten(&mut row), as_unwritten(stats));
+            narrow(level, &row, y);
+        }
+    });
+    (ValueVec::Bf16(y), stats)
 }
 
 /// What [`add_rms_norm`] and [`add_layer_norm`] give.

@@ -105,3 +105,17 @@ fn threads_change_no_bit() {
         (y, layer_norm_grad(&x, &w, &stats, &g), add_rms_norm(&x, &g, &w, 1e-5))
     });
 }
+
+#[test]
+fn norms_kept_in_bf16_are_the_f32_ones_rounded() {
+    for (rows, d) in [(1, 1), (3, 17), (100, 40)] {
+        let (x, weight, bias) = (matrix(rows * d, 1), matrix(d, 2), matrix(d, 3));
+        let (y, stats) = rms_norm(&x, &weight, 1e-5);
+        let kept = rms_norm_kept(&x, &weight, 1e-5, Precision::Bf16);
+        assert_eq!(kept, (ValueVec::new(y.clone(), Precision::Bf16), stats.clone()));
+        assert_eq!(rms_norm_kept(&x, &weight, 1e-5, Precision::F32), (ValueVec::F32(y), stats));
+        let (y, stats) = layer_norm(&x, &weight, &bias, 1e-5);
+        let kept = layer_norm_kept(&x, &weight, &bias, 1e-5, Precision::Bf16);
+        assert_eq!(kept, (ValueVec::new(y, Precision::Bf16), stats));
+    }
+}
