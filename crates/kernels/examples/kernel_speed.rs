@@ -87,7 +87,8 @@ fn training() {
     let view = Heads { data: (&x).into(), strides: time_major(heads, time, head_dim) };
     report("attention", best(|| attention.forward(view, view, view)), String::new());
     let (out, sums) = attention.forward(view, view, view);
-    let saved = Saved { q: view, k: view, v: view, out: Heads { data: (&out).into(), strides: view.strides }, sums: &sums };
+    let saved =
+        Saved { q: view, k: view, v: view, out: Heads { data: (&out).into(), strides: view.strides }, sums: &sums };
     report("attention, gradient", best(|| attention.backward(&saved, view)), String::new());
     report("swiglu", best(|| activation::swiglu(&g, &g)), String::new());
     report("swiglu, gradient", best(|| activation::swiglu_grad(&g, &g, &g)), String::new());

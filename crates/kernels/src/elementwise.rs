@@ -1,10 +1,11 @@
 //! Loops over whole tensors, element by element: sums, and the cut into tasks that activations share.
 
 use crate::cpu::Level;
-use crate::math::{Unwritten, filled};
+use crate::math::{Unwritten, as_unwritten, filled};
 use crate::values::{ValueVec, Values, narrow, narrowed, widen};
 use half::bf16;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Elements per task. A single task runs where it is called: waking the thread pool would cost more than the work.
 pub(crate) const CHUNK: usize = 1 << 14;
@@ -100,8 +101,7 @@ pub(crate) fn map_values(level: Level, x: Values<'_>, f: impl Fn(&[f32], &mut Un
         Values::F32(x) => return ValueVec::F32(map(x, f)),
         Values::Bf16(x) => x,
     };
-    let mut y = vec![bf16::ZERO; x.len()];
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+    let task = |(y, x): (&mut [MaybeUninit<bf16>], &[bf16])| {
         let (mut from, mut to) = ([0f32; STAGE], [0f32; STAGE]);
         for (y, x) in y.chunks_mut(STAGE).zip(x.chunks(STAGE)) {
             let (from, to) = (&mut from[..x.len()], &mut to[..x.len()]);
@@ -109,8 +109,9 @@ pub(crate) fn map_values(level: Level, x: Values<'_>, f: impl Fn(&[f32], &mut Un
             f(from, as_unwritten(to));
             narrow(level, to, y);
         }
-    });
-    ValueVec::Bf16(y)
+    };
+    // SAFETY: the chunks cover all elements, and each is written.
+    ValueVec::Bf16(unsafe { filled(x.len(), |y| y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(task)) })
 }
 
 /// [`through`] of values of either format; the gradient becomes what the values are.
@@ -133,17 +134,10 @@ pub(crate) fn through_values(
             widen(level, x, &mut from[..n]);
             widen(level, g, &mut gradient[..n]);
             f(&from[..n], &gradient[..n], as_unwritten(&mut to[..n]));
-            narrow(level, &to[..n], g);
+            narrow(level, &to[..n], as_unwritten(g));
         }
     });
     ValueVec::Bf16(g)
-}
-
-/// For a function that writes values and nothing else.
-pub(crate) fn as_unwritten(values: &mut [f32]) -> &mut Unwritten {
-    // SAFETY: `MaybeUninit<f32>` has the layout of f32. All functions of this crate write values only, so that the
-    // memory stays initialised.
-    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
 }
 
 /// Rows of `width` values that one task takes: about [`CHUNK`] values, at least one row.

@@ -21,6 +21,13 @@ pub(crate) unsafe fn filled<T>(n: usize, fill: impl FnOnce(&mut [MaybeUninit<T>]
     values
 }
 
+/// For a function that writes values and nothing else.
+pub(crate) fn as_unwritten<T>(values: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: `MaybeUninit<T>` has the layout of T. All functions of this crate write values only, so that the memory
+    // stays initialised.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
+}
+
 /// A mutable slice into which several threads write disjoint elements that are not chunks of it.
 pub(crate) struct Shared<'a> {
     start: *mut f32,

@@ -2,7 +2,7 @@
 
 use crate::attention::{Heads, Joined};
 use crate::cpu::Level;
-use crate::math::{Unwritten, filled, fma};
+use crate::math::{Unwritten, as_unwritten, filled, fma};
 use crate::values::{ValuesMut, narrow, widen};
 use rayon::prelude::*;
 
@@ -87,7 +87,7 @@ fn rotary_joined_at(level: Level, x: ValuesMut<'_>, joined: &Joined, cos: &[f32]
             let (mut wide, row) = (vec![0f32; turned], &mut row[..turned]);
             widen(level, row, &mut wide);
             turn(i, &mut wide);
-            narrow(level, &wide, row);
+            narrow(level, &wide, as_unwritten(row));
         }),
     }
 }
@@ -141,8 +141,8 @@ mod tests {
     use super::*;
     use crate::attention::time_major;
     use crate::precision::Precision;
-    use crate::values::ValueVec;
     use crate::testing::{assert_close, matrix, to_f64};
+    use crate::values::ValueVec;
     use proptest::prelude::*;
 
     proptest! {

@@ -4,7 +4,7 @@
 
 use crate::cpu::Level;
 use crate::elementwise::CHUNK;
-use crate::math::{Unwritten, filled};
+use crate::math::{Unwritten, as_unwritten, filled};
 use crate::precision::Precision;
 use half::bf16;
 use rayon::prelude::*;
@@ -62,6 +62,12 @@ impl<'a> From<&'a ValueVec> for Values<'a> {
             ValueVec::F32(values) => Values::F32(values),
             ValueVec::Bf16(values) => Values::Bf16(values),
         }
+    }
+}
+
+impl From<Vec<f32>> for ValueVec {
+    fn from(values: Vec<f32>) -> Self {
+        ValueVec::F32(values)
     }
 }
 
@@ -293,18 +299,16 @@ fn narrow_body<const FMA: bool>(x: &[f32], y: &mut [MaybeUninit<bf16>]) {
 /// If the lengths differ.
 pub(crate) fn widen(level: Level, x: &[bf16], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "widened values");
-    // SAFETY: `MaybeUninit<f32>` has the layout of f32, and only values are written.
-    widen_chunk(level, x, unsafe { std::slice::from_raw_parts_mut(y.as_mut_ptr().cast(), y.len()) });
+    widen_chunk(level, x, as_unwritten(y));
 }
 
-/// `y = x`, rounded.
+/// `y = x`, rounded; writes all of y.
 ///
 /// # Panics
 /// If the lengths differ.
-pub(crate) fn narrow(level: Level, x: &[f32], y: &mut [bf16]) {
+pub(crate) fn narrow(level: Level, x: &[f32], y: &mut [MaybeUninit<bf16>]) {
     assert_eq!(x.len(), y.len(), "narrowed values");
-    // SAFETY: `MaybeUninit<bf16>` has the layout of bf16, and only values are written.
-    narrow_chunk(level, x, unsafe { std::slice::from_raw_parts_mut(y.as_mut_ptr().cast(), y.len()) });
+    narrow_chunk(level, x, y);
 }
 
 /// [`narrow`] of a row into its own first half: the result lies in the low half of the row's memory.
@@ -318,7 +322,7 @@ pub(crate) fn narrow_in_place(level: Level, row: &mut [f32]) {
         // that were just copied, so that nothing still to be read is overwritten.
         unsafe {
             copy.as_mut_ptr().copy_from_nonoverlapping(start.add(first), count);
-            let to = std::slice::from_raw_parts_mut(start.cast::<bf16>().add(first), count);
+            let to = std::slice::from_raw_parts_mut(start.cast::<MaybeUninit<bf16>>().add(first), count);
             narrow(level, &copy[..count], to);
         }
     }
@@ -368,7 +372,7 @@ mod tests {
             let x = matrix(n, seed);
             for level in Level::available() {
                 let (mut short_x, mut back) = (vec![bf16::ZERO; n], vec![0f32; n]);
-                narrow(level, &x, &mut short_x);
+                narrow(level, &x, as_unwritten(&mut short_x));
                 widen(level, &short_x, &mut back);
                 let want: Vec<f32> = x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
                 prop_assert_eq!(&back, &want);

@@ -7,7 +7,7 @@ use crate::init::{RandomSource, Source, Start};
 use crate::{Activation, ModelConfig, ModelError, NormKind};
 use burn::module::{Module, Param};
 use burn::prelude::*;
-use danlu_ops::{Before, FusedLinear, Int8Weight, Precision};
+use danlu_ops::{Before, FusedLinear, Int8Weight, Precision, composed};
 use std::sync::Arc;
 
 /// A linear layer, `y = x weight^T + bias`.
@@ -77,18 +77,19 @@ impl Linear {
 }
 
 /// `residual + layers(before(x))`, the results of several layers side by side: (rows, sum of out). One operation when all
-/// weights are dense.
+/// weights are dense; then the result is kept in the format `kept`.
 fn project(
     x: Tensor<2>,
     before: Before,
     layers: &[&Linear],
     residual: Option<Tensor<2>>,
     precision: Precision,
+    kept: Precision,
 ) -> Tensor<2> {
     if let Some(parts) = layers.iter().map(|layer| layer.dense()).collect() {
-        return danlu_ops::fused_linear(FusedLinear { x, before, parts, residual, precision });
+        return danlu_ops::fused_linear(FusedLinear { x, before, parts, residual, precision, kept });
     }
-    let x = before.apply(x);
+    let x = before.apply(composed::widened(x));
     let y = Tensor::cat(layers.iter().map(|layer| layer.forward(x.clone(), precision)).collect(), 1);
     match residual {
         Some(residual) => residual + y,
@@ -151,8 +152,10 @@ impl Pass<'_> {
     /// 2 i + 1 and 2 i + 2.
     fn add(&self, site: usize, residual: Tensor<2>, x: Tensor<2>, before: Before, layer: &Linear) -> Tensor<2> {
         match self.dropout {
-            None => project(x, before, &[layer], Some(residual), self.precision),
-            Some(dropout) => dropout.add(site, residual, project(x, before, &[layer], None, self.precision)),
+            None => project(x, before, &[layer], Some(residual), self.precision, Precision::F32),
+            Some(dropout) => {
+                dropout.add(site, residual, project(x, before, &[layer], None, self.precision, Precision::F32))
+            }
         }
     }
 }
@@ -184,9 +187,10 @@ impl FeedForward {
                 Activation::GeluErf => danlu_ops::Activation::GeluErf,
                 _ => danlu_ops::Activation::GeluTanh,
             };
-            return (project(x, norm.before(), &[&self.up_proj], None, precision), Before::Activation(activation));
+            let up = project(x, norm.before(), &[&self.up_proj], None, precision, precision);
+            return (up, Before::Activation(activation));
         };
-        let joined = project(x, norm.before(), &[gate, &self.up_proj], None, precision);
+        let joined = project(x, norm.before(), &[gate, &self.up_proj], None, precision, precision);
         (joined, Before::Activation(danlu_ops::Activation::Swiglu))
     }
 }
@@ -210,7 +214,8 @@ impl Layer {
         pass: Pass<'_>,
     ) -> Result<Tensor<2>, ModelError> {
         let Attention { q_proj, k_proj, v_proj, o_proj } = &self.self_attn;
-        let heads = project(x.clone(), self.input_layernorm.before(), &[q_proj, k_proj, v_proj], None, pass.precision);
+        let (norm, precision) = (self.input_layernorm.before(), pass.precision);
+        let heads = project(x.clone(), norm, &[q_proj, k_proj, v_proj], None, precision, precision);
         let mixed = mix(index, heads)?;
         let x = pass.add(2 * index + 1, x, mixed, Before::Nothing, o_proj);
         let (inner, before) = self.mlp.inner(x.clone(), &self.post_attention_layernorm, pass.precision);

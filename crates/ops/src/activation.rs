@@ -2,45 +2,21 @@
 
 use crate::composed;
 use crate::flex::activation::{Activate, Swiglu};
-use crate::flex::{apply, suits};
+use crate::flex::{apply, suits, suits_kept};
 use burn::prelude::*;
+pub use danlu_kernels::activation::Activation;
 
-/// An activation that [`crate::fused_linear`] can do first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// [`gelu_tanh`]
-    GeluTanh,
-    /// [`gelu_erf`]
-    GeluErf,
-    /// [`silu`]
-    Silu,
-    /// [`relu_squared`]
-    ReluSquared,
-    /// [`swiglu_joined`]
-    Swiglu,
-}
-
-impl Activation {
-    /// Width of its result for rows of `width`.
-    pub(crate) fn output_width(self, width: usize) -> usize {
-        match self {
-            Activation::Swiglu => width / 2,
-            _ => width,
-        }
+/// An activation's values over the last dimension, on their own.
+///
+/// # Panics
+/// [`Activation::Swiglu`]: if the last dimension is odd.
+pub fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
+    let width = x.dims()[D - 1];
+    assert!(activation != Activation::Swiglu || width % 2 == 0, "swiglu_joined: a last dimension of {width}");
+    if !suits_kept(&x) {
+        return composed::activate(activation, x);
     }
-
-    /// Its values over the last dimension, on their own.
-    ///
-    /// # Panics
-    /// [`Activation::Swiglu`]: if the last dimension is odd.
-    pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        let width = x.dims()[D - 1];
-        assert!(self != Activation::Swiglu || width % 2 == 0, "swiglu_joined: a last dimension of {width}");
-        if !suits(&x) {
-            return composed::activate(self, x);
-        }
-        apply(Activate(self), vec![x.into_dispatch()])
-    }
+    apply(Activate(activation), vec![x.into_dispatch()])
 }
 
 /// `silu(gate) * up` (Shazeer 2020, "GLU Variants Improve Transformer"), element by element.
@@ -62,25 +38,25 @@ pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
 /// # Panics
 /// If the last dimension is odd.
 pub fn swiglu_joined<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Activation::Swiglu.apply(x)
+    activate(Activation::Swiglu, x)
 }
 
 /// GELU by its tanh approximation, GPT-2's `gelu_new`.
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Activation::GeluTanh.apply(x)
+    activate(Activation::GeluTanh, x)
 }
 
 /// GELU by the error function, Hugging Face's `gelu`.
 pub fn gelu_erf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Activation::GeluErf.apply(x)
+    activate(Activation::GeluErf, x)
 }
 
 /// SiLU, also called swish (Elfwing et al. 2018): `x * sigmoid(x)`.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Activation::Silu.apply(x)
+    activate(Activation::Silu, x)
 }
 
 /// ReLU² (So et al. 2021, "Primer"): `max(x, 0)^2`.
 pub fn relu_squared<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Activation::ReluSquared.apply(x)
+    activate(Activation::ReluSquared, x)
 }

@@ -1,7 +1,7 @@
 //! Softmax attention.
 
 use crate::flex::attention::{Attend, Attention, SelfAttention};
-use crate::flex::{apply, suits};
+use crate::flex::{apply, suits, suits_kept};
 use crate::{DropoutMask, JoinedHeads, Precision, composed};
 use burn::prelude::*;
 
@@ -127,6 +127,7 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, options: &AttentionOp
 ///
 /// * `qkv`: (batch * time, (heads + 2 kv_heads) * head_dim), in each row all query heads, then all key heads, then all
 ///   value heads. Give up your other handles of it: then the CPU turns queries and keys in place.
+///   It may be kept in bfloat16 ([`FusedLinear::kept`](crate::FusedLinear::kept)); the result is then, too.
 /// * `tables`: cos and sin as [`rotary`](crate::rotary) wants them
 ///
 /// Returns (batch * time, heads * head_dim).
@@ -147,7 +148,7 @@ pub fn self_attention(
         assert!(fits, "self_attention: cos {:?} and sin {:?} for {shape:?}", cos.dims(), sin.dims());
     }
     options.check([batch, heads, time, time]);
-    if !(suits(&qkv) && tables.is_none_or(|(cos, sin)| suits(cos) && suits(sin))) {
+    if !(suits_kept(&qkv) && tables.is_none_or(|(cos, sin)| suits(cos) && suits(sin))) {
         return composed::self_attention(qkv, tables, shape, options);
     }
     let mut inputs = vec![qkv.into_dispatch()];

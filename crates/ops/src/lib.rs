@@ -30,7 +30,7 @@ mod residual;
 mod rotary;
 mod softmax;
 
-pub use activation::{Activation, gelu_erf, gelu_tanh, relu_squared, silu, swiglu, swiglu_joined};
+pub use activation::{Activation, activate, gelu_erf, gelu_tanh, relu_squared, silu, swiglu, swiglu_joined};
 pub use attention::{AttentionMask, AttentionOptions, AttentionSegments, KeyPadding, attention, self_attention};
 pub use cross_entropy::{CrossEntropy, IGNORED, Soft, SoftTargets, linear_cross_entropy};
 pub use dropout::{add_dropout, dropout};

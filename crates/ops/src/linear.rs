@@ -1,9 +1,10 @@
 //! Linear layers, alone and with what surrounds them.
 
 use crate::flex::linear::{Linear, Prelude};
-use crate::flex::{apply, suits};
+use crate::flex::{apply, suits, suits_kept};
 use crate::{Activation, Precision, composed};
 use burn::prelude::*;
+use danlu_kernels::linear::Formats;
 
 /// Linear layer over the last dimension: `x * weight^T + bias`.
 ///
@@ -21,7 +22,8 @@ pub fn linear<const D: usize>(
     bias: Option<Tensor<1>>,
     precision: Precision,
 ) -> Tensor<D> {
-    fused_linear(FusedLinear { x, before: Before::Nothing, parts: vec![(weight, bias)], residual: None, precision })
+    let (before, parts) = (Before::Nothing, vec![(weight, bias)]);
+    fused_linear(FusedLinear { x, before, parts, residual: None, precision, kept: Precision::F32 })
 }
 
 /// What a [`fused_linear`] does to its input first. Its result is computed again in the backward pass, not kept.
@@ -49,7 +51,7 @@ impl Before {
             Before::Nothing => x,
             Before::RmsNorm { weight, eps } => crate::rms_norm(x, weight, eps),
             Before::LayerNorm { weight, bias, eps } => crate::layer_norm(x, weight, bias, eps),
-            Before::Activation(activation) => activation.apply(x),
+            Before::Activation(activation) => crate::activate(activation, x),
         }
     }
 }
@@ -57,7 +59,7 @@ impl Before {
 /// The operands of [`fused_linear`].
 #[derive(Debug)]
 pub struct FusedLinear<const D: usize> {
-    /// (..., in), before `before`
+    /// (..., in), before `before`; f32, or kept in bfloat16 where `before` is not a normalisation.
     pub x: Tensor<D>,
     pub before: Before,
     /// Weights (out, in) and biases (out) of layers that read the same input; all have a bias or none.
@@ -65,6 +67,8 @@ pub struct FusedLinear<const D: usize> {
     /// (..., sum of out), added to the result.
     pub residual: Option<Tensor<D>>,
     pub precision: Precision,
+    /// What the result is kept in. In bfloat16 on the CPU it is half as large, for a next operation that rounds it anyway.
+    pub kept: Precision,
 }
 
 /// `residual + before(x) * [weights]^T + [biases]`: several linear layers on one input, their results side by side.
@@ -78,7 +82,7 @@ pub struct FusedLinear<const D: usize> {
 /// If the shapes do not fit each other, or there is no part or more than three.
 pub fn fused_linear<const D: usize>(call: FusedLinear<D>) -> Tensor<D> {
     check(&call);
-    let FusedLinear { x, before, parts, residual, precision } = call;
+    let FusedLinear { x, before, parts, residual, precision, kept } = call;
     let (norm, tensors) = match &before {
         Before::Nothing | Before::Activation(_) => (true, vec![]),
         Before::RmsNorm { weight, .. } => (suits(weight), vec![weight.clone().into_dispatch()]),
@@ -87,8 +91,12 @@ pub fn fused_linear<const D: usize>(call: FusedLinear<D>) -> Tensor<D> {
         }
     };
     let fits = parts.iter().all(|(w, b)| suits(w) && b.as_ref().is_none_or(suits));
-    if !(norm && fits && suits(&x) && residual.as_ref().is_none_or(suits)) {
-        return composed::fused_linear(FusedLinear { x, before, parts, residual, precision });
+    let x_fits = match &before {
+        Before::Nothing | Before::Activation(_) => suits_kept(&x),
+        _ => suits(&x),
+    };
+    if !(norm && fits && x_fits && residual.as_ref().is_none_or(suits)) {
+        return composed::fused_linear(FusedLinear { x, before, parts, residual, precision, kept });
     }
     let function = Linear {
         before: match before {
@@ -100,7 +108,7 @@ pub fn fused_linear<const D: usize>(call: FusedLinear<D>) -> Tensor<D> {
         parts: parts.len(),
         biased: parts.iter().any(|(_, bias)| bias.is_some()),
         residual: residual.is_some(),
-        precision,
+        formats: Formats { inputs: precision, kept },
     };
     let (weights, biases): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let mut inputs = vec![x.into_dispatch()];

@@ -44,6 +44,7 @@ proptest! {
                         parts: vec![(t[3].clone().reshape([out, inp]), bias(5)), (t[4].clone().reshape([3, inp]), bias(6))],
                         residual: added.then(|| t[7].clone().reshape([batch, time, out + 3])),
                         precision: F32,
+                        kept: F32,
                     }
                 };
                 check(&operands, &|t| flat(ops::fused_linear(call(t))), &|t| flat(composed::fused_linear(call(t))));

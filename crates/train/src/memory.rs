@@ -75,8 +75,8 @@ pub(crate) fn memory(config: &TrainConfig, model: &ModelConfig, vocab_size: usiz
     let head = F32 * if model.tied { counts.embedding } else { counts.head } as u64;
     let begin = MemoryPlan {
         gradients: summed + head,
-        activations: F32 * tokens * activations_per_token(config, model) as u64,
-        workspace: PACKED + workspace(model, tokens, vocab_size),
+        activations: tokens * activations_per_token(config, model),
+        workspace: PACKED + workspace(config, model, tokens, vocab_size),
         ..always
     };
     let end = MemoryPlan { gradients: summed + parameters, workspace: PACKED, ..always };
@@ -96,31 +96,30 @@ fn optimizer(config: &TrainConfig, model: &ModelConfig, vocab_size: usize) -> u6
     } as u64
 }
 
-/// Values that the backward pass keeps for each token: those of the layers, and the last normalisation's input.
-fn activations_per_token(config: &TrainConfig, model: &ModelConfig) -> usize {
+/// Bytes that the backward pass keeps for each token: those of the layers, and the last normalisation's input.
+fn activations_per_token(config: &TrainConfig, model: &ModelConfig) -> u64 {
     let gated = model.activation() == Activation::Swiglu;
-    // Both residual inputs; queries, keys, values, the attention's result and its row sums; the feed-forward layer
-    // before its activation.
-    let layer = 2 * model.hidden_size
-        + 2 * model.query_size()
-        + 2 * model.kv_size()
-        + model.heads
-        + model.ffn_size() * if gated { 2 } else { 1 };
+    // Queries, keys, values and the attention's result; the feed-forward layer before its activation.
+    let between = 2 * model.query_size() + 2 * model.kv_size() + model.ffn_size() * if gated { 2 } else { 1 };
+    // Both residual inputs; the row sums of attention.
+    let stream = 2 * model.hidden_size + model.heads;
+    let layer = F32 * stream as u64 + config.precision.bytes() as u64 * between as u64;
+    let input = F32 * model.hidden_size as u64;
     let layers = match config.recompute {
-        Recompute::None => model.layers * layer,
-        Recompute::Block => model.layers * model.hidden_size + layer,
+        Recompute::None => model.layers as u64 * layer,
+        Recompute::Block => model.layers as u64 * input + layer,
     };
-    layers + model.hidden_size
+    layers + input
 }
 
 /// The larger of what the loss and the last feed-forward layer's backward pass hold.
-fn workspace(model: &ModelConfig, tokens: u64, vocab_size: usize) -> u64 {
+fn workspace(config: &TrainConfig, model: &ModelConfig, tokens: u64, vocab_size: usize) -> u64 {
     let gated = model.activation() == Activation::Swiglu;
-    let streams = 2 * model.hidden_size as u64;
-    let logits = (danlu_ops::chunk_rows(tokens as usize, vocab_size) * vocab_size) as u64;
+    let streams = F32 * 2 * model.hidden_size as u64 * tokens;
+    let logits = F32 * (danlu_ops::chunk_rows(tokens as usize, vocab_size) * vocab_size) as u64;
     // With SwiGLU the gradients before and after it, else one in the place of the other.
-    let feed_forward = (model.ffn_size() * if gated { 3 } else { 1 }) as u64;
-    F32 * (streams * tokens + logits.max(feed_forward * tokens))
+    let feed_forward = (model.ffn_size() * if gated { 3 } else { 1 }) as u64 * config.precision.bytes() as u64;
+    streams + logits.max(feed_forward * tokens)
 }
 
 #[cfg(test)]

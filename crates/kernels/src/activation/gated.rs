@@ -2,12 +2,13 @@
 
 use super::sigmoid;
 use crate::cpu::Level;
-use crate::elementwise::{CHUNK, as_unwritten, map_rows, map2, rows_per_task};
-use crate::math::{Unwritten, filled, fma};
+use crate::elementwise::{CHUNK, map_rows, map2, rows_per_task};
+use crate::math::{Unwritten, as_unwritten, filled, fma};
 use crate::values::{ValueVec, Values, narrow, narrowed, widen};
 use half::bf16;
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 multiversion! {
     fn swiglu_chunk(gate: &[f32], up: &[f32], y: &mut Unwritten) = swiglu_body;
@@ -141,16 +142,18 @@ pub(super) fn joined_values(level: Level, x: Values<'_>, width: usize) -> ValueV
     };
     assert!(width > 0 && x.len().is_multiple_of(2 * width), "{} values in rows of 2 * {width}", x.len());
     let run = rows_per_task(2 * width);
-    let mut y = vec![bf16::ZERO; x.len() / 2];
-    y.par_chunks_mut(run * width).zip(x.par_chunks(2 * run * width)).for_each(|(y, x)| {
+    let task = |(y, x): (&mut [MaybeUninit<bf16>], &[bf16])| {
         let (mut from, mut to) = (vec![0f32; 2 * width], vec![0f32; width]);
         for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(2 * width)) {
             widen(level, x, &mut from);
             joined_rows(level, &from, width, as_unwritten(&mut to));
             narrow(level, &to, y);
         }
-    });
-    ValueVec::Bf16(y)
+    };
+    // SAFETY: the chunks cover all rows, and each is written.
+    ValueVec::Bf16(unsafe {
+        filled(x.len() / 2, |y| y.par_chunks_mut(run * width).zip(x.par_chunks(2 * run * width)).for_each(task))
+    })
 }
 
 /// [`swiglu_joined_grad`] of values of either format; the gradient becomes what the values are.
@@ -163,9 +166,7 @@ pub(super) fn joined_values_grad(level: Level, x: Values<'_>, width: usize, g: V
     assert!(width > 0 && x.len().is_multiple_of(2 * width), "{} values in rows of 2 * {width}", x.len());
     assert_eq!(x.len(), 2 * g.len(), "values and gradient");
     let run = rows_per_task(2 * width);
-    let mut dx = vec![bf16::ZERO; x.len()];
-    let tasks = dx.par_chunks_mut(2 * run * width).zip(x.par_chunks(2 * run * width)).zip(g.par_chunks(run * width));
-    tasks.for_each(|((dx, x), g)| {
+    let task = |((dx, x), g): ((&mut [MaybeUninit<bf16>], &[bf16]), &[bf16])| {
         let (mut from, mut gradient, mut to) = (vec![0f32; 2 * width], vec![0f32; width], vec![0f32; 2 * width]);
         let rows = dx.chunks_exact_mut(2 * width).zip(x.chunks_exact(2 * width)).zip(g.chunks_exact(width));
         for ((dx, x), g) in rows {
@@ -174,8 +175,14 @@ pub(super) fn joined_values_grad(level: Level, x: Values<'_>, width: usize, g: V
             joined_grad_rows(level, &from, width, &gradient, as_unwritten(&mut to));
             narrow(level, &to, dx);
         }
-    });
-    ValueVec::Bf16(dx)
+    };
+    let (wide, half) = (2 * run * width, run * width);
+    // SAFETY: the chunks cover all rows, and each is written.
+    ValueVec::Bf16(unsafe {
+        filled(x.len(), |dx| {
+            dx.par_chunks_mut(wide).zip(x.par_chunks(wide)).zip(g.par_chunks(half)).for_each(task);
+        })
+    })
 }
 
 fn check(x: &[f32], width: usize) {

@@ -257,7 +257,9 @@ proptest! {
 #[test]
 fn tensors_kept_in_bf16() {
     let mut cases = vec![Case::plain(2, 2, 2, 70, 70, 12), Case::plain(1, 1, 3, 65, 90, 33)];
-    cases.extend((0..12).map(|seed| Case::any([2, 1 + seed as usize % 2, 2, 37, 41, 15 + seed as usize], seed * 0x9E37_79B9)));
+    cases.extend(
+        (0..12).map(|seed| Case::any([2, 1 + seed as usize % 2, 2, 37, 41, 15 + seed as usize], seed * 0x9E37_79B9)),
+    );
     for case in &cases {
         let inputs = case.inputs(5);
         for level in Level::available() {

@@ -1,7 +1,7 @@
 //! Packing in AVX-512: strips of 16 lanes, transposed in registers where the inner dimension is the contiguous one.
 
-use super::micro_avx512::first;
 use super::kernel::TILE_STRIDE;
+use super::micro_avx512::first;
 use super::pack::{self, Lanes, Panels};
 use half::bf16;
 use std::arch::x86_64::*;

@@ -274,7 +274,8 @@ fn the_number_of_threads_changes_no_bit() {
                 [
                     linear(&x, rows, &w, out, inp, None, precision),
                     linear(&x[..3 * inp], 3, &w, out, inp, None, precision),
-                    grad_x((&g).into(), rows, inp, &[Part { weight: &w, bias: None, out }], precision.into()).into_f32(),
+                    grad_x((&g).into(), rows, inp, &[Part { weight: &w, bias: None, out }], precision.into())
+                        .into_f32(),
                     grad_weight((&g).into(), (&x).into(), rows, 0, out, out, precision),
                 ]
                 .map(|y| bits(&y))

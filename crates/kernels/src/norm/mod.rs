@@ -4,12 +4,12 @@
 //! back through the norm is added to it in the same pass, and is the gradient of both terms.
 
 use crate::cpu::Level;
-use crate::elementwise::as_unwritten;
-use crate::math::{Unwritten, filled, fma, sum_map, sum_zip, sum_zip3};
+use crate::math::{Unwritten, as_unwritten, filled, fma, sum_map, sum_zip, sum_zip3};
 use crate::precision::Precision;
 use crate::values::{ValueVec, narrow};
 use half::bf16;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Rows per task in the forward pass; a single task runs where it is called.
 const ROWS: usize = 32;
@@ -261,15 +261,23 @@ fn forward_kept(
         let (y, stats) = forward(x, d, rows, per_row, body);
         return (ValueVec::F32(y), stats);
     }
-    let (mut y, mut stats) = (vec![bf16::ZERO; x.len()], vec![0f32; rows * per_row]);
-    let tasks = y.par_chunks_mut(ROWS * d).zip(stats.par_chunks_mut(ROWS * per_row)).zip(x.par_chunks(ROWS * d));
-    tasks.for_each(|((y, stats), x)| {
+    let task = |((y, stats), x): ((&mut [MaybeUninit<bf16>], &mut Unwritten), &[f32])| {
         let mut row = vec![0f32; d];
         for ((y, stats), x) in y.chunks_exact_mut(d).zip(stats.chunks_exact_mut(per_row)).zip(x.chunks_exact(d)) {
-            body(x, as_unwritten(&mut row), as_unwritten(stats));
+            body(x, as_unwritten(&mut row), stats);
             narrow(level, &row, y);
         }
-    });
+    };
+    let mut stats = Vec::new();
+    // SAFETY: the blocks cover all rows; the body writes all statistics of its row, and each row of y is written.
+    let y = unsafe {
+        filled(x.len(), |y| {
+            stats = filled(rows * per_row, |stats| {
+                let outputs = y.par_chunks_mut(ROWS * d).zip(stats.par_chunks_mut(ROWS * per_row));
+                outputs.zip(x.par_chunks(ROWS * d)).for_each(task);
+            });
+        })
+    };
     (ValueVec::Bf16(y), stats)
 }
 

@@ -30,9 +30,15 @@ pub fn rounded<const D: usize>(x: Tensor<D>, precision: Precision) -> Tensor<D> 
     }
 }
 
+/// In f32, if it was kept in bfloat16.
+pub fn widened<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if x.dtype() == DType::BF16 { x.cast(DType::F32) } else { x }
+}
+
 /// Each piece by itself; see [`crate::fused_linear`].
 pub fn fused_linear<const D: usize>(call: FusedLinear<D>) -> Tensor<D> {
-    let FusedLinear { x, before, parts, residual, precision } = call;
+    let FusedLinear { x, before, parts, residual, precision, kept } = call;
+    let x = if parts.iter().all(|(weight, _)| weight.dtype() == DType::F32) { widened(x) } else { x };
     let x = match before {
         Before::Nothing => x,
         Before::RmsNorm { weight, eps } => super::rms_norm(x, weight, eps),
@@ -42,8 +48,9 @@ pub fn fused_linear<const D: usize>(call: FusedLinear<D>) -> Tensor<D> {
     let y: Vec<Tensor<D>> =
         parts.into_iter().map(|(weight, bias)| linear(x.clone(), weight, bias, precision)).collect();
     let y = Tensor::cat(y, D - 1);
-    match residual {
+    let y = match residual {
         Some(residual) => residual + y,
         None => y,
-    }
+    };
+    rounded(y, kept)
 }

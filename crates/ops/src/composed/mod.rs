@@ -19,7 +19,7 @@ pub use attention::{attention, self_attention};
 pub use cross_entropy::linear_cross_entropy;
 pub use dropout::dropout;
 pub use embedding::embedding;
-pub use linear::{fused_linear, linear, rounded};
+pub use linear::{fused_linear, linear, rounded, widened};
 pub use norm::{layer_norm, rms_norm};
 pub use optimizer::{adamw_update, lion_update, muon_update, sgd_update};
 pub use recurrent::{gru, lstm, rnn};

@@ -1,31 +1,9 @@
 //! The activations of [`crate::Activation`], and [`crate::swiglu`] of two tensors.
 
-use super::view::{dense, dims, matrix, tensor, values, with_last};
+use super::view::{dense, dims, matrix, stored, tensor, values, with_last};
 use super::{FlexTensor, Function, Gradient};
 use crate::Activation;
-use danlu_kernels::activation;
-
-/// The activation's values.
-pub(super) fn activate(kind: Activation, x: &FlexTensor) -> Vec<f32> {
-    match kind {
-        Activation::GeluTanh => activation::gelu_tanh(values(x)),
-        Activation::GeluErf => activation::gelu_erf(values(x)),
-        Activation::Silu => activation::silu(values(x)),
-        Activation::ReluSquared => activation::relu_squared(values(x)),
-        Activation::Swiglu => activation::swiglu_joined(values(x), matrix(x).1 / 2),
-    }
-}
-
-/// Gradient of [`activate`] from the gradient `g` of its result, in its memory where that fits.
-pub(super) fn activate_grad(kind: Activation, x: &FlexTensor, g: Vec<f32>) -> Vec<f32> {
-    match kind {
-        Activation::GeluTanh => activation::gelu_tanh_grad(values(x), g),
-        Activation::GeluErf => activation::gelu_erf_grad(values(x), g),
-        Activation::Silu => activation::silu_grad(values(x), g),
-        Activation::ReluSquared => activation::relu_squared_grad(values(x), g),
-        Activation::Swiglu => activation::swiglu_joined_grad(values(x), matrix(x).1 / 2, &g),
-    }
-}
+use danlu_kernels::{ValueVec, activation};
 
 /// Input: x.
 #[derive(Debug)]
@@ -34,8 +12,9 @@ pub(crate) struct Activate(pub(crate) Activation);
 impl Function for Activate {
     fn forward(self: Box<Self>, inputs: Vec<FlexTensor>, _wanted: &[bool]) -> (FlexTensor, Box<dyn Gradient>) {
         let inputs: Vec<FlexTensor> = inputs.into_iter().map(dense).collect();
-        let dims = with_last(dims(&inputs[0]), self.0.output_width(matrix(&inputs[0]).1));
-        let y = tensor(activate(self.0, &inputs[0]), dims);
+        let width = matrix(&inputs[0]).1;
+        let dims = with_last(dims(&inputs[0]), self.0.output_width(width));
+        let y = tensor(self.0.forward(stored(&inputs[0]), width), dims);
         (y, Box::new(Activated { kind: self.0, inputs }))
     }
 }
@@ -49,7 +28,8 @@ struct Activated {
 impl Gradient for Activated {
     fn backward(self: Box<Self>, g: FlexTensor, _wanted: &[bool]) -> Vec<Option<FlexTensor>> {
         let (g, x) = (dense(g), &self.inputs[0]);
-        vec![Some(tensor(activate_grad(self.kind, x, values(&g).to_vec()), dims(x)))]
+        let dx = self.kind.gradient(stored(x), matrix(x).1, ValueVec::F32(stored(&g).widened().into_owned()));
+        vec![Some(tensor(dx, dims(x)))]
     }
 }
 

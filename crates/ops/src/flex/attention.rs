@@ -1,10 +1,12 @@
 //! [`crate::attention`] and [`crate::self_attention`].
 
-use super::view::{dense, four, head_view, heads, integers, owned, tensor, time_major_tensor, values};
+use super::view::{
+    dense, four, head_view, heads, integers, owned, stored, stored_mut, tensor, time_major_tensor, values,
+};
 use super::{FlexTensor, Function, Gradient};
 use crate::{AttentionMask, AttentionOptions, DropoutMask, JoinedHeads, KeyPadding, Precision};
 use danlu_kernels::attention::{self, Heads, Mask, Padding, Saved, Segments, time_major};
-use danlu_kernels::rotary;
+use danlu_kernels::{Values, rotary};
 
 /// [`AttentionOptions`] as the kernels read them.
 #[derive(Debug)]
@@ -106,8 +108,8 @@ impl Gradient for Attended {
         let g = head_view(g);
         let (q, k, v) = (&self.inputs[0], &self.inputs[1], &self.inputs[2]);
         let saved = Saved { q: heads(q), k: heads(k), v: heads(v), out: heads(&self.out), sums: &self.sums };
-        let (dq, dk, dv) = self.attention.kernel(q, k).backward(&saved, heads(&g));
-        [(dq, q), (dk, k), (dv, v)].map(|(gradient, like)| Some(time_major_tensor(gradient, four(like)))).into()
+        let gradients = self.attention.kernel(q, k).backward(&saved, heads(&g)).into_iter().zip([q, k, v]);
+        gradients.map(|(gradient, like)| Some(time_major_tensor(gradient, four(like)))).collect()
     }
 }
 
@@ -125,7 +127,7 @@ impl SelfAttention {
     }
 
     /// (batch * time, heads * head_dim) as heads.
-    fn heads<'a>(&self, data: &'a [f32]) -> Heads<'a> {
+    fn heads<'a>(&self, data: Values<'a>) -> Heads<'a> {
         let JoinedHeads { time, heads, head_dim, .. } = self.shape;
         Heads { data, strides: time_major(heads, time, head_dim) }
     }
@@ -137,9 +139,9 @@ impl Function for SelfAttention {
         let mut qkv = owned(inputs.next().unwrap_or_else(|| unreachable!("queries, keys and values are always there")));
         let tables: Vec<FlexTensor> = inputs.map(dense).collect();
         if let [cos, sin] = &tables[..] {
-            rotary::rotary_joined(qkv.storage_mut(), &self.shape, values(cos), values(sin), false);
+            rotary::rotary_joined(stored_mut(&mut qkv), &self.shape, values(cos), values(sin), false);
         }
-        let [q, k, v] = self.shape.split(values(&qkv));
+        let [q, k, v] = self.shape.split(stored(&qkv));
         let (out, sums) = self.kernel().forward(q, k, v);
         let JoinedHeads { batch, time, heads, head_dim, .. } = self.shape;
         let out = tensor(out, vec![batch * time, heads * head_dim]);
@@ -162,11 +164,11 @@ impl Gradient for SelfAttended {
         let SelfAttended { attention, qkv, tables, out, sums } = *self;
         let g = dense(g);
         let shape = attention.shape;
-        let [q, k, v] = shape.split(values(&qkv));
-        let saved = Saved { q, k, v, out: attention.heads(values(&out)), sums: &sums };
-        let mut gradient = attention.kernel().backward_joined(&saved, attention.heads(values(&g)));
+        let [q, k, v] = shape.split(stored(&qkv));
+        let saved = Saved { q, k, v, out: attention.heads(stored(&out)), sums: &sums };
+        let mut gradient = attention.kernel().backward_joined(&saved, attention.heads(stored(&g)));
         if let [cos, sin] = &tables[..] {
-            rotary::rotary_joined(&mut gradient, &shape, values(cos), values(sin), true);
+            rotary::rotary_joined(gradient.as_mut(), &shape, values(cos), values(sin), true);
         }
         let mut results = vec![None; wanted.len()];
         results[0] = Some(tensor(gradient, vec![shape.batch * shape.time, shape.row()]));

@@ -1,12 +1,11 @@
 //! [`crate::fused_linear`].
 
-use super::activation::{activate, activate_grad};
 use super::norm::{layer_norm_grad, rms_norm_grad};
-use super::view::{dense, dims, matrix, tensor, values, with_last};
+use super::view::{dense, dims, matrix, stored, tensor, values, with_last};
 use super::{FlexTensor, Function, Gradient};
-use crate::{Activation, Precision};
-use danlu_kernels::linear::{self, Part};
-use danlu_kernels::norm;
+use crate::Activation;
+use danlu_kernels::linear::{self, Formats, Part};
+use danlu_kernels::{ValueVec, Values, norm};
 
 /// What is done to the input first.
 #[derive(Clone, Copy, Debug)]
@@ -36,16 +35,23 @@ pub(crate) struct Linear {
     pub(crate) parts: usize,
     pub(crate) biased: bool,
     pub(crate) residual: bool,
-    pub(crate) precision: Precision,
+    pub(crate) formats: Formats,
 }
 
 /// The prelude's result; x itself where there is none.
 struct Prepared {
     /// Dimensions of x, the last one that of the prelude's result.
     dims: Vec<usize>,
-    values: Option<Vec<f32>>,
+    values: Option<ValueVec>,
     /// The normalisation's statistics of each row.
     stats: Vec<f32>,
+}
+
+impl Prepared {
+    /// What the products read.
+    fn values<'a>(&'a self, x: &'a FlexTensor) -> Values<'a> {
+        self.values.as_ref().map_or_else(|| stored(x), ValueVec::as_values)
+    }
 }
 
 impl Linear {
@@ -53,9 +59,12 @@ impl Linear {
         let (x, dims) = (&inputs[0], dims(&inputs[0]));
         let (result, stats) = match self.before {
             Prelude::Nothing => return Prepared { dims, values: None, stats: vec![] },
-            Prelude::RmsNorm(eps) => norm::rms_norm(values(x), values(&inputs[1]), eps),
-            Prelude::LayerNorm(eps) => norm::layer_norm(values(x), values(&inputs[1]), values(&inputs[2]), eps),
-            Prelude::Activation(activation) => (activate(activation, x), vec![]),
+            Prelude::RmsNorm(eps) => norm::rms_norm_kept(values(x), values(&inputs[1]), eps, self.formats.inputs),
+            Prelude::LayerNorm(eps) => {
+                let (weight, bias) = (values(&inputs[1]), values(&inputs[2]));
+                norm::layer_norm_kept(values(x), weight, bias, eps, self.formats.inputs)
+            }
+            Prelude::Activation(activation) => (activation.forward(stored(x), matrix(x).1), vec![]),
         };
         let width = match self.before {
             Prelude::Activation(activation) => activation.output_width(matrix(x).1),
@@ -65,13 +74,13 @@ impl Linear {
     }
 
     /// Gradients through the prelude: of x and of the prelude's own inputs.
-    fn unprepare(&self, inputs: &[FlexTensor], stats: &[f32], g: Vec<f32>) -> Vec<FlexTensor> {
+    fn unprepare(&self, inputs: &[FlexTensor], stats: &[f32], g: ValueVec) -> Vec<FlexTensor> {
         let x = &inputs[0];
         match self.before {
             Prelude::Nothing => vec![tensor(g, dims(x))],
-            Prelude::RmsNorm(_) => rms_norm_grad(x, &inputs[1], stats, &g),
-            Prelude::LayerNorm(_) => layer_norm_grad(x, &inputs[1], stats, &g),
-            Prelude::Activation(activation) => vec![tensor(activate_grad(activation, x, g), dims(x))],
+            Prelude::RmsNorm(_) => rms_norm_grad(x, &inputs[1], stats, &g.into_f32()),
+            Prelude::LayerNorm(_) => layer_norm_grad(x, &inputs[1], stats, &g.into_f32()),
+            Prelude::Activation(activation) => vec![tensor(activation.gradient(stored(x), matrix(x).1, g), dims(x))],
         }
     }
 
@@ -92,9 +101,9 @@ impl Function for Linear {
         let residual = if self.residual { inputs.pop() } else { None };
         let prepared = self.prepare(&inputs);
         let inp = prepared.dims.last().copied().unwrap_or(1);
-        let x = prepared.values.as_deref().unwrap_or_else(|| values(&inputs[0]));
+        let x = prepared.values(&inputs[0]);
         let parts = self.layers(&inputs);
-        let y = linear::forward(x, matrix(&inputs[0]).0, inp, &parts, residual.as_ref().map(values), self.precision);
+        let y = linear::forward(x, matrix(&inputs[0]).0, inp, &parts, residual.as_ref().map(values), self.formats);
         let y = tensor(y, with_last(prepared.dims, linear::total(&parts)));
         (y, Box::new(Saved { linear: *self, inputs }))
     }
@@ -113,21 +122,21 @@ impl Gradient for Saved {
         let g = dense(g);
         let (rows, width) = matrix(&g);
         let mut results: Vec<Option<FlexTensor>> = vec![None; wanted.len()];
-        let Prepared { dims: x_dims, values: result, stats } = linear.prepare(&inputs);
-        let x = result.as_deref().unwrap_or_else(|| values(&inputs[0]));
+        let prepared = linear.prepare(&inputs);
+        let x = prepared.values(&inputs[0]);
         let parts = linear.layers(&inputs);
         let mut first = 0;
         for (i, part) in linear.weights().zip(&parts) {
             if wanted[i] {
-                let dw = linear::grad_weight(values(&g), x, rows, first, part.out, width, linear.precision);
+                let dw = linear::grad_weight(stored(&g), x, rows, first, part.out, width, linear.formats.inputs);
                 results[i] = Some(tensor(dw, dims(&inputs[i])));
             }
             first += part.out;
         }
-        // Not needed any more, and as large as what the gradient of the input takes next.
-        drop(result);
+        // The values are not needed any more, and are as large as what the gradient of the input takes next.
+        let Prepared { dims: x_dims, stats, .. } = prepared;
         if linear.biased && linear.weights().any(|i| wanted[i + linear.parts]) {
-            let mut sums = linear::column_sums(values(&g), rows, width);
+            let mut sums = linear::column_sums(stored(&g), rows, width);
             for (i, part) in linear.weights().zip(&parts).rev() {
                 let sums = sums.split_off(sums.len() - part.out);
                 results[i + linear.parts] = Some(tensor(sums, vec![part.out]));
@@ -135,7 +144,8 @@ impl Gradient for Saved {
         }
         if wanted[..linear.weights().start].contains(&true) {
             let inp = x_dims.last().copied().unwrap_or(1);
-            let dx = linear::grad_x(values(&g), rows, inp, &parts, linear.precision);
+            let formats = Formats { kept: stored(&inputs[0]).precision(), ..linear.formats };
+            let dx = linear::grad_x(stored(&g), rows, inp, &parts, formats);
             for (result, gradient) in results.iter_mut().zip(linear.unprepare(&inputs, &stats, dx)) {
                 *result = Some(gradient);
             }

@@ -29,7 +29,8 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::prelude::*;
 use burn::tensor::{DType, DispatchTensor};
 
-/// A differentiable operation of the CPU on f32 tensors.
+/// A differentiable operation of the CPU on f32 tensors, some of them perhaps kept in bfloat16. A tensor's gradient has
+/// its format.
 pub trait Function: std::fmt::Debug + Send {
     /// Runs it. `wanted` says of each input whether a gradient to it will be asked for: what no wanted gradient needs is
     /// neither computed nor kept.
@@ -76,6 +77,11 @@ impl CpuSteps for Flex {
 /// Whether the kernels take this tensor: on the CPU, with or without autodiff, in f32.
 pub(crate) fn suits<const D: usize>(t: &Tensor<D>) -> bool {
     t.device() == Device::flex() && t.dtype() == DType::F32
+}
+
+/// [`suits`], or the same in bfloat16, as [`crate::FusedLinear::kept`] makes it.
+pub(crate) fn suits_kept<const D: usize>(t: &Tensor<D>) -> bool {
+    t.device() == Device::flex() && matches!(t.dtype(), DType::F32 | DType::BF16)
 }
 
 /// Runs a differentiable operation on tensors that [`suits`].

@@ -7,8 +7,9 @@
 use super::FlexTensor;
 use burn::backend::flex::Layout;
 use burn::prelude::*;
-use burn::tensor::Shape;
+use burn::tensor::{DType, Shape};
 use danlu_kernels::attention::{Heads, time_major};
+use danlu_kernels::{ValueVec, Values, ValuesMut};
 
 /// A tensor whose elements lie in order without gaps, though perhaps not from the beginning of its storage.
 pub(crate) fn dense(t: FlexTensor) -> FlexTensor {
@@ -17,11 +18,28 @@ pub(crate) fn dense(t: FlexTensor) -> FlexTensor {
 
 /// A tensor that owns the whole of its storage, in order, so that it can be written in place. Copies what is shared.
 pub(crate) fn owned(t: FlexTensor) -> FlexTensor {
-    let whole = t.layout().contiguous_offsets() == Some((0, t.storage::<f32>().len()));
+    let values = t.bytes().len() / t.dtype().size();
+    let whole = t.layout().contiguous_offsets() == Some((0, values));
     if whole { t } else { t.to_contiguous() }
 }
 
-/// The elements of a [`dense`] tensor.
+/// The elements of a [`dense`] tensor of either format.
+pub(crate) fn stored(t: &FlexTensor) -> Values<'_> {
+    match t.dtype() {
+        DType::BF16 => Values::Bf16(t.as_slice().unwrap_or(&[])),
+        _ => Values::F32(values(t)),
+    }
+}
+
+/// The elements of an [`owned`] tensor of either format, to change them.
+pub(crate) fn stored_mut(t: &mut FlexTensor) -> ValuesMut<'_> {
+    match t.dtype() {
+        DType::BF16 => ValuesMut::Bf16(t.storage_mut()),
+        _ => ValuesMut::F32(t.storage_mut()),
+    }
+}
+
+/// The elements of a [`dense`] tensor in f32.
 pub(crate) fn values(t: &FlexTensor) -> &[f32] {
     t.as_slice::<f32>().unwrap_or(&[])
 }
@@ -45,8 +63,12 @@ pub(crate) fn with_last(mut dims: Vec<usize>, last: usize) -> Vec<usize> {
 }
 
 /// A tensor of these values.
-pub(crate) fn tensor(values: Vec<f32>, dims: Vec<usize>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, Shape::from(dims)))
+pub(crate) fn tensor(values: impl Into<ValueVec>, dims: Vec<usize>) -> FlexTensor {
+    let shape = Shape::from(dims);
+    FlexTensor::from_data(match values.into() {
+        ValueVec::F32(values) => TensorData::new(values, shape),
+        ValueVec::Bf16(values) => TensorData::new(values, shape),
+    })
 }
 
 /// Sizes (rows, last dimension) of a tensor read as a matrix.
@@ -67,12 +89,12 @@ pub(crate) fn head_view(t: FlexTensor) -> FlexTensor {
 pub(crate) fn heads(t: &FlexTensor) -> Heads<'_> {
     let strides = t.layout().strides();
     let at = |i: usize| strides.get(i).map_or(0, |s| s.unsigned_abs());
-    let storage = t.storage::<f32>();
-    Heads { data: &storage[t.layout().start_offset().min(storage.len())..], strides: [at(0), at(1), at(2)] }
+    let data = Values::F32(t.storage()).from(t.layout().start_offset());
+    Heads { data, strides: [at(0), at(1), at(2)] }
 }
 
 /// A result of shape (batch, heads, time, dim) that lies as (batch, time, heads, dim).
-pub(crate) fn time_major_tensor(values: Vec<f32>, dims: [usize; 4]) -> FlexTensor {
+pub(crate) fn time_major_tensor(values: impl Into<ValueVec>, dims: [usize; 4]) -> FlexTensor {
     let [batch, heads, time, width] = dims;
     let strides = time_major(heads, time, width);
     let layout = Layout::new(
