@@ -65,7 +65,7 @@ pub struct TrainFigures {
 /// # Errors
 /// What the device reports.
 pub fn train(settings: &TrainSettings, device: &Device) -> Result<TrainFigures, BenchError> {
-    danlu_memory::keep_pages();
+    let _kept = danlu_memory::keep_pages();
     let workload = settings.workload;
     let peak = (*device == Device::flex()).then(|| peak_gflops(settings.precision));
     let trained = device.clone().autodiff();

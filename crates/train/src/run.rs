@@ -85,7 +85,7 @@ pub struct TrainOutcome {
 /// and whatever data, model and disk report. The last good checkpoint stays.
 pub fn train(job: &Job<'_>, hooks: &mut dyn Observer, stop: &AtomicBool) -> Result<TrainOutcome, TrainError> {
     check(job)?;
-    danlu_memory::keep_pages();
+    let _kept = danlu_memory::keep_pages();
     let train = batches(job, &job.train, true)?;
     let valid = match &job.valid {
         Some(shard) if job.config.valid_every > 0 => Some(batches(job, shard, false)?),
