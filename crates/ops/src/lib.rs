@@ -46,7 +46,7 @@ pub use softmax::{log_softmax, softmax};
 
 pub use danlu_kernels::attention::Joined as JoinedHeads;
 pub use danlu_kernels::cached::{CachedAttention, CachedSequence, attend_cached};
-pub use danlu_kernels::cross_entropy::chunk_rows;
+pub use danlu_kernels::cross_entropy::{chunk_rows, packs_weight};
 pub use danlu_kernels::int8::Int8Weight;
 pub use danlu_kernels::optimizer::{AdamW, Lion, Muon, Sgd};
 pub use danlu_kernels::random::DropoutMask;

@@ -115,11 +115,14 @@ fn activations_per_token(config: &TrainConfig, model: &ModelConfig) -> u64 {
 /// The larger of what the loss and the last feed-forward layer's backward pass hold.
 fn workspace(config: &TrainConfig, model: &ModelConfig, tokens: u64, vocab_size: usize) -> u64 {
     let gated = model.activation() == Activation::Swiglu;
+    let kept = config.precision.bytes() as u64;
     let streams = F32 * 2 * model.hidden_size as u64 * tokens;
     let logits = F32 * (danlu_ops::chunk_rows(tokens as usize, vocab_size) * vocab_size) as u64;
+    let packed = danlu_ops::packs_weight(tokens as usize, vocab_size);
+    let weight = if packed { kept * (model.hidden_size * vocab_size) as u64 } else { 0 };
     // With SwiGLU the gradients before and after it, else one in the place of the other.
-    let feed_forward = (model.ffn_size() * if gated { 3 } else { 1 }) as u64 * config.precision.bytes() as u64;
-    streams + logits.max(feed_forward * tokens)
+    let feed_forward = (model.ffn_size() * if gated { 3 } else { 1 }) as u64 * kept;
+    streams + (logits + weight).max(feed_forward * tokens)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@
 //! Begin reading at [`linear_cross_entropy`]; one row's arithmetic is in `rows`.
 
 use crate::cpu::Level;
-use crate::gemm::{Matrix, Threads, multiply};
+use crate::gemm::{Matrix, Packed, Threads, multiply, multiply_packed};
 use crate::precision::Precision;
 use crate::values::{as_halves, narrow_in_place};
 use rayon::prelude::*;
@@ -143,6 +143,9 @@ pub fn linear_cross_entropy(
     let mut teacher = Buffer::new(if options.has_teacher() { chunk * vocab } else { 0 });
     let mut dx: Vec<f32> = Vec::with_capacity(if wanted.x { tokens * dim } else { 0 });
     let mut d_weight: Vec<f32> = Vec::with_capacity(if wanted.weight { vocab * dim } else { 0 });
+    let to_x = wanted
+        .x
+        .then(|| ToInputs::new(Matrix::new(weight, vocab, dim), packs_weight(tokens, vocab), options.precision));
     let mut loss = 0f64;
     for first in (0..tokens).step_by(chunk) {
         let rows = chunk.min(tokens - first);
@@ -159,12 +162,10 @@ pub fn linear_cross_entropy(
         let part = Chunk { targets: &targets[first..first + rows], first, vocab, soft, options };
         loss += part.losses(logits, wanted.x || wanted.weight);
         let (d_logits, x) = (part.gradient(logits), Matrix::new(x, rows, dim));
-        let weight = Matrix::new(weight, vocab, dim);
-        if wanted.x {
+        if let Some(weight) = &to_x {
             // SAFETY: dx has room for all tokens; rows `first..` are written here and then counted.
             unsafe {
-                let to = dx.as_mut_ptr().add(first * dim);
-                multiply(to, dim, d_logits, weight, false, options.precision, Threads::All);
+                weight.multiply(dx.as_mut_ptr().add(first * dim), d_logits, dim, options.precision);
                 dx.set_len((first + rows) * dim);
             }
         }
@@ -191,6 +192,42 @@ impl Options<'_> {
     fn coefficients(&self) -> Coefficients {
         let hard = self.soft.map_or(1.0, |soft| soft.hard_share);
         Coefficients { hard, soft: 1.0 - hard, smoothing: self.label_smoothing, z_loss: self.z_loss }
+    }
+}
+
+/// Whether the weight is packed once for the gradients of all chunks' inputs, which takes as much memory again as the
+/// weight does in the products' precision: where it is used often enough. A function of the shape alone.
+pub fn packs_weight(tokens: usize, vocab: usize) -> bool {
+    tokens.div_ceil(chunk_rows(tokens, vocab)) >= CHUNKS_WORTH_PACKING
+}
+
+/// From so many chunks on, the weight is packed but once. The logits' own product gains nothing from that: its weight is
+/// the operand that tasks divide, and packing that costs little.
+const CHUNKS_WORTH_PACKING: usize = 4;
+
+/// The weight (vocab, dim) as it takes the logits' gradients back to the inputs.
+enum ToInputs<'a> {
+    Packed(Packed),
+    Plain(Matrix<'a>),
+}
+
+impl<'a> ToInputs<'a> {
+    fn new(weight: Matrix<'a>, packed: bool, precision: Precision) -> Self {
+        if packed { ToInputs::Packed(Packed::new(weight, precision)) } else { ToInputs::Plain(weight) }
+    }
+
+    /// `dx = d_logits * weight`, row-major without gaps.
+    ///
+    /// # Safety
+    /// `dx` must be valid for writes of a row of `dim` values for each of `d_logits`, which nothing else touches.
+    unsafe fn multiply(&self, dx: *mut f32, d_logits: Matrix<'_>, dim: usize, precision: Precision) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                ToInputs::Packed(weight) => multiply_packed(dx, dim, d_logits, weight, precision, false, Threads::All),
+                ToInputs::Plain(weight) => multiply(dx, dim, d_logits, *weight, false, precision, Threads::All),
+            }
+        }
     }
 }
 

@@ -125,11 +125,20 @@ proptest! {
     }
 }
 
-/// More tokens than a chunk: the pieces must add up to what each token gives alone.
+/// More tokens than a chunk: the pieces must add up to what each token gives alone, with few chunks and with so many
+/// that the weight is packed.
 #[test]
 fn chunks_add_up() {
-    let (dim, vocab, tokens, teacher_dim) = (3, 20_000, 600, 2);
-    assert!(chunk_rows(100_000, vocab) < tokens, "a vocabulary of {vocab} takes {tokens} tokens at a time");
+    for (tokens, packed) in [(600, false), (1700, true)] {
+        let vocab = 20_000;
+        assert!(chunk_rows(tokens, vocab) < tokens, "a vocabulary of {vocab} takes {tokens} tokens at a time");
+        assert_eq!(packs_weight(tokens, vocab), packed);
+        check_chunks(tokens, vocab);
+    }
+}
+
+fn check_chunks(tokens: usize, vocab: usize) {
+    let (dim, teacher_dim) = (3, 2);
     let (x, w) = (matrix(tokens * dim, 1), matrix(vocab * dim, 3));
     let (hidden, teacher) = (matrix(tokens * teacher_dim, 4), matrix(vocab * teacher_dim, 5));
     let targets: Vec<i64> = (0..tokens as i64).map(|i| i % vocab as i64).collect();
@@ -212,7 +221,8 @@ fn a_target_outside_the_vocabulary_is_named() {
 
 #[test]
 fn threads_change_no_bit() {
-    let (tokens, dim, vocab) = (700, 40, 9000);
+    let (tokens, dim, vocab) = (1600, 40, 9000);
+    assert!(packs_weight(tokens, vocab));
     let (x, w) = (matrix(tokens * dim, 1), matrix(vocab * dim, 2));
     let targets: Vec<i64> = (0..tokens as i64).map(|i| i * 7 % vocab as i64).collect();
     for precision in [Precision::F32, Precision::Bf16] {
