@@ -7,6 +7,10 @@ use danlu_kernels::recurrent::{Cell, Layer, State, Upstream, Wanted, Weights, ba
 use danlu_kernels::{Level, Precision, peak_gflops};
 use std::time::Instant;
 
+/// As the program itself: memory that was used before is used again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn values(n: usize, scale: f32) -> Vec<f32> {
     (0..n).map(|i| (((i * 37 % 101) as f32) / 50.0 - 1.0) * scale).collect()
 }

@@ -28,6 +28,14 @@ pub(crate) fn as_unwritten<T>(values: &mut [T]) -> &mut [MaybeUninit<T>] {
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
 }
 
+/// A distance between rows of `width` values at which a column's elements spread over all sets of the caches: an odd
+/// number of lines. At a power of two they share a few sets, where what is asked for ahead evicts itself before it is
+/// used, and a product that packs the transpose waits for memory.
+pub(crate) fn spread_stride(width: usize) -> usize {
+    const LINE: usize = 16;
+    (width.div_ceil(LINE) | 1) * LINE
+}
+
 /// A mutable slice into which several threads write disjoint elements that are not chunks of it.
 pub(crate) struct Shared<'a> {
     start: *mut f32,
@@ -266,6 +274,13 @@ pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spread_rows_have_room_and_begin_in_different_sets() {
+        for (width, stride) in [(0, 16), (1, 16), (16, 16), (17, 48), (512, 528), (2048, 2064), (8192, 8208)] {
+            assert_eq!(spread_stride(width), stride);
+        }
+    }
 
     #[test]
     fn tanh_is_close_to_the_library_and_saturates() {

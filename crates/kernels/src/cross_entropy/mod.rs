@@ -19,10 +19,12 @@
 
 use crate::cpu::Level;
 use crate::gemm::{Matrix, Packed, Threads, multiply, multiply_packed};
+use crate::math::spread_stride;
 use crate::precision::Precision;
 use crate::values::{as_halves, narrow_in_place};
 use rayon::prelude::*;
 use rows::{Coefficients, hard_row, probabilities_row, teacher_row};
+use std::mem::MaybeUninit;
 
 mod rows;
 #[cfg(test)]
@@ -139,8 +141,8 @@ pub fn linear_cross_entropy(
     assert!(x.len() == tokens * dim && weight.len() == vocab * dim, "{tokens} tokens of {dim}, vocabulary of {vocab}");
     check(targets, vocab, options);
     let chunk = chunk_rows(tokens, vocab);
-    let mut logits = Buffer::new(chunk * vocab);
-    let mut teacher = Buffer::new(if options.has_teacher() { chunk * vocab } else { 0 });
+    let mut logits = Buffer::new(chunk * spread_stride(vocab));
+    let mut teacher = Buffer::new(if options.has_teacher() { chunk * spread_stride(vocab) } else { 0 });
     let mut dx: Vec<f32> = Vec::with_capacity(if wanted.x { tokens * dim } else { 0 });
     let mut d_weight: Vec<f32> = Vec::with_capacity(if wanted.weight { vocab * dim } else { 0 });
     let to_x = wanted
@@ -239,15 +241,20 @@ impl Buffer {
         Buffer(Vec::with_capacity(capacity))
     }
 
-    /// `x * weight^T` for `x` (rows, dim) and `weight` (vocab, dim).
+    /// `x * weight^T` for `x` (rows, dim) and `weight` (vocab, dim), in rows that lie [`spread_stride`] apart.
     fn logits(&mut self, x: &[f32], weight: &[f32], rows: usize, dim: usize, precision: Precision) -> &mut [f32] {
         let vocab = weight.len() / dim.max(1);
         let (x, weight) = (Matrix::new(x, rows, dim), Matrix::new(weight, vocab, dim));
-        assert!(rows * vocab <= self.0.capacity(), "{rows} x {vocab} logits in a buffer of {}", self.0.capacity());
-        // SAFETY: there is room for the logits, and the product writes all of them.
+        let stride = spread_stride(vocab);
+        assert!(rows * stride <= self.0.capacity(), "{rows} x {vocab} logits in a buffer of {}", self.0.capacity());
+        self.0.clear();
+        for row in self.0.spare_capacity_mut()[..rows * stride].chunks_exact_mut(stride) {
+            row[vocab..].fill(MaybeUninit::new(0.0));
+        }
+        // SAFETY: there is room for the logits, the product writes all of them, and the loop has written the gaps.
         unsafe {
-            multiply(self.0.as_mut_ptr(), vocab, x, weight.transposed(), false, precision, Threads::All);
-            self.0.set_len(rows * vocab);
+            multiply(self.0.as_mut_ptr(), stride, x, weight.transposed(), false, precision, Threads::All);
+            self.0.set_len(rows * stride);
         }
         &mut self.0
     }
@@ -268,7 +275,7 @@ enum ChunkTargets<'a> {
     Hard,
     /// (tokens of the chunk or more, vocabulary)
     Probabilities(&'a [f32]),
-    /// Logits (tokens of the chunk, vocabulary) and the temperature.
+    /// Logits (tokens of the chunk, vocabulary) as [`Buffer`] holds them, and the temperature.
     Teacher(&'a [f32], f32),
 }
 
@@ -278,8 +285,9 @@ impl Chunk<'_> {
     fn losses(&self, logits: &mut [f32], gradient: bool) -> f64 {
         let level = Level::best();
         let coefficients = self.options.coefficients();
-        let rows = logits.par_chunks_mut(self.vocab).enumerate();
+        let rows = logits.par_chunks_mut(spread_stride(self.vocab)).enumerate();
         let token = |(i, row): (usize, &mut [f32])| {
+            let row = &mut row[..self.vocab];
             let loss = self.token(level, &coefficients, i, row, gradient);
             if gradient && self.options.precision == Precision::Bf16 {
                 narrow_in_place(level, row);
@@ -292,10 +300,10 @@ impl Chunk<'_> {
 
     /// The gradient that [`Chunk::losses`] left.
     fn gradient<'a>(&self, logits: &'a [f32]) -> Matrix<'a> {
-        let rows = self.targets.len();
+        let (rows, stride) = (self.targets.len(), spread_stride(self.vocab));
         match self.options.precision {
-            Precision::F32 => Matrix::new(logits, rows, self.vocab),
-            Precision::Bf16 => Matrix::strided(as_halves(logits), rows, self.vocab, 2 * self.vocab),
+            Precision::F32 => Matrix::strided(logits, rows, self.vocab, stride),
+            Precision::Bf16 => Matrix::strided(as_halves(logits), rows, self.vocab, 2 * stride),
         }
     }
 
@@ -306,13 +314,22 @@ impl Chunk<'_> {
             return 0.0;
         }
         let target = self.targets[i] as usize;
-        let row = i * self.vocab..(i + 1) * self.vocab;
+        let row = |stride: usize| i * stride..i * stride + self.vocab;
         let loss = match self.soft {
             ChunkTargets::Hard => hard_row(level, logits, target, c, weight, gradient),
-            ChunkTargets::Probabilities(q) => probabilities_row(level, logits, target, c, weight, gradient, &q[row]),
-            ChunkTargets::Teacher(teacher, temperature) => {
-                teacher_row(level, logits, target, c, weight, gradient, &teacher[row], temperature)
+            ChunkTargets::Probabilities(q) => {
+                probabilities_row(level, logits, target, c, weight, gradient, &q[row(self.vocab)])
             }
+            ChunkTargets::Teacher(teacher, temperature) => teacher_row(
+                level,
+                logits,
+                target,
+                c,
+                weight,
+                gradient,
+                &teacher[row(spread_stride(self.vocab))],
+                temperature,
+            ),
         };
         weight * loss
     }

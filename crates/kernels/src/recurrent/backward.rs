@@ -82,14 +82,14 @@ pub(super) fn backward_at(
     assert!(y.len() == batch * time * hidden && upstream.y.is_none_or(|g| g.len() == y.len()), "y and its gradient");
     assert!([upstream.h, upstream.c].into_iter().flatten().all(|g| g.len() == batch * hidden), "last gradients");
     let mut gates = if cell.kept() == 1 { y.to_vec() } else { saved.gates };
-    assert_eq!(gates.len(), batch * time * layer.kept_width(), "{cell:?}: what the forward pass saved");
+    assert_eq!(gates.len(), batch * time * layer.kept_stride(), "{cell:?}: what the forward pass saved");
     let steps = Steps { level, layer, weights, state, y, cells: &saved.cells, upstream };
     let (h, c, sums) = steps.run(&mut gates);
     drop(saved.cells);
 
     let (rows, width) = (batch * time, layer.width());
     let (input_bias, hidden_bias) = biases(cell, hidden, sums);
-    let all = Matrix::strided(&gates, rows, width, layer.kept_width());
+    let all = Matrix::strided(&gates, rows, width, layer.kept_stride());
     let input_weight = match wanted.input_weight {
         true => product(all.transposed(), Matrix::new(x, rows, input), precision),
         false => Vec::new(),
@@ -130,12 +130,12 @@ fn biases(cell: Cell, hidden: usize, sums: Vec<f32>) -> (Vec<f32>, Vec<f32>) {
 /// enter by a product of their own.
 fn hidden_weight_gradient(layer: &Layer<'_>, gates: &mut [f32], state: &State<'_>, y: &[f32]) -> Vec<f32> {
     let Layer { cell, batch, time, hidden, precision, reversed, .. } = *layer;
-    let kept = layer.kept_width();
+    let (kept, stride) = (layer.kept_width(), layer.kept_stride());
     let mut first = vec![0f32; batch * kept];
     for (sequence, first) in first.chunks_exact_mut(kept).enumerate() {
         if layer.length(sequence) > 0 {
             let t = if reversed { layer.length(sequence) - 1 } else { 0 };
-            let row = &mut gates[(sequence * time + t) * kept..][..kept];
+            let row = &mut gates[(sequence * time + t) * stride..][..kept];
             first.copy_from_slice(row);
             row.fill(0.0);
         }
@@ -147,7 +147,7 @@ fn hidden_weight_gradient(layer: &Layer<'_>, gates: &mut [f32], state: &State<'_
     for (column, count) in hidden_columns(cell, hidden) {
         let part = &mut gradient[done * hidden..(done + count) * hidden];
         if pairs > 0 && count > 0 {
-            let g = Matrix::strided(&gates[later * kept + column..], pairs, count, kept);
+            let g = Matrix::strided(&gates[later * stride + column..], pairs, count, stride);
             let before = Matrix::new(&y[earlier * hidden..(earlier + pairs) * hidden], pairs, hidden);
             // SAFETY: the whole of a slice of count * hidden values.
             unsafe { multiply(part.as_mut_ptr(), hidden, g.transposed(), before, false, precision, Threads::All) };
@@ -215,7 +215,7 @@ impl Steps<'_> {
         for t in (0..time).rev().map(|step| layer.time_of(step)) {
             for (r, sequence) in rows.clone().enumerate() {
                 // SAFETY: a row of this group's sequences.
-                let gates = unsafe { gates.slice((sequence * time + t) * kept, kept) };
+                let gates = unsafe { gates.slice((sequence * time + t) * layer.kept_stride(), kept) };
                 let state = r * hidden..(r + 1) * hidden;
                 let step = &mut step_gates[r * width..(r + 1) * width];
                 if t >= layer.length(sequence) {

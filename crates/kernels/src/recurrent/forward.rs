@@ -69,7 +69,7 @@ pub(super) fn forward_at(
 
 /// `x * weight_ih^T` of all steps, in rows as wide as what is kept; columns beyond the product's are zero.
 fn input_projection(layer: &Layer<'_>, x: &[f32], weights: &Weights<'_>) -> Vec<f32> {
-    let (rows, width, stride) = (layer.batch * layer.time, layer.width(), layer.kept_width());
+    let (rows, width, stride) = (layer.batch * layer.time, layer.width(), layer.kept_stride());
     if rows < FEW_ROWS {
         let projected = linear(x, rows, weights.input, width, layer.input, None, layer.precision);
         let widened =
@@ -83,7 +83,7 @@ fn input_projection(layer: &Layer<'_>, x: &[f32], weights: &Weights<'_>) -> Vec<
         filled(rows * stride, |gates| {
             multiply(gates.as_mut_ptr().cast(), stride, a, b, false, layer.precision, Threads::All);
             if stride > width {
-                gates.chunks_exact_mut(stride).for_each(|row| row[width..].fill(MaybeUninit::new(0.0)));
+                gates.par_chunks_exact_mut(stride).for_each(|row| row[width..].fill(MaybeUninit::new(0.0)));
             }
         })
     }
@@ -139,6 +139,7 @@ unsafe fn group(
 ) {
     let Layer { cell, time, hidden, .. } = *layer;
     let (n, width, kept) = (rows.len(), layer.width(), layer.kept_width());
+    let stride = layer.kept_stride();
     let mut h = initial(state.h, rows.clone(), hidden);
     let mut c = if cell == Cell::Lstm { initial(state.c, rows.clone(), hidden) } else { Vec::new() };
     let mut recurrent = vec![0f32; n * width];
@@ -160,7 +161,7 @@ unsafe fn group(
         for (r, sequence) in rows.clone().enumerate() {
             let at = sequence * time + t;
             // SAFETY: rows of this group's sequences.
-            let gates = unsafe { out.gates.slice(at * kept, kept) };
+            let gates = unsafe { out.gates.slice(at * stride, kept) };
             let h = &mut h[r * hidden..(r + 1) * hidden];
             let c = if cell == Cell::Lstm { &mut c[r * hidden..(r + 1) * hidden] } else { &mut [] };
             let inside = t < layer.length(sequence);

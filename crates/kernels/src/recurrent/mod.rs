@@ -23,6 +23,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
+use crate::math::spread_stride;
 use crate::precision::Precision;
 pub use backward::{Gradients, Upstream, Wanted, backward};
 pub use forward::{Output, forward};
@@ -100,6 +101,11 @@ impl Layer<'_> {
         self.cell.kept() * self.hidden
     }
 
+    /// From one row of kept gates to the next. The plain layer's gates are its states, which have no gaps.
+    fn kept_stride(&self) -> usize {
+        if self.cell.kept() == 1 { self.kept_width() } else { spread_stride(self.kept_width()) }
+    }
+
     /// The time of the `step`-th step in the layer's direction.
     fn time_of(&self, step: usize) -> usize {
         if self.reversed { self.time - 1 - step } else { step }
@@ -158,7 +164,8 @@ pub struct State<'a> {
 /// What [`backward`] needs of [`forward`] besides its inputs and outputs.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
-    /// (batch, time, kept * hidden): LSTM i, f, g, o; GRU r, z, n and the hidden part of n. Empty for the plain layer.
+    /// (batch, time, kept * hidden) with gaps between rows: LSTM i, f, g, o; GRU r, z, n and the hidden part of n. Empty
+    /// for the plain layer.
     gates: Vec<f32>,
     /// (batch, time, hidden): LSTM's cells. Empty otherwise.
     cells: Vec<f32>,
