@@ -301,7 +301,7 @@ pub struct BenchOptions {
     /// XS, S, M, L, LSTM or GRU (default: S).
     #[arg(long, global = true)]
     pub model: Option<Workload>,
-    /// f32, or bf16: inputs of matrix products rounded, all else f32 (default: both; for `train` f32).
+    /// f32, or bf16: inputs of matrix products and activations between them; all else f32 (default: both; for `train` f32).
     #[arg(long, global = true, value_parser = precision)]
     pub precision: Option<Precision>,
     /// Measure for so long after the warm-up (default: 8 for training steps, 0.2 for a single operation).

@@ -19,6 +19,6 @@ pub fn plan(file: &RecipeFile, workspace: &Workspace, device: &Device) -> Result
     let made = workspace.artifacts().find(Stage::Tokenizer.name(), &graph.node(Stage::Tokenizer).key)?;
     let trained = made.and_then(|a| a.manifest.summary.get("vocab_size").and_then(Value::as_u64));
     let vocab_size = trained.map_or(file.recipe.tokenizer.vocab_size, |n| n as usize);
-    let peak = danlu_train::measured_peak(device);
+    let peak = danlu_train::measured_peak(device, file.recipe.train.precision);
     Ok(danlu_train::plan_for(&file.recipe.train, &file.recipe.model, vocab_size, peak)?)
 }

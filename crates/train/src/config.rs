@@ -47,7 +47,8 @@ pub struct TrainConfig {
     /// Tokens in one sequence.
     pub seq_len: usize,
     /// What the inputs of matrix products are rounded to: `f32`, or `bf16`, which is faster where the processor has
-    /// bf16 arithmetic. Weights, gradients, the optimiser and all else are f32 in both.
+    /// bf16 arithmetic and keeps activations between products in half the memory. Weights, their gradients, the
+    /// optimiser, the residual stream and all sums are f32 in both.
     #[serde(with = "precision_name")]
     pub precision: Precision,
     /// What the backward pass computes again instead of keeping: `none`, or `block`, every layer, for a longer context or

@@ -4,10 +4,11 @@ use crate::memory::{MemoryPlan, memory};
 use crate::{TrainConfig, TrainError};
 use burn::prelude::*;
 use danlu_model::ModelConfig;
+use danlu_ops::Precision;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// The part of the machine's measured GEMM peak that a plan expects training to reach. Small
+/// The part of the machine's measured peak that a plan expects training to reach. Small
 /// models and other machines may reach less; [`Plan::basis`] says when this stands behind an
 /// estimate.
 pub const ASSUMED_MFU: f64 = 0.6;
@@ -16,7 +17,7 @@ pub const ASSUMED_MFU: f64 = 0.6;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// The machine's GEMM peak, measured just now, times an assumed MFU.
+    /// The machine's peak, measured just now, times an assumed MFU.
     PeakTimesAssumedMfu { peak_flops: f64, assumed_mfu: f64 },
     /// A speed that the caller measured.
     MeasuredSpeed,
@@ -40,10 +41,10 @@ pub struct Plan {
 
 /// Plans a run on the CPU. Measures the machine for about half a second.
 pub fn plan(config: &TrainConfig, model: &ModelConfig, vocab_size: usize) -> Result<Plan, TrainError> {
-    plan_for(config, model, vocab_size, measured_peak(&Device::flex()))
+    plan_for(config, model, vocab_size, measured_peak(&Device::flex(), config.precision))
 }
 
-/// Plans a run on a machine with the GEMM peak `peak_flops` (see [`measured_peak`]).
+/// Plans a run on a machine with the peak `peak_flops` (see [`measured_peak`]).
 pub fn plan_for(
     config: &TrainConfig,
     model: &ModelConfig,
@@ -81,16 +82,19 @@ impl Plan {
     }
 }
 
-/// The fastest of many matrix products of 1024 x 1024 in f32 on `device`, in FLOP/s, measured for
-/// about half a second with the kernel that training uses.
-pub fn measured_peak(device: &Device) -> f64 {
+/// What `device` can do at `precision` in FLOP/s, measured for up to half a second: on the CPU the rate of its
+/// multiply-adds from registers ([`danlu_ops::peak_gflops`]), elsewhere the fastest of many products of 1024 x 1024.
+pub fn measured_peak(device: &Device, precision: Precision) -> f64 {
+    if *device == Device::flex() {
+        return danlu_ops::peak_gflops(precision) * 1e9;
+    }
     const SIZE: usize = 1024;
     let ones = Tensor::<2>::ones([SIZE, SIZE], device);
     let begun = Instant::now();
     let mut best = Duration::MAX;
     while begun.elapsed() < Duration::from_millis(500) {
         let product_begun = Instant::now();
-        let product = danlu_ops::linear(ones.clone(), ones.clone(), None, danlu_ops::Precision::F32);
+        let product = danlu_ops::linear(ones.clone(), ones.clone(), None, precision);
         // Reading one value waits for the device.
         let read = product.slice([0..1, 0..1]).into_data();
         std::hint::black_box(read);
@@ -123,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_peak_is_measured() {
-        let peak = measured_peak(&Device::flex());
+        let peak = measured_peak(&Device::flex(), Precision::F32);
         assert!(peak.is_finite() && peak > 0.0);
     }
 }

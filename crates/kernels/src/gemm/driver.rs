@@ -423,11 +423,13 @@ impl Pass<'_> {
     /// See [`run`]; the shared operand must be packed.
     unsafe fn multiply(&self, parallel: bool) {
         let (down, across) = self.tasks(parallel);
+        let own_of = |task: usize| part(&(0..self.plan.own.panels), task % down, down);
+        // Which task a thread takes next is open; this is likeliest, and a wrong guess still fills the last cache.
+        let step = if parallel { rayon::current_num_threads() } else { 1 };
         for_each(down * across, parallel, |task| {
-            let own = part(&(0..self.plan.own.panels), task % down, down);
-            let shared = part(&self.panels, task / down, across);
+            let following = (task + step < down * across).then(|| own_of(task + step));
             // SAFETY: the caller's promise; tasks have disjoint parts of c.
-            unsafe { self.task(own, shared) }
+            unsafe { self.task(own_of(task), part(&self.panels, task / down, across), following) }
         });
     }
 
@@ -444,7 +446,7 @@ impl Pass<'_> {
 
     /// # Safety
     /// See [`run`]; the shared operand must be packed, and nobody else may have these parts.
-    unsafe fn task(&self, own: Range<usize>, shared: Range<usize>) {
+    unsafe fn task(&self, own: Range<usize>, shared: Range<usize>, following: Option<Range<usize>>) {
         let (plan, side) = (self.plan, &self.plan.own);
         let needed = if side.is_packed() { 0 } else { own.len() * plan.block * side.width };
         let buffer = Buffer::take(&OWN, needed);
@@ -460,25 +462,35 @@ impl Pass<'_> {
                 Words { start: buffer.start(), panel: own.start, step, stride, width: side.width }
             };
             // SAFETY: both operands are packed; the caller vouches for c.
-            unsafe { self.block(block, own.clone(), words, shared.clone()) };
+            unsafe { self.block(block, own.clone(), words, shared.clone(), following.as_ref()) };
         }
         buffer.give_back(&OWN);
     }
 
-    /// One block of a task: for each shared panel, all of the task's own.
+    /// One block of a task: for each shared panel, all of the task's own. Meanwhile what this thread packs next comes
+    /// nearer: the task's next block, or the first one of the task that follows.
     ///
     /// # Safety
     /// As [`Pass::task`]; `words` must hold the panels `own` of the block.
-    unsafe fn block(&self, block: usize, own: Range<usize>, words: Words, shared: Range<usize>) {
+    unsafe fn block(
+        &self,
+        block: usize,
+        own: Range<usize>,
+        words: Words,
+        shared: Range<usize>,
+        following: Option<&Range<usize>>,
+    ) {
         let (plan, partner) = (self.plan, self.shared());
         let (step, steps) = plan.steps_of(block);
-        let next = (block + 1 < self.blocks.end).then(|| {
-            let (step, steps) = plan.steps_of(block + 1);
-            plan.values_of(step, steps)
+        let last = block + 1 == self.blocks.end;
+        let next = if last { following.map(|own| (own, self.blocks.start)) } else { Some((&own, block + 1)) };
+        let next = next.map(|(own, block)| {
+            let (step, steps) = plan.steps_of(block);
+            (own, plan.values_of(step, steps))
         });
         for panel in shared.clone() {
-            if let Some(next) = next {
-                plan.own.prefetch(&own, next, panel - shared.start, shared.len());
+            if let Some((own, values)) = next {
+                plan.own.prefetch(own, values, panel - shared.start, shared.len());
             }
             let theirs = partner.at(panel, step);
             for own in own.clone() {

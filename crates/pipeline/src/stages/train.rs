@@ -51,7 +51,7 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
         true => Some(Arc::new(Shard::open(&tokens.join(files::shard("valid")), Some(&about.hash))?)),
         false => None,
     };
-    let peak = danlu_train::measured_peak(context.device);
+    let peak = danlu_train::measured_peak(context.device, recipe.train.precision);
     let plan = danlu_train::plan_for(&recipe.train, &recipe.model, about.vocab_size, peak)?;
     context.observer.train_planned(&plan);
 
