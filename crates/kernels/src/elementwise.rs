@@ -12,7 +12,7 @@ pub(crate) const CHUNK: usize = 1 << 14;
 
 multiversion! {
     fn add_chunk(a: &[f32], b: &[f32], y: &mut Unwritten) = add_body;
-    fn add_assign_chunk(a: &mut [f32], b: &[f32]) = add_assign_body;
+    pub(crate) fn add_assign_chunk(a: &mut [f32], b: &[f32]) = add_assign_body;
 }
 
 #[inline(always)]
@@ -78,17 +78,10 @@ pub(crate) fn map2(a: &[f32], b: &[f32], f: impl Fn(&[f32], &[f32], &mut Unwritt
     }
 }
 
-/// `g[i] = f(x[i], g[i])` in place, for an `f(x, g, result)` that reads and writes slices and must write all of its result.
-pub(crate) fn through(x: &[f32], mut g: Vec<f32>, f: impl Fn(&[f32], &[f32], &mut Unwritten) + Sync) -> Vec<f32> {
+/// `f(x, g)` chunk by chunk, which makes of a gradient of the result one of x, in place.
+pub(crate) fn through(x: &[f32], mut g: Vec<f32>, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     assert_eq!(x.len(), g.len(), "value and gradient");
-    g.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| {
-        let mut copy = [0f32; STAGE];
-        for (g, x) in g.chunks_mut(STAGE).zip(x.chunks(STAGE)) {
-            let copy = &mut copy[..g.len()];
-            copy.copy_from_slice(g);
-            f(x, copy, as_unwritten(g));
-        }
-    });
+    g.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| f(x, g));
     g
 }
 
@@ -119,7 +112,7 @@ pub(crate) fn through_values(
     level: Level,
     x: Values<'_>,
     g: ValueVec,
-    f: impl Fn(&[f32], &[f32], &mut Unwritten) + Sync,
+    f: impl Fn(&[f32], &mut [f32]) + Sync,
 ) -> ValueVec {
     let (x, mut g) = match (x, g) {
         (Values::F32(x), g) => return ValueVec::F32(through(x, g.into_f32(), f)),
@@ -128,13 +121,13 @@ pub(crate) fn through_values(
     };
     assert_eq!(x.len(), g.len(), "value and gradient");
     g.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(g, x)| {
-        let (mut from, mut gradient, mut to) = ([0f32; STAGE], [0f32; STAGE], [0f32; STAGE]);
+        let (mut from, mut gradient) = ([0f32; STAGE], [0f32; STAGE]);
         for (g, x) in g.chunks_mut(STAGE).zip(x.chunks(STAGE)) {
-            let n = x.len();
-            widen(level, x, &mut from[..n]);
-            widen(level, g, &mut gradient[..n]);
-            f(&from[..n], &gradient[..n], as_unwritten(&mut to[..n]));
-            narrow(level, &to[..n], as_unwritten(g));
+            let (from, gradient) = (&mut from[..x.len()], &mut gradient[..x.len()]);
+            widen(level, x, from);
+            widen(level, g, gradient);
+            f(from, gradient);
+            narrow(level, gradient, as_unwritten(g));
         }
     });
     ValueVec::Bf16(g)

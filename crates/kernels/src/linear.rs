@@ -3,6 +3,7 @@
 //! The results share one matrix: `y[:, first_i..first_i + out_i] = residual + x * weight_i^T + bias_i`.
 
 use crate::cpu::Level;
+use crate::elementwise::add_assign_chunk;
 use crate::gemm::{self, Epilogue, Matrix, Threads, multiply, multiply_with};
 use crate::precision::Precision;
 use crate::values::{Output, ValueVec, Values, filled_output};
@@ -160,17 +161,18 @@ pub fn column_sums(g: Values<'_>, rows: usize, width: usize) -> Vec<f32> {
     if g.is_empty() {
         return vec![0f32; width];
     }
+    let level = Level::best();
     let run = |run: usize| {
         let (mut sums, mut wide) = (vec![0f32; width], vec![0f32; if let Values::F32(_) = g { 0 } else { width }]);
         for i in run * SUMMED..rows.min((run + 1) * SUMMED) {
             let row = match g.part(i * width..(i + 1) * width) {
                 Values::F32(row) => row,
                 row => {
-                    row.copy_to(Level::best(), &mut wide);
+                    row.copy_to(level, &mut wide);
                     &wide
                 }
             };
-            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            add_assign_chunk(level, &mut sums, row);
         }
         sums
     };

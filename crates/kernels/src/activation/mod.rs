@@ -65,10 +65,10 @@ impl Activation {
     pub fn gradient(self, x: Values<'_>, width: usize, g: ValueVec) -> ValueVec {
         let level = Level::best();
         match self {
-            Activation::GeluTanh => through_values(level, x, g, |x, g, y| gelu_tanh_grad_chunk(level, x, g, y)),
-            Activation::GeluErf => through_values(level, x, g, |x, g, y| gelu_erf_grad_chunk(level, x, g, y)),
-            Activation::Silu => through_values(level, x, g, |x, g, y| silu_grad_chunk(level, x, g, y)),
-            Activation::ReluSquared => through_values(level, x, g, |x, g, y| relu_squared_grad_chunk(level, x, g, y)),
+            Activation::GeluTanh => through_values(level, x, g, |x, g| gelu_tanh_grad_chunk(level, x, g)),
+            Activation::GeluErf => through_values(level, x, g, |x, g| gelu_erf_grad_chunk(level, x, g)),
+            Activation::Silu => through_values(level, x, g, |x, g| silu_grad_chunk(level, x, g)),
+            Activation::ReluSquared => through_values(level, x, g, |x, g| relu_squared_grad_chunk(level, x, g)),
             Activation::Swiglu => gated::joined_values_grad(level, x, width / 2, g.as_values()),
         }
     }

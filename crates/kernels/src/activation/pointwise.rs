@@ -11,13 +11,13 @@ const CUBIC: f32 = 0.044_715;
 
 multiversion! {
     pub(crate) fn gelu_tanh_chunk(x: &[f32], y: &mut Unwritten) = gelu_tanh_body;
-    pub(super) fn gelu_tanh_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = gelu_tanh_grad_body;
+    pub(super) fn gelu_tanh_grad_chunk(x: &[f32], g: &mut [f32]) = gelu_tanh_grad_body;
     pub(crate) fn gelu_erf_chunk(x: &[f32], y: &mut Unwritten) = gelu_erf_body;
-    pub(super) fn gelu_erf_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = gelu_erf_grad_body;
+    pub(super) fn gelu_erf_grad_chunk(x: &[f32], g: &mut [f32]) = gelu_erf_grad_body;
     pub(crate) fn silu_chunk(x: &[f32], y: &mut Unwritten) = silu_body;
-    pub(super) fn silu_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = silu_grad_body;
+    pub(super) fn silu_grad_chunk(x: &[f32], g: &mut [f32]) = silu_grad_body;
     pub(crate) fn relu_squared_chunk(x: &[f32], y: &mut Unwritten) = relu_squared_body;
-    pub(super) fn relu_squared_grad_chunk(x: &[f32], g: &[f32], dx: &mut Unwritten) = relu_squared_grad_body;
+    pub(super) fn relu_squared_grad_chunk(x: &[f32], g: &mut [f32]) = relu_squared_grad_body;
 }
 
 /// `x * (1 + tanh u) / 2 = x * sigmoid(2 u)`.
@@ -30,14 +30,14 @@ fn gelu_tanh_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
 }
 
 #[inline(always)]
-fn gelu_tanh_grad_body<const FMA: bool>(x: &[f32], g: &[f32], dx: &mut Unwritten) {
-    for ((x, g), dx) in x.iter().zip(g).zip(dx) {
+fn gelu_tanh_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
+    for (x, g) in x.iter().zip(g) {
         // Beyond 20 the slope is 0 or 1 to the last bit, and the powers below could overflow.
         let x = x.clamp(-20.0, 20.0);
         let square = x * x;
         let s = sigmoid::<FMA>(2.0 * ROOT_2_OVER_PI * x * fma::<FMA>(CUBIC, square, 1.0));
         let slope = ROOT_2_OVER_PI * fma::<FMA>(3.0 * CUBIC, square, 1.0);
-        dx.write(g * fma::<FMA>(2.0 * x * slope * s, 1.0 - s, s));
+        *g *= fma::<FMA>(2.0 * x * slope * s, 1.0 - s, s);
     }
 }
 
@@ -64,11 +64,11 @@ fn gelu_erf_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
 }
 
 #[inline(always)]
-fn gelu_erf_grad_body<const FMA: bool>(x: &[f32], g: &[f32], dx: &mut Unwritten) {
+fn gelu_erf_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
     const DENSITY: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
-    for ((x, g), dx) in x.iter().zip(g).zip(dx) {
+    for (x, g) in x.iter().zip(g) {
         let (phi, bell) = normal::<FMA>(*x);
-        dx.write(g * fma::<FMA>(x * DENSITY, bell, phi));
+        *g *= fma::<FMA>(x * DENSITY, bell, phi);
     }
 }
 
@@ -80,10 +80,10 @@ fn silu_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
 }
 
 #[inline(always)]
-fn silu_grad_body<const FMA: bool>(x: &[f32], g: &[f32], dx: &mut Unwritten) {
-    for ((x, g), dx) in x.iter().zip(g).zip(dx) {
+fn silu_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
+    for (x, g) in x.iter().zip(g) {
         let s = sigmoid::<FMA>(*x);
-        dx.write(g * fma::<FMA>(x * s, 1.0 - s, s));
+        *g *= fma::<FMA>(x * s, 1.0 - s, s);
     }
 }
 
@@ -102,9 +102,9 @@ fn relu_squared_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
 }
 
 #[inline(always)]
-fn relu_squared_grad_body<const FMA: bool>(x: &[f32], g: &[f32], dx: &mut Unwritten) {
-    for ((x, g), dx) in x.iter().zip(g).zip(dx) {
-        dx.write(2.0 * g * relu(*x));
+fn relu_squared_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
+    for (x, g) in x.iter().zip(g) {
+        *g *= 2.0 * relu(*x);
     }
 }
 
@@ -120,7 +120,7 @@ pub fn gelu_tanh(x: &[f32]) -> Vec<f32> {
 /// If the lengths differ.
 pub fn gelu_tanh_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
-    through(x, g, |x, g, y| gelu_tanh_grad_chunk(level, x, g, y))
+    through(x, g, |x, g| gelu_tanh_grad_chunk(level, x, g))
 }
 
 /// GELU by the error function.
@@ -132,7 +132,7 @@ pub fn gelu_erf(x: &[f32]) -> Vec<f32> {
 /// Gradient of [`gelu_erf`].
 pub fn gelu_erf_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
-    through(x, g, |x, g, y| gelu_erf_grad_chunk(level, x, g, y))
+    through(x, g, |x, g| gelu_erf_grad_chunk(level, x, g))
 }
 
 /// SiLU, also called swish (Elfwing et al. 2018): `x * sigmoid(x)`.
@@ -144,7 +144,7 @@ pub fn silu(x: &[f32]) -> Vec<f32> {
 /// Gradient of [`silu`].
 pub fn silu_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
-    through(x, g, |x, g, y| silu_grad_chunk(level, x, g, y))
+    through(x, g, |x, g| silu_grad_chunk(level, x, g))
 }
 
 /// ReLU² (So et al. 2021, "Primer"): `max(x, 0)^2`.
@@ -156,5 +156,5 @@ pub fn relu_squared(x: &[f32]) -> Vec<f32> {
 /// Gradient of [`relu_squared`].
 pub fn relu_squared_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
-    through(x, g, |x, g, y| relu_squared_grad_chunk(level, x, g, y))
+    through(x, g, |x, g| relu_squared_grad_chunk(level, x, g))
 }

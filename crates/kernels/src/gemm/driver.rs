@@ -488,12 +488,16 @@ impl Pass<'_> {
             let (step, steps) = plan.steps_of(block);
             (own, plan.values_of(step, steps))
         });
+        let tiles = shared.len() * own.len();
+        let mut tile_number = 0;
         for panel in shared.clone() {
-            if let Some((own, values)) = next {
-                plan.own.prefetch(own, values, panel - shared.start, shared.len());
-            }
             let theirs = partner.at(panel, step);
             for own in own.clone() {
+                // A little with each tile: more at once would wait for the lines that are on their way.
+                if let Some((own, values)) = next {
+                    plan.own.prefetch(own, values, tile_number, tiles);
+                }
+                tile_number += 1;
                 let ours = words.at(own, step);
                 let tile = if plan.left_shared {
                     Place {
