@@ -10,11 +10,12 @@
 //!   Threads take tasks one by one.
 
 use super::epilogue::Epilogue;
-use super::kernel::{Kernel, TILE, TILE_STRIDE, Tile};
+use super::kernel::{Kernel, RunTile, TILE, TILE_STRIDE, Tile};
 use super::pack::{Lanes, Panels};
 use super::packed::Packed;
 use super::{Matrix, Threads};
 use crate::cpu::Level;
+use crate::precision::Precision;
 use crate::values::{Output, Values};
 use half::bf16;
 use rayon::prelude::*;
@@ -274,6 +275,42 @@ struct Plan<'a> {
     /// Blocks and panels of the shared operand that are packed at a time.
     shared_blocks: usize,
     shared_panels: usize,
+    /// Where tasks read their rows as they lie.
+    direct: Option<Direct<'a>>,
+}
+
+/// Rows of the left operand that need no packing: they are in the kernel's words already, step after step.
+#[derive(Clone, Copy)]
+struct Direct<'a> {
+    tiles: &'static [RunTile],
+    rows: Matrix<'a>,
+    /// Bytes from row to row.
+    row: usize,
+}
+
+impl<'a> Direct<'a> {
+    /// Bytes after which addresses share a set of the first cache, and the most of a tile's rows that may.
+    const SETS: usize = 4096;
+    const ROWS_IN_A_SET: usize = 8;
+
+    /// If the kernel can, the words are those that packing would make, and the rows spread over the cache's sets.
+    fn of(kernel: &'static Kernel, a: Matrix<'a>) -> Option<Direct<'a>> {
+        let tiles = kernel.direct?;
+        let precision = if kernel.values_per_step == 2 { Precision::Bf16 } else { Precision::F32 };
+        let row = a.row_stride * precision.bytes();
+        let whole = a.cols.is_multiple_of(kernel.values_per_step) && row.is_multiple_of(4);
+        let same_set = Self::SETS / (1 << row.trailing_zeros().min(Self::SETS.trailing_zeros()));
+        let fits = a.data.precision() == precision && a.col_stride == 1 && whole;
+        let spread = tiles.len().div_ceil(same_set) <= Self::ROWS_IN_A_SET;
+        (fits && spread).then(|| Direct { tiles, rows: a, row })
+    }
+
+    /// The rows' words in a block, as far as [`Words::at`] may be asked: panels of rows, one block.
+    fn words(&self, plan: &Plan<'_>, block: usize) -> Words {
+        let step = plan.steps_of(block).0;
+        let start = self.rows.address(0, step * plan.kernel.values_per_step).cast();
+        Words { start, panel: 0, step, stride: plan.own.panel_lanes * self.row / 4, width: 0 }
+    }
 }
 
 impl<'a> Plan<'a> {
@@ -311,6 +348,7 @@ impl<'a> Plan<'a> {
             left_shared,
             shared_blocks,
             shared_panels,
+            direct: if left_shared { None } else { Direct::of(kernel, product.a) },
         }
     }
 
@@ -448,12 +486,14 @@ impl Pass<'_> {
     /// See [`run`]; the shared operand must be packed, and nobody else may have these parts.
     unsafe fn task(&self, own: Range<usize>, shared: Range<usize>, following: Option<Range<usize>>) {
         let (plan, side) = (self.plan, &self.plan.own);
-        let needed = if side.is_packed() { 0 } else { own.len() * plan.block * side.width };
+        let needed = if side.is_packed() || plan.direct.is_some() { 0 } else { own.len() * plan.block * side.width };
         let buffer = Buffer::take(&OWN, needed);
         for block in self.blocks.clone() {
             let (step, steps) = plan.steps_of(block);
             let words = if let Right::Packed(packed) = side.from {
                 packed.words()
+            } else if let Some(direct) = plan.direct {
+                direct.words(plan, block)
             } else {
                 let (value, depth) = plan.values_of(step, steps);
                 let stride = steps * side.width;
@@ -542,10 +582,11 @@ impl Pass<'_> {
         } else if let Some(residual) = product.epilogue.residual {
             (add, add_stride) = (residual.address(row, col).cast(), residual.row_stride);
         }
-        let tile = Tile { a, b, steps, c, c_stride, cols, bias, add, add_stride };
+        let (tiles, a_row) = plan.direct.map_or((plan.kernel.tiles, 0), |direct| (direct.tiles, direct.row));
+        let tile = Tile { a, a_row, b, steps, c, c_stride, cols, bias, add, add_stride };
         // SAFETY: the caller's promise; what is added to is f32, and a tile in bfloat16 has but one block.
         unsafe {
-            plan.kernel.tiles[rows - 1](&tile);
+            tiles[rows - 1](&tile);
             if let (Some(activation), true) = (product.epilogue.activation, block + 1 == plan.blocks) {
                 activation.apply_rows(Level::best(), c, c_stride, rows, cols);
             }

@@ -10,8 +10,10 @@ use half::bf16;
 /// `c = a * b + bias + add`: the products are summed in registers over all `steps`, in order, starting from `bias`;
 /// `add` comes last.
 pub(super) struct Tile {
-    /// Packed rows: per step, [`Kernel::a_width`] words.
+    /// Packed rows: per step, [`Kernel::a_width`] words. For a [`Kernel::direct`] tile the first of rows as they lie.
     pub a: *const u32,
+    /// Bytes from row to row for a [`Kernel::direct`] tile.
+    pub a_row: usize,
     /// Packed columns: per step, [`Kernel::cols`] words.
     pub b: *const u32,
     pub steps: usize,
@@ -60,6 +62,9 @@ pub(super) struct Kernel {
     pub values_per_step: usize,
     /// By number of rows, from 1.
     pub tiles: &'static [RunTile],
+    /// The same where the left operand's rows are read as they lie, if there are such tiles: words that follow each other
+    /// are steps of one row.
+    pub direct: Option<&'static [RunTile]>,
     pub pack: RunPack<f32>,
     /// The same words from values that are bfloat16 already.
     pub pack_bf16: RunPack<bf16>,

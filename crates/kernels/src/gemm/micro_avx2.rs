@@ -10,6 +10,7 @@ pub(super) static F32: Kernel = Kernel {
     cols: 16,
     a_width: 8,
     values_per_step: 1,
+    direct: None,
     tiles: &[tile::<1>, tile::<2>, tile::<3>, tile::<4>, tile::<5>, tile::<6>],
     pack: pack_avx2::plain,
     pack_bf16: pack_avx2::widened,

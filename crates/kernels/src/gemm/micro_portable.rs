@@ -10,6 +10,7 @@ pub(super) static F32: Kernel = Kernel {
     cols: COLS,
     a_width: 4,
     values_per_step: 1,
+    direct: None,
     tiles: &[tile::<1>, tile::<2>, tile::<3>, tile::<4>],
     pack: pack::portable::<false>,
     pack_bf16: pack::widened,

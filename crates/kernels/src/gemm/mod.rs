@@ -1,7 +1,7 @@
 //! Matrix products, f32 or with inputs rounded to bfloat16 and sums in f32.
 //!
 //! Both operands are copied ("packed") into the order in which a micro-kernel reads them; rounding to bfloat16 happens
-//! on the way. The micro-kernel holds a tile of the result in registers: 14 x 32 with AVX-512 (`_mm512_dpbf16_ps` for
+//! on the way. Rows of the left operand that are in the right format already may be read as they lie. The micro-kernel holds a tile of the result in registers: 14 x 32 with AVX-512 (`_mm512_dpbf16_ps` for
 //! bfloat16 where the CPU has it), 6 x 16 with AVX2, 4 x 8 in plain Rust. The plan is that of Goto and van de Geijn 2008,
 //! "Anatomy of high-performance matrix multiplication". Begin reading at `driver`, then `micro_avx2`.
 //!
