@@ -128,6 +128,7 @@ fn workspace(config: &TrainConfig, model: &ModelConfig, tokens: u64, vocab_size:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use danlu_ops::Precision;
 
     fn small() -> (TrainConfig, ModelConfig) {
         let model = ModelConfig { layers: 2, hidden_size: 32, heads: 2, ..ModelConfig::default() };
@@ -165,7 +166,7 @@ mod tests {
         assert!(memory(&again, &model, 100).activations < plan.activations);
     }
 
-    /// Peaks of `danlu bench train` (f32, 2 threads, docs/log.md) within 10%.
+    /// Peaks of `danlu bench train` (2 threads) within 10%, in both precisions.
     #[test]
     fn measured_peaks_are_foreseen() {
         let gpt2 = |layers, hidden_size, heads| ModelConfig {
@@ -187,14 +188,17 @@ mod tests {
             ..ModelConfig::default()
         };
         let cases = [
-            ("S", gpt2(6, 384, 6), 16, 256, 8192, 683.0),
-            ("M", gpt2(12, 768, 12), 4, 256, 50257, 2738.0),
-            ("L", llama, 4, 1024, 32000, 1505.0),
+            ("S", gpt2(6, 384, 6), 16, 256, 8192, [701.0, 514.0]),
+            ("M", gpt2(12, 768, 12), 4, 256, 50257, [2738.0, 2635.0]),
+            ("L", llama, 4, 1024, 32000, [1549.0, 1259.0]),
         ];
         for (name, model, batch_size, seq_len, vocab, measured) in cases {
-            let config = TrainConfig { batch_size, seq_len, ..TrainConfig::default() };
-            let planned = memory(&config, &model, vocab).total() as f64 / f64::from(1 << 20);
-            assert!((planned / measured - 1.0).abs() < 0.1, "{name}: planned {planned:.0} MiB, measured {measured}");
+            for (precision, measured) in [Precision::F32, Precision::Bf16].into_iter().zip(measured) {
+                let config = TrainConfig { batch_size, seq_len, precision, ..TrainConfig::default() };
+                let planned = memory(&config, &model, vocab).total() as f64 / f64::from(1 << 20);
+                let off = planned / measured - 1.0;
+                assert!(off.abs() < 0.1, "{name} {precision:?}: planned {planned:.0} MiB, measured {measured}");
+            }
         }
     }
 }

@@ -34,7 +34,9 @@ const SHARED_STEPS: usize = 1024;
 /// Lanes of a task's own operand, if that leaves enough tasks to go round.
 const TASK_LANES: usize = 224;
 const LEAST_TASK_LANES: usize = 64;
-const TASKS: usize = 24;
+/// Tasks for each thread, so that none waits long at the end, and how few will do.
+const TASKS: usize = 6;
+const LEAST_TASKS: usize = 3;
 /// Lanes and steps of a packing job where lanes are contiguous, and where steps are.
 const WIDE_JOB: (usize, usize) = (1024, 64);
 const DEEP_JOB: (usize, usize) = (64, BLOCK);
@@ -471,15 +473,17 @@ impl Pass<'_> {
         });
     }
 
-    /// Parts of the task's own operand and of the shared one. Few lanes of its own make a task pack, and its partner
-    /// stream by, for too little work; so where there are few tasks, the shared operand is divided too.
+    /// Parts of the task's own operand and of the shared one: no sum crosses tasks, so that their number may depend on the
+    /// threads. Few lanes of its own make a task pack, and its partner stream by, for too little work; so where there are
+    /// few tasks the shared operand is divided too, for which each part of the other is packed again.
     fn tasks(&self, parallel: bool) -> (usize, usize) {
         let side = &self.plan.own;
         let most = side.panels.div_ceil((LEAST_TASK_LANES / side.panel_lanes).max(1));
         let least = side.panels.div_ceil((TASK_LANES / side.panel_lanes).max(1));
-        let down = TASKS.clamp(least, most);
-        let across = if parallel { (TASKS / down).clamp(1, self.panels.len()) } else { 1 };
-        (down, across)
+        let threads = if parallel { rayon::current_num_threads() } else { 1 };
+        let down = (TASKS * threads).clamp(least, most).next_multiple_of(threads).min(side.panels);
+        let across = (LEAST_TASKS * threads).div_ceil(down).min(self.panels.len());
+        (down, if parallel { across } else { 1 })
     }
 
     /// # Safety
