@@ -42,6 +42,7 @@ def training(f):
         )
     header = [f"{f['model']} {f['precision']}", "tokens/s", "over the steps", "steps", "danlu is", "peak GB", "loss"]
     notes = [f"{mode}: {figures['note']}" for mode, figures in f["modes"].items() if "note" in figures]
+    notes += [f"not counted: {reason}" for reason in f.get("refused", {}).values()]
     last = (
         f"danlu / PyTorch {f['peer_mode']}: speed {times(f['ratio'])}, memory {times(f['memory_ratio'])}; "
         f"{whole(f['danlu_gflops'])} GFLOP/s, {percent(f['fraction_of_peak'])} of the measured "

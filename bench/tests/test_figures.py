@@ -48,6 +48,12 @@ class Training(unittest.TestCase):
                 figures.training([danlu([1.0], 1)], {"eager": [run_of("eager", [1.0], 1, **other)]})
         figures.training([danlu([1.0], 1)], {"eager": [run_of("eager", [1.0], 1, first_loss=9.1)]})
 
+    def test_a_mode_that_computes_something_else_does_not_count(self):
+        modes = {"eager": [run_of("eager", [1.0], 1)], "compile": [run_of("compile", [0.1], 1, first_loss=8.4)]}
+        joined = figures.training([danlu([1.0], 1)], modes)
+        self.assertEqual((joined["peer_mode"], list(joined["modes"])), ("eager", ["danlu", "eager"]))
+        self.assertIn("8.4", joined["refused"]["compile"])
+
     def test_a_system_that_tells_no_memory_gives_no_ratio_of_it(self):
         joined = figures.training([danlu([1.0], None)], {"eager": [run_of("eager", [1.0], 5)]})
         self.assertIsNone(joined["memory_ratio"])
