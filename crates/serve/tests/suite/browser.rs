@@ -134,7 +134,8 @@ fn a_chat_goes_on_and_can_be_stopped() {
         );
         // A long reply, stopped on the way.
         page.click("#mode-complete");
-        page.script("document.querySelector('#dial-max_tokens').value = 900");
+        // Greedy, because a sampled reply may end by itself before it is stopped.
+        page.script("document.querySelector('#dial-max_tokens').value = 900; document.querySelector('#dial-temperature').value = 0");
         // From inside the page, so that the click surely comes while the reply runs.
         let stop = "new MutationObserver((_, watch) => { if (document.querySelector('.made')?.childNodes.length > 2 && \
             document.querySelector('#send.running')) { watch.disconnect(); document.querySelector('#send').click(); } })\
