@@ -24,12 +24,14 @@ mod shard;
 mod show;
 mod source;
 mod storage;
+mod table;
 mod tokenizer;
 
 pub use batches::{Batch, BatchConfig, Batches};
 pub use clean::{
-    CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Outcome, Reason,
-    SplitConfig, SplitRow, Step, StepFunnel, clean, standard_steps,
+    CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Missing,
+    ModelsConfig, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds, Reason, RuleConfig,
+    SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean, preset_names, preset_text,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
 pub use document::Document;
@@ -39,5 +41,5 @@ pub use progress::{Progress, ProgressFn};
 pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
 pub use show::{ShowFilter, Shown, show};
 pub use source::{Problem, SourceConfig, TextSplit, read_source, source_files};
-pub use storage::{DocumentReader, DocumentWriter, read_documents};
+pub use table::{DocumentReader, DocumentWriter, TABLE_VERSION, documents_file, read_documents};
 pub use tokenizer::train_tokenizer;

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::OutlierThresholds;
 use crate::Document;
 
 /// Documents and the UTF-8 bytes of their texts.
@@ -13,8 +14,12 @@ pub struct Count {
 
 impl Count {
     pub(crate) fn add(&mut self, document: &Document) {
-        self.documents += 1;
-        self.bytes += document.text.len() as u64;
+        self.grow(1, document.text.len() as u64);
+    }
+
+    pub(super) fn grow(&mut self, documents: u64, bytes: u64) {
+        self.documents += documents;
+        self.bytes += bytes;
     }
 
     fn sum(counts: impl Iterator<Item = Count>) -> Count {
@@ -31,6 +36,9 @@ pub struct Funnel {
     /// In the order of work.
     pub steps: Vec<StepFunnel>,
     pub splits: Vec<SplitRow>,
+    /// The thresholds that outliers were found by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outliers: Vec<OutlierThresholds>,
 }
 
 /// What one step did.
