@@ -2,7 +2,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, RecordBatchOptions, StringArray};
+use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch, RecordBatchOptions, StringArray};
 use danlu_text::Analysis;
 use datafusion::common::{DataFusionError, exec_datafusion_err};
 use rayon::prelude::*;
@@ -39,20 +39,15 @@ impl Rules {
                 rule.inputs.iter().filter_map(|input| if let Input::Call(call) = input { Some(*call) } else { None });
             let calls: Vec<usize> = calls.collect();
             group.measure(&alive, &calls);
-            let verdicts = group.evaluate(rule, &alive).map_err(|e| failed(rule, &e))?;
-            let hit = |place: usize| verdicts.is_valid(place) && verdicts.value(place);
-            for (place, &row) in alive.iter().enumerate().filter(|(place, _)| hit(*place)) {
-                debug_assert!(place < verdicts.len());
+            let hits = group.evaluate(rule, &alive).map_err(|e| failed(rule, &e))?;
+            let (hit, left): (Vec<usize>, Vec<usize>) = (0..alive.len()).partition(|&place| hits[place]);
+            for row in hit.into_iter().map(|place| alive[place]) {
                 dropped[row] = Some((index, group.detail(rule, row)));
                 if !all {
                     group.analyses[row] = OnceCell::new(); // the largest part of what is held
                 }
             }
-            let mut place = 0;
-            alive.retain(|_| {
-                place += 1;
-                !hit(place - 1)
-            });
+            alive = left.into_iter().map(|place| alive[place]).collect();
         }
         let everyone: Vec<usize> = (0..rows.len()).collect();
         let everything: Vec<usize> = (0..self.calls.len()).collect();
@@ -123,14 +118,15 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn evaluate(&self, rule: &Compiled, rows: &[usize]) -> Result<BooleanArray, DataFusionError> {
+    /// Whether the condition is true, for each of the rows.
+    fn evaluate(&self, rule: &Compiled, rows: &[usize]) -> Result<Vec<bool>, DataFusionError> {
         let columns = rule.inputs.iter().map(|input| self.column(*input, rows)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let batch = RecordBatch::try_new_with_options(rule.schema.clone(), columns, &options)?;
         let result = rule.expression.evaluate(&batch)?.into_array(rows.len())?;
         match result.as_boolean_opt() {
-            Some(verdicts) => Ok(verdicts.clone()),
-            None if result.logical_null_count() == rows.len() => Ok(BooleanArray::from(vec![None; rows.len()])),
+            Some(verdicts) => Ok(verdicts.iter().map(|verdict| verdict == Some(true)).collect()),
+            None if result.logical_null_count() == rows.len() => Ok(vec![false; rows.len()]),
             None => Err(exec_datafusion_err!("the condition is neither true nor false")),
         }
     }
