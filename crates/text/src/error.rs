@@ -25,6 +25,10 @@ pub enum TextError {
     BadModel { path: PathBuf, what: &'static str, message: String },
     #[error("{key}: {message}")]
     BadModelConfig { key: &'static str, message: String },
+    #[error("a classifier learns to tell two labels apart, and the examples have {}", if labels.is_empty() { "none".into() } else { labels.join(", ") })]
+    TooFewLabels { labels: Vec<String> },
+    #[error("no example is labelled {label:?}; the labels are {}", labels.join(", "))]
+    UnknownLabel { label: String, labels: Vec<String> },
     #[error("a word list of {entries} entries cannot be searched for: {message}")]
     BadWordList { entries: usize, message: String },
 }
@@ -50,6 +54,8 @@ impl TextError {
             )),
             Self::BadModel { .. } => Some("train it again, or name the file that training wrote".into()),
             Self::BadModelConfig { .. } => None,
+            Self::TooFewLabels { .. } => Some("add examples of another label".into()),
+            Self::UnknownLabel { .. } => Some("name one of them as the positive label".into()),
             Self::BadWordList { .. } => Some("split the list, or name fewer words".into()),
             Self::ChatTemplate { .. } => {
                 Some("the template stands under `chat_template` in the model folder's tokenizer_config.json".into())

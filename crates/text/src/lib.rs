@@ -9,6 +9,7 @@
 //! text` for every string, and that [`DecodeStream`] never emits half a character.
 
 mod chat;
+mod classifier;
 mod decode;
 mod error;
 mod language;
@@ -20,6 +21,7 @@ mod segments;
 mod tokenizer;
 
 pub use chat::{CHATML, ChatTemplate, Message};
+pub use classifier::{ClassifierConfig, Example, LinearClassifier};
 pub use decode::DecodeStream;
 pub use error::TextError;
 pub use language::{Language, detect_language};

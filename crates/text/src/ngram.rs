@@ -108,21 +108,12 @@ impl NgramModel {
     /// Perplexity by word (a Chinese character is one), each line's end counted as one: 10 to the mean of -log10 of the
     /// probabilities. 1 and up; a text without words has that of an empty line.
     pub fn perplexity(&self, analysis: &Analysis<'_>) -> f64 {
+        let lines = if analysis.lines().is_empty() { &[""] } else { analysis.lines() };
         let (mut sum, mut count) = (0.0, 0u64);
-        let mut add = |line: &str| {
+        for line in lines {
             let ids = self.ids(line);
             sum += self.log10_probability(&ids);
             count += ids.len() as u64 + 1;
-        };
-        let mut scratch = String::new();
-        for line in analysis.lines() {
-            scratch.clear();
-            scratch.push_str(line);
-            add(&scratch);
-        }
-        if count == 0 {
-            let ids: [u32; 0] = [];
-            return 10f64.powf(-self.log10_probability(&ids));
         }
         10f64.powf(-sum / count as f64)
     }
