@@ -9,19 +9,24 @@
 //! text` for every string, and that [`DecodeStream`] never emits half a character.
 
 mod chat;
+mod classifier;
 mod decode;
 mod error;
 mod language;
 mod measure;
+mod model_file;
+mod ngram;
 mod normalize;
 mod segments;
 mod tokenizer;
 
 pub use chat::{CHATML, ChatTemplate, Message};
+pub use classifier::{ClassifierConfig, Example, LinearClassifier};
 pub use decode::DecodeStream;
 pub use error::TextError;
 pub use language::{Language, detect_language};
 pub use measure::{Analysis, FunctionKind, TextFunction, WordList, c4_clean, text_functions, toxicity_list};
+pub use ngram::{NgramConfig, NgramModel};
 pub use normalize::normalize;
 pub use tokenizer::{
     CONFIG_FILE, END_OF_TEXT, IM_END, IM_START, SPECIAL_TOKENS, TOKENIZER_FILE, Tokenizer, TokenizerConfig,

@@ -1,11 +1,10 @@
 use std::cell::{OnceCell, RefCell};
 
-use rustc_hash::FxHashMap;
-
 use super::c4::{C4, sentences};
 use super::characters::Characters;
 use super::lines::{Duplicates, LineCounts};
-use super::repeats::Repeats;
+use super::numbers::{Numbers, Vocabulary};
+use super::repeats::{Repeats, counted};
 use super::tokens::{Token, TokenKind, tokens};
 use super::word_list::{chinese_stopwords, english_stopwords};
 use crate::{Language, detect_language};
@@ -30,14 +29,6 @@ pub struct Analysis<'a> {
     c4: OnceCell<C4>,
 }
 
-/// Each token by number, in order of first occurrence.
-pub(super) struct Vocabulary {
-    /// The number of each token.
-    ids: Vec<u32>,
-    /// How often each number occurs.
-    counts: Vec<u32>,
-}
-
 /// Sums over the tokens.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WordCounts {
@@ -54,7 +45,19 @@ pub(super) struct WordCounts {
 }
 
 /// Words that running English does not do without (Rae et al. 2021, A.1.1).
-const GOPHER_STOPWORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
+fn gopher_stopword(word: &str) -> Option<u8> {
+    match word {
+        "the" => Some(0),
+        "be" => Some(1),
+        "to" => Some(2),
+        "of" => Some(3),
+        "and" => Some(4),
+        "that" => Some(5),
+        "have" => Some(6),
+        "with" => Some(7),
+        _ => None,
+    }
+}
 
 impl<'a> Analysis<'a> {
     pub fn new(text: &'a str) -> Self {
@@ -124,21 +127,7 @@ impl<'a> Analysis<'a> {
     }
 
     fn vocabulary(&self) -> &Vocabulary {
-        self.vocabulary.get_or_init(|| {
-            let tokens = self.tokens();
-            let mut numbers: FxHashMap<&str, u32> = FxHashMap::default();
-            let mut vocabulary = Vocabulary { ids: Vec::with_capacity(tokens.len()), counts: Vec::new() };
-            for token in tokens {
-                let next = vocabulary.counts.len() as u32;
-                let id = *numbers.entry(token.text).or_insert(next);
-                if id == next {
-                    vocabulary.counts.push(0);
-                }
-                vocabulary.counts[id as usize] += 1;
-                vocabulary.ids.push(id);
-            }
-            vocabulary
-        })
+        self.vocabulary.get_or_init(|| Vocabulary::of(self.tokens().iter().map(|token| token.text)))
     }
 
     /// Different words among all words, punctuation aside.
@@ -158,19 +147,17 @@ impl<'a> Analysis<'a> {
     pub(super) fn word_counts(&self) -> &WordCounts {
         self.word_counts.get_or_init(|| {
             let mut counts = WordCounts::default();
-            let mut gopher = [false; GOPHER_STOPWORDS.len()];
+            let mut gopher = 0u8;
             for token in self.tokens().iter().filter(|token| token.kind != TokenKind::Punctuation) {
                 counts.words += 1;
                 counts.chars += token.chars as usize;
                 counts.longest = counts.longest.max(token.chars as usize);
                 counts.with_letter += usize::from(token.kind == TokenKind::Letters);
-                if (2..=4).contains(&token.text.len())
-                    && let Some(which) = GOPHER_STOPWORDS.iter().position(|&word| word == token.text)
-                {
-                    gopher[which] = true;
+                if let Some(which) = gopher_stopword(token.text) {
+                    gopher |= 1 << which;
                 }
             }
-            counts.gopher_stopwords = gopher.iter().filter(|&&found| found).count();
+            counts.gopher_stopwords = gopher.count_ones() as usize;
             counts
         })
     }
@@ -199,15 +186,20 @@ impl<'a> Analysis<'a> {
     pub(super) fn word_repeats(&self) -> &RefCell<Repeats> {
         self.word_repeats.get_or_init(|| {
             let lengths = self.tokens().iter().map(|token| token.chars);
-            RefCell::new(Repeats::new(&self.vocabulary().ids, lengths, 1))
+            let vocabulary = self.vocabulary();
+            RefCell::new(Repeats::new(&vocabulary.ids, &vocabulary.counts, lengths, 1))
         })
     }
 
     /// Repeated n-grams of characters, white space aside.
     pub(super) fn character_repeats(&self) -> &RefCell<Repeats> {
         self.character_repeats.get_or_init(|| {
-            let ids: Vec<u32> = self.text.chars().filter(|c| !c.is_whitespace()).map(u32::from).collect();
-            RefCell::new(Repeats::new(&ids, std::iter::repeat_n(1, ids.len()), 0))
+            let solid = || self.text.chars().filter(|c| !c.is_whitespace());
+            // There are fewer than 2^21 characters.
+            let mut numbers = Numbers::for_at_most(self.chars().min(1 << 21));
+            let mut counts = Vec::new();
+            let ids: Vec<u32> = solid().map(|c| counted(numbers.of(u32::from(c).into()), &mut counts)).collect();
+            RefCell::new(Repeats::new(&ids, &counts, std::iter::repeat_n(1, ids.len()), 0))
         })
     }
 

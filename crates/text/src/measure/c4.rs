@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind};
 
 use super::lines::{ends_sentence, is_terminal};
 use super::tokens::{Token, TokenKind, is_han, tokens};
@@ -91,7 +91,7 @@ enum Verdict {
 fn judge(line: &str) -> (Cow<'_, str>, Verdict) {
     let line = line.trim();
     let words = count_words(line);
-    if line.len() > LONGEST_WORD && line.split_whitespace().any(|word| word.chars().count() > LONGEST_WORD) {
+    if has_long_word(line) {
         return (line.into(), Verdict::Drop);
     }
     let line = without_citations(line);
@@ -114,6 +114,18 @@ fn judge(line: &str) -> (Cow<'_, str>, Verdict) {
     (line, verdict)
 }
 
+fn has_long_word(line: &str) -> bool {
+    let mut rest = line.as_bytes();
+    while rest.len() > LONGEST_WORD {
+        // The last space of so many bytes: the word before it is short, and so is what lies before that.
+        let Some(space) = rest[..=LONGEST_WORD].iter().rposition(u8::is_ascii_whitespace) else {
+            return line.split_whitespace().any(|word| word.chars().count() > LONGEST_WORD);
+        };
+        rest = &rest[space + 1..];
+    }
+    false
+}
+
 const LOREM_IPSUM: usize = 0;
 const JAVASCRIPT: usize = 1;
 /// What C4 looks for in lower case; from the third on, policies.
@@ -133,7 +145,11 @@ fn phrases() -> &'static AhoCorasick {
     static PHRASES_FOUND: OnceLock<AhoCorasick> = OnceLock::new();
     PHRASES_FOUND.get_or_init(|| {
         let mut builder = AhoCorasickBuilder::new();
-        builder.ascii_case_insensitive(true).build(PHRASES).expect("eight short patterns")
+        builder
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(PHRASES)
+            .expect("eight short patterns")
     })
 }
 
@@ -214,11 +230,9 @@ pub(super) fn sentences(tokens: &[Token<'_>]) -> usize {
     let mut count = usize::from(!tokens.is_empty());
     let mut ended = false;
     for token in tokens {
-        let mut chars = token.text.chars();
-        let terminal = matches!((chars.next(), chars.next()), (Some(c), None) if is_terminal(c));
-        if terminal {
-            ended = true;
-        } else if ended && token.kind != TokenKind::Punctuation {
+        if token.kind == TokenKind::Punctuation {
+            ended |= token.chars == 1 && token.text.chars().all(is_terminal);
+        } else if ended {
             count += 1;
             ended = false;
         }

@@ -39,7 +39,8 @@ impl LineCounts {
             counts.chars += chars;
             counts.longest = counts.longest.max(chars);
             counts.lengths.push(chars as u32);
-            counts.ended += usize::from(ends_sentence(solid));
+            // As the line is: after a mark and a space FineWeb sees no end, and cleaned text has no such line.
+            counts.ended += usize::from(ends_sentence(line));
             counts.ellipsis += usize::from(solid.ends_with("...") || solid.ends_with('…'));
             counts.bullets += usize::from(solid.starts_with(BULLETS));
         }

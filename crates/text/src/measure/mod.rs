@@ -13,6 +13,7 @@ mod c4;
 mod characters;
 mod functions;
 mod lines;
+mod numbers;
 mod repeats;
 mod tokens;
 mod word_list;
@@ -21,3 +22,6 @@ pub use analysis::Analysis;
 pub use c4::c4_clean;
 pub use functions::{FunctionKind, TextFunction, text_functions};
 pub use word_list::{WordList, toxicity_list};
+
+pub(crate) use numbers::spread;
+pub(crate) use tokens::{TokenKind, units};

@@ -4,7 +4,7 @@
 //! level: those of n among neighbouring places of n - 1, each named by the pair of numbers of its two parts, which is exact
 //! where a hash of words would not be. In prose few words stand in repeated 3-grams, and the higher levels cost next to nothing.
 
-use rustc_hash::FxHashMap;
+use super::numbers::Numbers;
 
 /// What one n says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,8 +35,9 @@ pub(super) struct Repeats {
 }
 
 impl Repeats {
-    /// Tokens as numbers, with their lengths in characters, and the width of the gap between two.
-    pub fn new(ids: &[u32], lengths: impl Iterator<Item = u32>, gap: u64) -> Self {
+    /// Tokens as numbers (in order of first occurrence, each with how often it occurs), with their lengths in characters, and
+    /// the width of the gap between two.
+    pub fn new(ids: &[u32], counts: &[u32], lengths: impl Iterator<Item = u32>, gap: u64) -> Self {
         let mut offsets = Vec::with_capacity(ids.len() + 1);
         offsets.push(0);
         let mut sum = 0;
@@ -44,9 +45,9 @@ impl Repeats {
             sum += u64::from(length);
             offsets.push(sum);
         }
-        let keys = ids.iter().enumerate().map(|(at, &id)| (at as u32, u64::from(id)));
-        let mut this = Self { offsets, gap, places: Vec::new(), found: Vec::new() };
-        this.level(keys.collect());
+        let places = ids.iter().enumerate().map(|(at, &id)| Place { at: at as u32, id });
+        let mut this = Self { offsets, gap, places: places.collect(), found: Vec::new() };
+        this.finish(counts);
         this
     }
 
@@ -61,9 +62,7 @@ impl Repeats {
                 // Nothing repeats any more: the first n-gram is as frequent as any.
                 return Repetition { top_chars: self.chars(0, n) + self.gap * (n as u64 - 1), duplicate_chars: 0 };
             }
-            let pairs = self.places.windows(2).filter(|pair| pair[0].at + 1 == pair[1].at);
-            let keys = pairs.map(|pair| (pair[0].at, u64::from(pair[0].id) << 32 | u64::from(pair[1].id)));
-            self.level(keys.collect());
+            self.level();
         }
         self.found[n - 1]
     }
@@ -72,24 +71,26 @@ impl Repeats {
         self.offsets[at + n] - self.offsets[at]
     }
 
-    /// One more n: of its n-grams by place, those that occur more than once, and what they say.
-    fn level(&mut self, keys: Vec<(u32, u64)>) {
-        let n = self.found.len() + 1;
-        let mut numbers: FxHashMap<u64, u32> = FxHashMap::default();
+    /// One more n: its n-grams by place, each named by the numbers of its first and its last n - 1 tokens.
+    fn level(&mut self) {
+        let pairs = self.places.windows(2).filter(|pair| pair[0].at + 1 == pair[1].at);
+        let mut numbers = Numbers::for_at_most(self.places.len());
         let mut counts: Vec<u32> = Vec::new();
-        self.places.clear();
-        for (at, key) in keys {
-            let next = counts.len() as u32;
-            let id = *numbers.entry(key).or_insert(next);
-            if id == next {
-                counts.push(0);
-            }
-            counts[id as usize] += 1;
-            self.places.push(Place { at, id });
+        let mut places = Vec::with_capacity(self.places.len());
+        for pair in pairs {
+            let key = u64::from(pair[0].id) << 32 | u64::from(pair[1].id);
+            places.push(Place { at: pair[0].at, id: counted(numbers.of(key), &mut counts) });
         }
+        self.places = places;
+        self.finish(&counts);
+    }
+
+    /// Keeps of the places those whose n-gram occurs more than once, and adds up what they say.
+    fn finish(&mut self, counts: &[u32]) {
+        let n = self.found.len() + 1;
         self.places.retain(|place| counts[place.id as usize] > 1);
         let repetition =
-            Repetition { top_chars: self.top(n, &counts), duplicate_chars: self.duplicates(n, counts.len()) };
+            Repetition { top_chars: self.top(n, counts), duplicate_chars: self.duplicates(n, counts.len()) };
         self.found.push(repetition);
     }
 
@@ -122,10 +123,21 @@ impl Repeats {
     }
 }
 
+/// Counts a number, which is at most one beyond those known.
+pub(super) fn counted(id: u32, counts: &mut Vec<u32>) -> u32 {
+    match counts.get_mut(id as usize) {
+        Some(count) => *count += 1,
+        None => counts.push(1),
+    }
+    id
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use std::collections::{HashMap, HashSet};
 
+    use super::super::numbers::Vocabulary;
     use super::{Repeats, Repetition};
     use proptest::prelude::*;
 
@@ -155,15 +167,9 @@ mod tests {
     }
 
     fn repeats(words: &[String]) -> Repeats {
-        let mut numbers = HashMap::new();
-        let ids: Vec<u32> = words
-            .iter()
-            .map(|word| {
-                let next = numbers.len() as u32;
-                *numbers.entry(word).or_insert(next)
-            })
-            .collect();
-        Repeats::new(&ids, words.iter().map(|word| word.chars().count() as u32), 1)
+        let vocabulary = Vocabulary::of(words.iter().map(String::as_str));
+        let lengths = words.iter().map(|word| word.chars().count() as u32);
+        Repeats::new(&vocabulary.ids, &vocabulary.counts, lengths, 1)
     }
 
     proptest! {

@@ -61,8 +61,17 @@ fn cut<'a>(text: &'a str, han: Han, out: &mut Vec<Token<'a>>) {
             at += 1;
         }
         if at > start && (at == bytes.len() || CLASS[bytes[at] as usize] == SPACE) {
-            out.push(Token { text: &text[start..at], chars: (at - start) as u32, kind: TokenKind::Letters });
+            letters(&text[start..at], out);
             at += 1;
+            continue;
+        }
+        if at > start
+            && is_end(bytes[at], &text[start..at])
+            && bytes.get(at + 1).is_none_or(|&next| CLASS[next as usize] == SPACE)
+        {
+            letters(&text[start..at], out);
+            out.push(Token { text: &text[at..at + 1], chars: 1, kind: TokenKind::Punctuation });
+            at += 2;
             continue;
         }
         let mut ascii = true;
@@ -76,6 +85,31 @@ fn cut<'a>(text: &'a str, han: Han, out: &mut Vec<Token<'a>>) {
             scripts(&text[start..at], han, out);
         }
         at += 1;
+    }
+}
+
+/// Whether a mark comes off the letters before it: the short way for what `piece` finds too.
+fn is_end(mark: u8, letters: &str) -> bool {
+    match mark {
+        b',' | b';' | b':' | b'?' | b'!' => true,
+        b'.' => {
+            letters.len() > 1
+                && letters.ends_with(|c: char| c.is_ascii_lowercase())
+                && (letters.len() > 6
+                    || ABBREVIATIONS.binary_search_by(|known| known.trim_end_matches('.').cmp(letters)).is_err())
+        }
+        _ => false,
+    }
+}
+
+/// A piece of ASCII letters alone, which most of English is.
+fn letters<'a>(text: &'a str, out: &mut Vec<Token<'a>>) {
+    let mut push = |text: &'a str| out.push(Token { text, chars: text.len() as u32, kind: TokenKind::Letters });
+    if text.len() == 6 && text.eq_ignore_ascii_case("cannot") {
+        push(&text[..3]);
+        push(&text[3..]);
+    } else {
+        push(text);
     }
 }
 
@@ -249,7 +283,9 @@ fn is_whole(text: &str) -> bool {
     }
     let bytes = text.as_bytes();
     let last = bytes[bytes.len() - 1];
-    (last == b'.' && (is_abbreviation(text) || text.len() == 2 && bytes[0].is_ascii_alphabetic())) || is_face(bytes)
+    (last == b'.' && (is_abbreviation(text) || text.len() == 2 && bytes[0].is_ascii_alphabetic()))
+        || is_face(bytes)
+        || text.eq_ignore_ascii_case("and/or")
 }
 
 /// ":)" and its like.
@@ -280,6 +316,7 @@ fn is_abbreviation(text: &str) -> bool {
 fn prefix(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     match bytes {
+        [b'\'', b'\'', ..] => Some(2),
         [b'.', b'.', ..] => Some(bytes.iter().take_while(|&&byte| byte == b'.').count()),
         [b'+', next, ..] => (!next.is_ascii_digit()).then_some(1),
         // A clitic that stands alone is one token.
@@ -309,7 +346,10 @@ fn suffix(text: &str) -> Option<usize> {
             || (before.is_uppercase() && backwards.next().is_some_and(char::is_uppercase));
         return closes.then_some(1);
     }
-    if is_affix(last) {
+    if text.ends_with("''") {
+        return Some(2);
+    }
+    if is_affix(last) || last == '+' && before.is_some_and(|before| before.is_ascii_digit()) {
         return Some(last.len_utf8());
     }
     if let Some(length) = clitic(text) {
@@ -347,13 +387,14 @@ fn unit(text: &str) -> Option<usize> {
 
 /// What is left between the ends: addresses whole, everything else cut at hyphens, slashes and dots between words.
 fn middle<'a>(text: &'a str, out: &mut Vec<Token<'a>>) {
-    if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) || is_whole(text) || is_address(text) {
-        if text.eq_ignore_ascii_case("cannot") {
-            push(&text[..3], out);
-            push(&text[3..], out);
-        } else {
-            push(text, out);
+    if text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        if !text.is_empty() {
+            letters(text, out);
         }
+        return;
+    }
+    if is_whole(text) || is_address(text) {
+        push(text, out);
         return;
     }
     let mut start = 0;
@@ -400,7 +441,8 @@ fn infix(before: Option<char>, c: char, rest: &str) -> Option<usize> {
 
 /// Web and mail addresses, roughly: a scheme, "www.", or labels with dots and a last one of letters.
 fn is_address(text: &str) -> bool {
-    if text.contains("://") || text.starts_with("www.") {
+    let scheme = text.split("://").next().unwrap_or_default();
+    if scheme.len() < text.len() && !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return true;
     }
     if !text.contains('.') {
@@ -414,7 +456,7 @@ fn is_address(text: &str) -> bool {
             && label.chars().all(|c| c.is_alphanumeric() || c == '-')
             && label.starts_with(char::is_alphanumeric)
     };
-    top.len() >= 2 && top.chars().all(|c| c.is_alphabetic()) && labels.split('.').all(is_label)
+    top.len() >= 2 && top.chars().all(|c| c.is_lowercase()) && labels.split('.').all(is_label)
 }
 
 #[cfg(test)]
@@ -437,14 +479,18 @@ mod tests {
         check("Mr. Smith of the U.S. left.", "Mr.|Smith|of|the|U.S.|left|.");
         check("J. K. saw the USA.", "J.|K.|saw|the|USA|.");
         check(
-            "well-known and/or 3.5 1,000 wait...no word--word",
-            "well|-|known|and|/|or|3.5|1,000|wait|...|no|word|--|word",
+            "well-known either/or 3.5 1,000 wait...no word--word",
+            "well|-|known|either|/|or|3.5|1,000|wait|...|no|word|--|word",
         );
         check(
             "see https://example.com/a?b=1. or a.b@example.org,",
             "see|https://example.com/a?b=1|.|or|a.b@example.org|,",
         );
         check("costs $5 or 10% of 5km", "costs|$|5|or|10|%|of|5|km");
+        check(
+            "[it](https://a.org/b) ''quoted'' and/or GPL-2+",
+            "[|it](https://a.org|/|b|)|''|quoted|''|and/or|GPL-2|+",
+        );
         check("[1] #tag ... -5", "[|1|]|#|tag|...|-5");
     }
 
