@@ -30,7 +30,7 @@ mod tokenizer;
 pub use batches::{Batch, BatchConfig, Batches};
 pub use clean::{
     CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Missing,
-    ModelsConfig, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds, Reason, RuleConfig,
+    ModelsConfig, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds, Outcome, Reason, RuleConfig,
     SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean, preset_names, preset_text,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};

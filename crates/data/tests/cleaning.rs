@@ -10,7 +10,9 @@ use danlu_data::{
     CleanConfig, DataError, Document, Funnel, Missing, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide,
     RuleConfig, ShowFilter, Shown, SplitConfig, StatisticsKept, clean, preset_names, preset_text, read_documents, show,
 };
-use danlu_text::{Analysis, FunctionKind, text_functions};
+use danlu_text::{
+    Analysis, ClassifierConfig, Example, FunctionKind, LinearClassifier, NgramConfig, NgramModel, text_functions,
+};
 use serde_json::json;
 
 const ALL_TRAIN: SplitConfig = SplitConfig { valid: 0.0, test: 0.0 };
@@ -154,6 +156,34 @@ fn presets_are_rules_that_compile() {
     }
     let all = CleanConfig { preset: preset_names().map(String::from).collect(), ..CleanConfig::default() };
     all.check().unwrap();
+}
+
+/// Models trained on a text find it likely, and of its kind.
+#[test]
+fn models_of_the_recipe_score_texts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (perplexity, quality) = (dir.path().join("ngram.bin"), dir.path().join("quality.bin"));
+    NgramModel::train([ENGLISH], &NgramConfig::default()).unwrap().save(&perplexity).unwrap();
+    let examples = |text, label| Example { text, label };
+    let examples = [examples(ENGLISH, "good"), examples("buy now click here cheap pills casino", "bad")].repeat(20);
+    LinearClassifier::train(&examples, "good", &ClassifierConfig::default()).unwrap().save(&quality).unwrap();
+    let recipe = config(
+        "[models]\nperplexity = \"ngram.bin\"\nquality = \"quality.bin\"\n\
+         [[rules]]\nname = \"low_quality\"\ndrop_if = \"quality(text) < 0.5\"\n\
+         [[rules]]\nname = \"unlikely\"\ndrop_if = \"perplexity(text) < 0\"\n",
+    );
+    let recipe = recipe.relative_to(dir.path());
+    let spam = "buy now click here cheap pills casino buy now";
+    let funnel = run(dir.path(), &[document(ENGLISH, "a"), document(spam, "a")], &recipe).unwrap();
+    assert_eq!((funnel.kept.documents, funnel.reasons()["low_quality"].documents), (1, 1));
+    let kept = shown(dir.path(), "train").remove(0).document;
+    let (model, classifier) = (NgramModel::load(&perplexity).unwrap(), LinearClassifier::load(&quality).unwrap());
+    let analysis = Analysis::new(&kept.text);
+    assert_eq!(kept.statistics["perplexity"], model.perplexity(&analysis));
+    assert_eq!(kept.statistics["quality"], classifier.score(&analysis));
+    std::fs::remove_file(&quality).unwrap();
+    let error = run(dir.path(), &mixed(), &recipe).unwrap_err();
+    assert!(error.to_string().contains("quality.bin"), "{error}");
 }
 
 #[test]

@@ -20,8 +20,8 @@ use rayon::prelude::*;
 use crate::arrays::strings;
 use crate::metadata::Meta;
 
-/// Scores a text; `None` where it has no score.
-pub type Scorer = Arc<dyn Fn(&str) -> Option<f64> + Send + Sync>;
+/// Scores a text; `None` where it has no score. The text comes analysed: its words are found once for all functions.
+pub type Scorer = Arc<dyn Fn(&Analysis<'_>) -> Option<f64> + Send + Sync>;
 
 /// Functions that need a model, and the key that names it.
 const MODELS: [&str; 2] = ["perplexity", "quality"];
@@ -133,7 +133,7 @@ impl Function {
                 FunctionKind::NumberWith { call, .. } => finite(Some(call(analysis, number))),
                 FunctionKind::Text(measure) => Value::Text(Some(measure(analysis))),
             },
-            Self::Model { scorer, .. } => finite(scorer(analysis.text())),
+            Self::Model { scorer, .. } => finite(scorer(analysis)),
         }
     }
 }

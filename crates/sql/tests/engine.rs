@@ -8,6 +8,7 @@ use danlu_sql::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, String
 use danlu_sql::arrow::datatypes::{Float64Type, Int64Type};
 use danlu_sql::arrow::util::pretty::pretty_format_batches;
 use danlu_sql::{Engine, Functions, SqlError};
+use danlu_text::Analysis;
 use parquet::arrow::ArrowWriter;
 
 fn table(path: &Path, texts: Vec<String>) -> PathBuf {
@@ -55,7 +56,8 @@ fn queries_use_the_functions_of_a_text() {
 #[test]
 fn models_are_functions_too() {
     let dir = tempfile::tempdir().unwrap();
-    let functions = Functions::default().with_perplexity(Arc::new(|text: &str| (text.len() < 10).then_some(7.0)));
+    let functions = Functions::default()
+        .with_perplexity(Arc::new(|analysis: &Analysis<'_>| (analysis.text().len() < 10).then_some(7.0)));
     let engine = Engine::with_functions(64 << 20, dir.path(), 1, &functions).unwrap();
     let rows = engine
         .query("SELECT perplexity('short') AS a, perplexity('a longer text') AS b, perplexity(NULL) AS c")

@@ -45,7 +45,7 @@ trait Step: Send + Sync {
 
 /// What a step decides.
 #[derive(Clone, Debug, PartialEq)]
-enum Outcome {
+pub enum Outcome {
     Keep(Document),
     Drop { document: Document, reason: Reason },
 }

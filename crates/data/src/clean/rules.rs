@@ -1,6 +1,9 @@
 //! The rules of a configuration, compiled.
 
+use std::sync::Arc;
+
 use danlu_sql::{Functions, Judged, Row, Rule, Rules, Scorer};
+use danlu_text::{Analysis, LinearClassifier, NgramModel};
 
 use super::presets::expand;
 use super::{CleanConfig, Outcome, Reason, StatisticsKept};
@@ -13,13 +16,13 @@ pub(super) fn compile(config: &CleanConfig) -> Result<Rules, DataError> {
 
 /// Compiles without opening a model.
 pub(super) fn check(config: &CleanConfig) -> Result<(), DataError> {
-    let none = || -> Scorer { std::sync::Arc::new(|_: &str| None) };
+    let unknown = || -> Scorer { Arc::new(|_: &Analysis<'_>| None) };
     let mut functions = Functions::default();
     if config.models.perplexity.is_some() {
-        functions = functions.with_perplexity(none());
+        functions = functions.with_perplexity(unknown());
     }
     if config.models.quality.is_some() {
-        functions = functions.with_quality(none());
+        functions = functions.with_quality(unknown());
     }
     compile_with(config, &functions).map(drop)
 }
@@ -32,7 +35,16 @@ fn compile_with(config: &CleanConfig, functions: &Functions) -> Result<Rules, Da
 }
 
 fn functions(config: &CleanConfig) -> Result<Functions, DataError> {
-    let functions = Functions::default();
+    let mut functions = Functions::default();
+    if let Some(path) = &config.models.perplexity {
+        let model = NgramModel::load(path)?;
+        let score = move |analysis: &Analysis<'_>| Some(model.perplexity(analysis));
+        functions = functions.with_perplexity(Arc::new(score));
+    }
+    if let Some(path) = &config.models.quality {
+        let model = LinearClassifier::load(path)?;
+        functions = functions.with_quality(Arc::new(move |analysis: &Analysis<'_>| Some(model.score(analysis))));
+    }
     Ok(functions)
 }
 

@@ -141,9 +141,9 @@ fn what_is_dropped_is_not_measured_further_unless_all_is_wanted() {
 fn a_call_is_computed_once_for_each_document() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
-    let functions = Functions::default().with_quality(Arc::new(move |text: &str| {
+    let functions = Functions::default().with_quality(Arc::new(move |analysis: &Analysis<'_>| {
         counted.fetch_add(1, Ordering::Relaxed);
-        (text != "unknown").then_some(text.len() as f64)
+        (analysis.text() != "unknown").then_some(analysis.text().len() as f64)
     }));
     let rules = [
         rule("a", "quality(text) < 1 OR quality(text) > 100"),
