@@ -1,9 +1,6 @@
 //! What kind of character this is, in one place for all that cut and repair texts of both languages.
 
-/// Han characters: the unified ideographs, their extensions and compatibility forms, and the iteration mark.
-pub(crate) fn is_han(c: char) -> bool {
-    matches!(c, '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{323AF}' | '々' | '〇')
-}
+pub(crate) use crate::measure::is_han;
 
 /// Scripts written without spaces between words: Han, kana, and the punctuation and full-width forms beside them.
 pub(crate) fn is_cjk(c: char) -> bool {

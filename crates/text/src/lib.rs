@@ -2,8 +2,9 @@
 //!
 //! This room owns the one [`Tokenizer`] of the house (byte-level BPE, stored in the Hugging Face layout), the rendering
 //! of conversations into a prompt ([`ChatTemplate`]), Unicode repair ([`normalize`]), the changes of a text that a recipe
-//! can ask for ([`Transform`]), what is cut and found in texts ([`sentences`], [`find_pii`]) and language identification
-//! ([`detect_language`]). It depends on no other room.
+//! can ask for ([`Transform`]), what is cut and found in texts ([`sentences`], [`find_pii`]), language identification
+//! ([`detect_language`]) and everything that a cleaning rule may ask of a text ([`text_functions`]). It depends on no other
+//! room.
 //!
 //! Where to begin reading: `tokenizer.rs`. Its two promises, held by property tests, are that `decode(encode(text)) ==
 //! text` for every string, and that [`DecodeStream`] never emits half a character.
@@ -13,6 +14,7 @@ mod chat;
 mod decode;
 mod error;
 mod language;
+mod measure;
 mod normalize;
 mod pii;
 mod segments;
@@ -24,6 +26,9 @@ pub use chat::{CHATML, ChatTemplate, Message};
 pub use decode::DecodeStream;
 pub use error::TextError;
 pub use language::{Language, detect_language};
+pub use measure::{
+    Analysis, FunctionKind, TextFunction, WordList, c4_clean, is_stopword, text_functions, toxicity_list,
+};
 pub use normalize::normalize;
 pub use pii::{Pii, PiiKind, find_pii};
 pub use sentence::sentences;

@@ -10,6 +10,7 @@ mod pattern;
 mod signs;
 mod urls;
 mod width;
+mod words;
 
 pub use boilerplate::{BOILERPLATE, BoilerplatePattern};
 pub use chinese::TraditionalRegion;
@@ -94,6 +95,9 @@ pub enum Transform {
         #[serde(default)]
         replacement: PiiReplacement,
     },
+    /// Removes function words (the, of, 的, 了): the lists that `stopword_ratio` counts, of words as jieba and the English
+    /// tokenizer cut them.
+    RemoveStopwords {},
     /// Puts a space in the place of punctuation, except within words and numbers (don't, 3.14). Idempotent.
     RemovePunctuation {
         /// Signs that stay.
@@ -130,6 +134,7 @@ impl Transform {
             Self::Urls { .. } => "urls",
             Self::Markup { .. } => "markup",
             Self::MaskPii { .. } => "mask_pii",
+            Self::RemoveStopwords {} => "remove_stopwords",
             Self::RemovePunctuation { .. } => "remove_punctuation",
             Self::DedupLines {} => "dedup_lines",
             Self::Lowercase {} => "lowercase",
@@ -155,6 +160,7 @@ impl Transform {
             Self::Urls { replacement } => urls::replace(text, replacement),
             Self::Markup { html, bbcode, markdown } => markup::strip(text, *html, *bbcode, *markdown),
             Self::MaskPii { kinds, replacement } => mask::mask(text, kinds, *replacement),
+            Self::RemoveStopwords {} => words::remove_stopwords(text),
             Self::RemovePunctuation { keep } => signs::remove_punctuation(text, keep),
             Self::DedupLines {} => lines::dedup(text),
             Self::Lowercase {} => signs::lowercase(text),
@@ -165,6 +171,10 @@ impl Transform {
     /// Why this is seldom wanted for training a language model, where that is so.
     pub fn warning(&self) -> Option<&'static str> {
         match self {
+            Self::RemoveStopwords {} => Some(
+                "remove_stopwords is for classical pipelines (bag of words, topic models): function words carry the grammar, \
+                 and a language model trained without them writes none",
+            ),
             Self::RemovePunctuation { .. } => Some(
                 "remove_punctuation is for classical pipelines (bag of words, topic models): a language model trained on \
                  such text never learns where sentences end, and writes none",

@@ -236,6 +236,18 @@ fn invented_values_have_the_shape_and_are_nobodys() {
 }
 
 #[test]
+fn stop_words() {
+    check(
+        r#"{"kind": "remove_stopwords"}"#,
+        &[
+            ("The cat sat on the mat, and it didn't move.", "cat sat mat, move."),
+            ("我们的目标是星辰和大海。", "目标星辰大海。"),
+            ("春眠", "春眠"),
+        ],
+    );
+}
+
+#[test]
 fn signs_and_letters() {
     let remove = r#"{"kind": "remove_punctuation"}"#;
     check(
@@ -268,7 +280,7 @@ fn recipes_name_transforms_and_bad_ones_are_errors() {
         assert_eq!(serde_json::from_value::<Transform>(json).unwrap(), transform);
     }
     let warned: Vec<_> = every().iter().filter(|t| t.warning().is_some()).map(Transform::name).collect();
-    assert_eq!(warned, ["nfkc", "remove_punctuation", "lowercase"]);
+    assert_eq!(warned, ["nfkc", "remove_stopwords", "remove_punctuation", "lowercase"]);
 }
 
 fn every() -> Vec<Transform> {
@@ -303,7 +315,7 @@ fn idempotent() -> Vec<Transform> {
         r#"{"kind": "limit_repeats", "max": 1}"#,
         r#"{"kind": "remove_punctuation", "keep": "，-"}"#,
     ];
-    let without = ["simplify", "traditional", "markup"];
+    let without = ["simplify", "traditional", "markup", "remove_stopwords"];
     let every = every().into_iter().filter(|t| !without.contains(&t.name()));
     every.chain(more.iter().map(|json| transform(json))).collect()
 }
