@@ -13,6 +13,7 @@
 //! which the data flows. Nothing is dropped silently: every document that does not reach a shard has a counted reason.
 
 mod aside;
+mod augment;
 mod batches;
 mod clean;
 mod collect;
@@ -26,6 +27,10 @@ mod source;
 mod storage;
 mod tokenizer;
 
+pub use augment::{
+    AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose, Place,
+    ReverseUnit, RotateUnit, Translate, augment,
+};
 pub use batches::{Batch, BatchConfig, Batches};
 pub use clean::{
     CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Outcome, Reason,

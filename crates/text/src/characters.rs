@@ -3,7 +3,7 @@
 pub(crate) use crate::measure::is_han;
 
 /// Scripts written without spaces between words: Han, kana, and the punctuation and full-width forms beside them.
-pub(crate) fn is_cjk(c: char) -> bool {
+pub fn is_cjk(c: char) -> bool {
     is_han(c)
         || matches!(c, '\u{3001}'..='\u{303F}' | '\u{3040}'..='\u{30FF}' | '\u{31F0}'..='\u{31FF}' | '\u{FF01}'..='\u{FFEF}')
 }

@@ -22,6 +22,7 @@ mod sentence;
 mod tokenizer;
 mod transform;
 
+pub use characters::is_cjk;
 pub use chat::{CHATML, ChatTemplate, Message};
 pub use decode::DecodeStream;
 pub use error::TextError;

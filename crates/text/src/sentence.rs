@@ -232,7 +232,7 @@ mod tests {
         #[test]
         fn the_pieces_are_the_text(text in "[a-zA-Z0-9 .!?…。！？．“”\"'（）()\n\t春眠,，]{0,80}") {
             let pieces = sentences(&text);
-            prop_assert_eq!(pieces.concat(), text);
+            prop_assert_eq!(pieces.concat(), &*text);
             prop_assert!(pieces.iter().all(|piece| !piece.is_empty()));
         }
 
