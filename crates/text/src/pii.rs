@@ -87,7 +87,10 @@ fn is_word(byte: u8) -> bool {
 
 fn email(bytes: &[u8], at: usize, free: usize) -> Option<Pii> {
     let is_local = |b: &u8| b.is_ascii_alphanumeric() || b"._%+-".contains(b);
-    let local = bytes[free..at].iter().rev().take(64).take_while(|b| is_local(b)).count();
+    let local = bytes[free..at].iter().rev().take(65).take_while(|b| is_local(b)).count();
+    if local > 64 {
+        return None; // RFC 5321
+    }
     let start = at - local;
     let start = start + bytes[start..at].iter().take_while(|b| !b.is_ascii_alphanumeric()).count();
     if start == at || bytes[at - 1] == b'.' {

@@ -65,7 +65,7 @@ pub(super) fn insert(text: &str, rate: f64, lexicon: &Lexicon, random: &mut Rand
     for _ in 0..count {
         let synonyms = random.pick(&known).map_or(&[][..], |(_, synonyms)| *synonyms);
         if let Some(synonym) = random.pick(synonyms) {
-            insertions.push((random.below(places.len()), synonym));
+            insertions.push((random.below(places.len()), synonym.as_str()));
         }
     }
     insertions.sort_by_key(|(after, _)| *after);

@@ -186,7 +186,7 @@ fn of_folder(from: &Path, path: &Path) -> Result<Vec<(String, String)>, DataErro
     let entries = std::fs::read_dir(path).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
     let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(|file| is_image(file)).collect();
     files.sort();
-    let row = |file: &PathBuf| {
+    let row = |file: &PathBuf| -> Result<_, DataError> {
         let sidecar = file.with_extension("txt");
         let caption = if sidecar.is_file() {
             std::fs::read_to_string(&sidecar).map_err(|error| DataError::io("read", &sidecar, error))?
@@ -222,7 +222,7 @@ fn of_csv(path: &Path, delimiter: u8, [image, caption]: [&str; 2]) -> Result<Row
         })
     };
     let (image, caption) = (column(image)?, column(caption)?);
-    let row = |record: Result<csv::StringRecord, csv::Error>| {
+    let row = |record: Result<csv::StringRecord, csv::Error>| -> Result<_, DataError> {
         let record = record.map_err(bad)?;
         let field = |index: usize| record.get(index).unwrap_or_default().to_string();
         Ok((record.position().map_or(0, csv::Position::line), field(image), field(caption)))
@@ -233,7 +233,7 @@ fn of_csv(path: &Path, delimiter: u8, [image, caption]: [&str; 2]) -> Result<Row
 fn of_jsonl(path: &Path, columns: [&str; 2]) -> Result<Rows, DataError> {
     let text = std::fs::read_to_string(path).map_err(|error| DataError::io("read", path, error))?;
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let row = |(line, record): (u64, &str)| {
+    let row = |(line, record): (u64, &str)| -> Result<_, DataError> {
         let bad = |message: String| DataError::BadRecord { path: path.into(), line: Some(line), message };
         let record: Value = serde_json::from_str(record).map_err(|error| bad(error.to_string()))?;
         let field = |name: &str| {
@@ -249,7 +249,7 @@ fn of_jsonl(path: &Path, columns: [&str; 2]) -> Result<Rows, DataError> {
 fn beside_table(from: &Path, path: &Path, rows: Rows) -> Result<Vec<(String, String)>, DataError> {
     let folder = path.parent().unwrap_or(path);
     let named = from.parent().unwrap_or(from);
-    let row = |(line, image, caption): (u64, String, String)| {
+    let row = |(line, image, caption): (u64, String, String)| -> Result<_, DataError> {
         if !folder.join(&image).is_file() {
             let message = format!("there is no image {}", folder.join(&image).display());
             return Err(DataError::BadRecord { path: path.into(), line: Some(line), message });

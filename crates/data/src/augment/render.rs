@@ -107,8 +107,8 @@ fn system_fonts() -> Vec<PathBuf> {
     let named = |part: &&str| {
         files.iter().find(|file| file.file_name().is_some_and(|n| n.to_string_lossy().to_lowercase().contains(part)))
     };
-    let mut chosen: Vec<PathBuf> = CHINESE.iter().find_map(|part| named(&part)).into_iter().cloned().collect();
-    chosen.extend(LATIN.iter().find_map(|part| named(&part)).cloned());
+    let mut chosen: Vec<PathBuf> = CHINESE.iter().find_map(|part| named(part)).into_iter().cloned().collect();
+    chosen.extend(LATIN.iter().find_map(|part| named(part)).cloned());
     if chosen.is_empty() {
         chosen.extend(files.first().cloned());
     }

@@ -269,7 +269,12 @@ impl Work<'_> {
             let kind = step.augmentation.name();
             let copy = match self.copy(step, document, number) {
                 Ok(copy) if copy.document.text == document.text => Err(Skip::Unchanged),
-                Ok(copy) if !seen.insert(copy.document.text.clone()) => Err(Skip::Repeated),
+                // Of drawn texts the images differ.
+                Ok(copy)
+                    if !copy.document.metadata.contains_key(IMAGES_KEY) && !seen.insert(copy.document.text.clone()) =>
+                {
+                    Err(Skip::Repeated)
+                }
                 Ok(copy) => Ok(copy),
                 Err(Failure::Skip(skip)) => Err(skip),
                 Err(Failure::Stop(error)) => return Err(error),

@@ -37,7 +37,7 @@ pub(super) fn dedup(text: &str) -> Cow<'_, str> {
             removed = true;
         } else {
             out.push_str(line);
-            last = content;
+            last = if content.is_empty() { last } else { content };
         }
     }
     if removed && !text.ends_with('\n') && out.ends_with('\n') {

@@ -299,7 +299,10 @@ fn tag(text: &str, open: char, close: char, names: &[&str]) -> Option<TagText> {
     }
     let within = text.get(..text.floor_char_boundary(LONGEST_TAG))?;
     let end = within.find(close)?;
-    (!within[1..end].contains(open)).then_some(TagText { name, closing, length: end + close.len_utf8() })
+    // `<b and c>` is a comparison: attributes have values.
+    let attributes = within[..end].trim_end_matches('/').len() > 1 + usize::from(closing) + name.len();
+    let compared = name.len() == 1 && attributes && !within[..end].contains('=');
+    (!compared && !within[1..end].contains(open)).then_some(TagText { name, closing, length: end + close.len_utf8() })
 }
 
 fn strip_bbcode(text: &str) -> String {

@@ -76,9 +76,7 @@ fn phone(original: &str, hash: &[u8; 32]) -> String {
             fake[index] = digit;
         }
     };
-    set(0, b'0');
-    set(1, b'0');
-    set(2, b'0');
+    (0..4).for_each(|place| set(place, b'0'));
     let mobile = original.starts_with('1') && original.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
     if mobile {
         set(0, b'1');

@@ -88,7 +88,7 @@ pub enum Transform {
         markdown: bool,
     },
     /// Puts labels or invented values in the place of personal data; see [`find_pii`](crate::find_pii) for what is found.
-    /// Idempotent.
+    /// Idempotent with labels.
     MaskPii {
         #[serde(default = "mask::all_kinds")]
         kinds: Vec<PiiKind>,

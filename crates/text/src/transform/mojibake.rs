@@ -192,12 +192,6 @@ fn is_natural(c: char) -> bool {
             | '·'
             | ' '
             | '\u{A0}'
-            | '°'
-            | 'º'
-            | 'ª'
-            | '®'
-            | '™'
-            | '©'
     )
 }
 
@@ -230,7 +224,7 @@ fn gbk_as_latin(text: &str) -> Option<String> {
         match GBK.decode_without_bom_handling_and_without_replacement(&bytes) {
             Some(decoded) if paired && pairs > 0 => {
                 common += bytes.chunks(2).filter(|pair| use_of(pair[0], pair[1]) == Use::Common).count();
-                low += bytes.chunks(2).filter(|pair| pair[1] < 0xC0).count();
+                low += bytes.chunks(2).filter(|pair| pair[0] < 0xC0 || pair[1] < 0xC0).count();
                 all += pairs;
                 runs.push((start, end, decoded.into_owned()));
             }
@@ -282,6 +276,7 @@ fn decode_run(run: &str, after_loss: bool) -> Option<(String, bool)> {
     let head: String = run.chars().take(4).collect();
     gbk_to_utf8(&head, after_loss)?; // most honest runs end here
     let (bytes, decoded, whole) = gbk_to_utf8(run, after_loss)?;
+    let goes_on = after_loss && bytes.first().is_some_and(|byte| (0x80..0xC0).contains(byte));
     let plausible = |c: char| {
         c.is_ascii()
             || is_han(c)
@@ -289,7 +284,7 @@ fn decode_run(run: &str, after_loss: bool) -> Option<(String, bool)> {
     };
     let wide = decoded.chars().filter(|c| !c.is_ascii()).count();
     let better = common_share(&GBK.encode(&decoded).0) > common_share(&bytes);
-    ((after_loss || wide >= 2 && better) && decoded.chars().all(plausible)).then_some((decoded, whole))
+    ((goes_on || wide >= 2 && better) && decoded.chars().all(plausible)).then_some((decoded, whole))
 }
 
 /// Characters to the bytes of GBK, and those read as UTF-8; the end may lack bytes, and after a loss the beginning.
@@ -298,12 +293,12 @@ fn gbk_to_utf8(run: &str, after_loss: bool) -> Option<(Vec<u8>, String, bool)> {
     if unmappable {
         return None;
     }
-    let rest = bytes.iter().take(2).take_while(|byte| after_loss && (0x80..0xC0).contains(*byte)).count();
-    let bytes = &bytes[rest..];
-    match std::str::from_utf8(bytes) {
+    let begun = bytes.iter().take(2).take_while(|byte| after_loss && (0x80..0xC0).contains(*byte)).count();
+    let rest = &bytes[begun..];
+    match std::str::from_utf8(rest) {
         Ok(decoded) => Some((bytes.to_vec(), decoded.into(), true)),
         Err(error) if error.error_len().is_none() => {
-            let decoded = std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()?.into();
+            let decoded = std::str::from_utf8(&rest[..error.valid_up_to()]).ok()?.into();
             Some((bytes.to_vec(), decoded, false))
         }
         Err(_) => None,

@@ -124,10 +124,7 @@ fn boilerplate_lines_go_and_prose_stays() {
     let page = "We use cookies to improve your experience.\nThe cat sat on the mat.\nShare this article on Facebook\n\
         Page 3 of 10\n- 12 -\nCopyright © 2024 The Daily Cat\nShe said that the page was torn.\nRead more...\n\
         All rights reserved.\nPrivacy Policy | Terms of Use\nLog in or register to post\nLog in to comment\n12 comments";
-    check(
-        r#"{"kind": "boilerplate_lines"}"#,
-        &[(page, "The cat sat on the mat.\nShe said that the page was torn.\nLog in or register to post")],
-    );
+    check(r#"{"kind": "boilerplate_lines"}"#, &[(page, "The cat sat on the mat.\nShe said that the page was torn.")]);
     let page = "首页 > 新闻\n当前位置：首页 > 新闻\n昨天下了一场雨。\n（责任编辑：张三）\n来源：新华社\n版权所有 © 2024 某某网\n\
         点击查看更多精彩内容\n分享到：微信 微博\n第 3 页\n京ICP备12345号\n他点击了屏幕上的按钮，然后查看结果。\n欢迎关注我们的公众号\n\
         这部电影的版权所有者起诉了他。\n记者：您怎么看？\n阅读：1,234次\n未经许可不得转载\n";
@@ -175,7 +172,7 @@ fn markup() {
         r#"{"kind": "markup"}"#,
         &[
             ("<p>Tom &amp; Jerry<br/>run <b>fast</b></p><p>春&nbsp;眠</p>", "Tom & Jerry\nrun fast\n春\u{A0}眠"),
-            ("a < b and Vec<T>, <EMAIL> if a <b and c> d", "a < b and Vec<T>, <EMAIL> if a  d"),
+            ("a < b and Vec<T>, <EMAIL> if a <b and c> d", "a < b and Vec<T>, <EMAIL> if a <b and c> d"),
             ("x<!-- note --><script>if (a<b) alert('</p>')</script>y<style>p{}</style>z", "xyz"),
             (
                 "[b]粗[/b][url=http://a.b]链接[/url][img]http://a/b.png[/img] [1] [p 3] a[i] [*]项",
@@ -310,7 +307,6 @@ fn idempotent() -> Vec<Transform> {
         r#"{"kind": "width", "punctuation": "half"}"#,
         r#"{"kind": "width", "punctuation": "full"}"#,
         r#"{"kind": "whitespace", "between_han": true}"#,
-        r#"{"kind": "mask_pii", "replacement": "fake"}"#,
         r#"{"kind": "urls", "replacement": "<URL>"}"#,
         r#"{"kind": "limit_repeats", "max": 1}"#,
         r#"{"kind": "remove_punctuation", "keep": "，-"}"#,
