@@ -13,6 +13,7 @@
 //! which the data flows. Nothing is dropped silently: every document that does not reach a shard has a counted reason.
 
 mod aside;
+mod augment;
 mod batches;
 mod clean;
 mod collect;
@@ -27,11 +28,15 @@ mod storage;
 mod table;
 mod tokenizer;
 
+pub use augment::{
+    AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose, Place,
+    ReverseUnit, RotateUnit, Translate, augment,
+};
 pub use batches::{Batch, BatchConfig, Batches};
 pub use clean::{
     CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Missing,
-    ModelsConfig, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds, Outcome, Reason, RuleConfig,
-    SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean, preset_names, preset_text,
+    ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds, Reason,
+    RuleConfig, SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean, preset_names, preset_text,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
 pub use document::Document;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use danlu_text::Transform;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,6 +35,8 @@ pub struct CleanConfig {
     pub models: ModelsConfig,
     /// What becomes of documents in which a field is missing: `language`, or a field of the metadata.
     pub missing: BTreeMap<String, Missing>,
+    /// Changes of the text, one after another: `kind = "simplify"`.
+    pub transforms: Vec<Transform>,
     /// Conditions in SQL, asked in this order after those of the presets.
     pub rules: Vec<RuleConfig>,
     /// Documents far from the others in some statistic.
@@ -54,6 +57,7 @@ impl Default for CleanConfig {
             statistics: StatisticsKept::default(),
             models: ModelsConfig::default(),
             missing: BTreeMap::new(),
+            transforms: Vec::new(),
             rules: Vec::new(),
             outliers: Vec::new(),
         }

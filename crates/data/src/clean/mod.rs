@@ -2,8 +2,8 @@
 //! split by its hash. Every document is accounted for in the [`Funnel`].
 //!
 //! ```text
-//! repair -> missing values -> language -> limits -> rules (SQL) -> exact duplicates      one pass over the documents
-//!        -> outliers                                                                     needs all of them: one pass more
+//! repair -> missing values -> transforms -> language -> limits -> rules (SQL) -> exact duplicates    in one pass
+//!        -> outliers                                                            needs all documents: one pass more
 //!        -> train / valid / test
 //! ```
 //!
@@ -82,6 +82,9 @@ pub fn clean(
     split.check()?;
     config.check()?;
     let rules = rules::compile(config)?;
+    for warning in config.transforms.iter().filter_map(|transform| transform.warning()) {
+        tracing::warn!("{warning}");
+    }
     let work = out.join(WORK_FOLDER);
     remove(&work)?; // of a process that was killed
     let cleaned = global::run(collected, config, split, &rules, out, &work, progress);

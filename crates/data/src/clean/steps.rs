@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use danlu_text::{detect_language, normalize};
+use danlu_text::{Transform, detect_language, normalize};
 use serde_json::Value;
 
 use super::{CleanConfig, Missing, Outcome, Reason, Step};
@@ -11,10 +11,15 @@ use crate::Document;
 
 /// The steps that a configuration asks for before its rules, in order.
 pub(super) fn steps(config: &CleanConfig) -> Vec<Box<dyn Step>> {
-    let mut steps: Vec<Box<dyn Step>> = vec![Box::new(Repair)];
+    let (before, after): (Vec<Change>, Vec<Change>) =
+        Change::all(&config.transforms).into_iter().partition(|change| change.transform.before_repair());
+    let mut steps: Vec<Box<dyn Step>> = Vec::new();
+    steps.extend(before.into_iter().map(|change| Box::new(change) as Box<dyn Step>));
+    steps.push(Box::new(Repair));
     if !config.missing.is_empty() {
         steps.push(Box::new(MissingValues { policies: config.missing.clone() }));
     }
+    steps.extend(after.into_iter().map(|change| Box::new(change) as Box<dyn Step>));
     steps.push(Box::new(IdentifyLanguage { wanted: config.languages.clone() }));
     steps.push(Box::new(Length { min: config.min_chars, max: config.max_chars }));
     steps.push(Box::new(Symbols { max_ratio: config.max_symbol_ratio }));
@@ -38,6 +43,44 @@ impl Step for Repair {
         let text = normalize(&document.text);
         if text.is_empty() {
             return drop(document, "empty", "nothing but white space and control characters".into());
+        }
+        if text != document.text {
+            document.set_text(text);
+        }
+        Outcome::Keep(document)
+    }
+}
+
+/// A change of the text that the recipe asks for.
+struct Change {
+    transform: Transform,
+    name: String,
+}
+
+impl Change {
+    /// Steps are named after their kinds; the second of a kind has a 2 after it.
+    fn all(transforms: &[Transform]) -> Vec<Self> {
+        let of = |(index, transform): (usize, &Transform)| {
+            let earlier = transforms[..index].iter().filter(|other| other.name() == transform.name()).count();
+            let number = if earlier == 0 { String::new() } else { format!("_{}", earlier + 1) };
+            Self { transform: transform.clone(), name: format!("transform_{}{number}", transform.name()) }
+        };
+        transforms.iter().enumerate().map(of).collect()
+    }
+}
+
+impl Step for Change {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn apply(&self, mut document: Document) -> Outcome {
+        let text = match self.transform.apply(&document.text) {
+            Cow::Borrowed(same) if same.len() == document.text.len() => return Outcome::Keep(document),
+            text => text.into_owned(),
+        };
+        if text.trim().is_empty() {
+            return drop(document, "empty", format!("nothing is left after {}", self.transform.name()));
         }
         if text != document.text {
             document.set_text(text);
@@ -210,7 +253,7 @@ impl Duplicates {
 }
 
 #[cfg(test)]
-#[allow(clippy::panic)]
+#[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 
@@ -271,6 +314,23 @@ mod tests {
         let mut duplicates = Duplicates::default();
         let mut kept = |text: &str| matches!(duplicates.apply(Document::new(text, "s")), Outcome::Keep(_));
         assert_eq!(["a", "b", "a", "a "].map(&mut kept), [true, true, false, true]);
+    }
+
+    #[test]
+    fn changes_are_named_and_counted_by_kind() {
+        let transforms: Vec<Transform> = serde_json::from_value(json!([
+            { "kind": "urls" }, { "kind": "mojibake" }, { "kind": "urls", "replacement": "URL" }, { "kind": "simplify" }
+        ]))
+        .unwrap();
+        let config = CleanConfig { transforms, ..CleanConfig::default() };
+        let steps = steps(&config);
+        let names: Vec<&str> = steps.iter().map(|step| step.name()).take(5).collect();
+        assert_eq!(names, ["transform_mojibake", "repair", "transform_urls", "transform_urls_2", "transform_simplify"]);
+        check(steps[2].as_ref(), "https://example.org/a", "empty");
+        let Outcome::Keep(document) = steps[4].apply(Document::new("春眠不覺曉", "s")) else { panic!("dropped") };
+        assert_eq!(document, Document::new("春眠不觉晓", "s"));
+        let Outcome::Keep(same) = steps[4].apply(Document::new("plain", "s")) else { panic!("dropped") };
+        assert_eq!(same, Document::new("plain", "s"));
     }
 
     #[test]

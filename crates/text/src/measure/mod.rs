@@ -21,7 +21,12 @@ mod word_list;
 pub use analysis::Analysis;
 pub use c4::c4_clean;
 pub use functions::{FunctionKind, TextFunction, text_functions};
+pub(crate) use tokens::is_han;
 pub use word_list::{WordList, toxicity_list};
 
 pub(crate) use numbers::spread;
 pub(crate) use tokens::{TokenKind, units};
+/// Whether a word, as [`Analysis::words`] cuts it, is a function word of English or Chinese, whatever its case.
+pub fn is_stopword(word: &str) -> bool {
+    word_list::english_stopwords().contains(word) || word_list::chinese_stopwords().contains(word)
+}
