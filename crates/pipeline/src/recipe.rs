@@ -196,7 +196,7 @@ impl RecipeFile {
             self.value(
                 key,
                 message.to_owned(),
-                &e.hint().unwrap_or_else(|| "`danlu recipe explain` prints every key with its value".into()),
+                &e.hint().unwrap_or_else(|| "docs/cleaning.md has the keys of [clean] with examples".into()),
             )
         })?;
         // The rest of what training would refuse, before an hour of data work.
