@@ -32,6 +32,8 @@ pub enum DataError {
     BadConfig { key: &'static str, message: String },
     #[error("{}: not a document as danlu writes them: {message}", at(path, Some(*line)))]
     BadDocument { path: PathBuf, line: u64, message: String },
+    #[error("signatures {}: {message}", path.display())]
+    BadSignatures { path: PathBuf, message: String },
     #[error("token shard {}: {message}", path.display())]
     BadShard { path: PathBuf, message: String },
     #[error("token shard {} was made with tokenizer {}, not {}", path.display(), short(found), short(expected))]
@@ -84,6 +86,9 @@ impl DataError {
             Self::BadConfig { .. } => return None,
             Self::BadDocument { .. } | Self::BadShard { .. } => {
                 "the file is damaged: delete the artifact's folder and run again"
+            }
+            Self::BadSignatures { .. } => {
+                "signatures must be of a run with the same [clean.dedup.near]; run that one again with save_signatures = true"
             }
             Self::WrongTokenizer { .. } => {
                 "write the shards again with the present tokenizer (danlu run --from shards)"

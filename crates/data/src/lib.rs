@@ -16,8 +16,11 @@ mod aside;
 mod batches;
 mod clean;
 mod collect;
+mod decontaminate;
+mod dedup;
 mod document;
 mod error;
+mod ngrams;
 mod permutation;
 mod progress;
 mod shard;
@@ -32,6 +35,14 @@ pub use clean::{
     SplitConfig, SplitRow, Step, StepFunnel, clean, standard_steps,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
+pub use decontaminate::{
+    Contamination, ContaminationAction, ContaminationHit, DecontaminateConfig, Decontaminator, find_contamination,
+};
+pub use dedup::{
+    ClusterSize, Cut, DedupConfig, DedupSummary, Duplicate, DuplicateKind, Duplicates, KeepRule, KindCount,
+    LargeCluster, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
+    find_duplicates,
+};
 pub use document::Document;
 pub use error::DataError;
 pub use permutation::Permutation;
