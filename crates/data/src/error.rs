@@ -37,6 +37,8 @@ pub enum DataError {
     BadTable { path: PathBuf, row: Option<u64>, message: String },
     #[error("table {} has format version {version}; this danlu knows versions up to {known}", path.display())]
     NewerTable { path: PathBuf, version: u32, known: u32 },
+    #[error("signatures {}: {message}", path.display())]
+    BadSignatures { path: PathBuf, message: String },
     #[error("token shard {}: {message}", path.display())]
     BadShard { path: PathBuf, message: String },
     #[error("token shard {} was made with tokenizer {}, not {}", path.display(), short(found), short(expected))]
@@ -93,6 +95,9 @@ impl DataError {
             }
             Self::BadShard { .. } => "the file is damaged: delete the artifact's folder and run again",
             Self::NewerTable { .. } => "use the danlu that wrote it, or delete the artifact's folder and run again",
+            Self::BadSignatures { .. } => {
+                "signatures must be of a run with the same [clean.dedup.near]; run that one again with save_signatures = true"
+            }
             Self::WrongTokenizer { .. } => {
                 "write the shards again with the present tokenizer (danlu run --from shards)"
             }

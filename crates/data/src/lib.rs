@@ -17,8 +17,11 @@ mod augment;
 mod batches;
 mod clean;
 mod collect;
+mod decontaminate;
+mod dedup;
 mod document;
 mod error;
+mod ngrams;
 mod permutation;
 mod progress;
 mod shard;
@@ -34,11 +37,20 @@ pub use augment::{
 };
 pub use batches::{Batch, BatchConfig, Batches};
 pub use clean::{
-    CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Missing,
-    ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds, Reason,
-    RuleConfig, SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean, preset_names, preset_text,
+    CONTAMINATION_FILE, CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, DroppedDocument, FUNNEL_FILE, Funnel,
+    FunnelShare, Missing, ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide,
+    OutlierThresholds, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean, preset_names,
+    preset_text,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
+pub use decontaminate::{
+    Contamination, ContaminationAction, ContaminationHit, DecontaminateConfig, Decontaminator, find_contamination,
+};
+pub use dedup::{
+    ClusterSize, Cut, DedupConfig, DedupSummary, Duplicate, DuplicateKind, Duplicates, KeepRule, KindCount,
+    LargeCluster, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
+    find_duplicates,
+};
 pub use document::Document;
 pub use error::DataError;
 pub use permutation::Permutation;

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use common::{CHINESE, ENGLISH, quiet};
 use danlu_data::{
-    COLLECTED_FILE, CleanConfig, CollectSummary, DataError, Document, Funnel, ShowFilter, SourceConfig, SplitConfig,
-    TextSplit, clean, collect, read_documents, read_source, show, train_tokenizer,
+    COLLECTED_FILE, CleanConfig, CollectSummary, DataError, Dedup, Document, Funnel, ShowFilter, SourceConfig,
+    SplitConfig, TextSplit, clean, collect, read_documents, read_source, show, train_tokenizer,
 };
 use danlu_text::{TextError, TokenizerConfig};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
@@ -372,7 +372,7 @@ fn show_finds_kept_and_dropped_documents() {
 #[test]
 fn dropped_documents_need_not_be_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let config = CleanConfig { keep_dropped: false, dedup: false, ..Default::default() };
+    let config = CleanConfig { keep_dropped: false, dedup: Dedup::Exact(false), ..Default::default() };
     let funnel = clean_in(dir.path(), 20, &config, &HALVES).unwrap();
     assert!(!dir.path().join("clean/dropped.parquet").exists());
     assert!(!funnel.reasons().contains_key("duplicate") && funnel.reasons().contains_key("too_short"));

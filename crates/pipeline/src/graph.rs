@@ -168,8 +168,9 @@ fn hash_sources(file: &RecipeFile) -> Result<Value, PipelineError> {
 /// `{file: content hash}` of what cleaning reads besides the documents, such as models.
 fn hash_files(file: &RecipeFile) -> Result<Value, PipelineError> {
     let mut all = serde_json::Map::new();
-    for path in file.recipe.clean.files() {
-        all.insert(path.display().to_string(), hash::of_file(&file.base().join(&path))?.to_string().into());
+    for path in file.recipe.clean.files(file.base())? {
+        let name = path.strip_prefix(file.base()).unwrap_or(&path).display().to_string();
+        all.insert(name, hash::of_file(&path)?.to_string().into());
     }
     Ok(Value::Object(all))
 }

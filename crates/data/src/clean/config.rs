@@ -1,13 +1,16 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use danlu_text::Transform;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::outliers::OutlierConfig;
 use super::rules;
-use crate::{DataError, Document};
+use crate::{DataError, DecontaminateConfig, DedupConfig, Document, source_files};
 
 /// What to keep, and what to change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +26,9 @@ pub struct CleanConfig {
     pub max_repeated_line_ratio: f64,
     /// Keep these languages only (ISO 639-1, "und" for unknown); all when empty.
     pub languages: Vec<String>,
-    /// Keep only the first of documents with the same repaired text, across all sources.
-    pub dedup: bool,
+    /// `true` keeps only the first of documents with the same repaired text, across all sources; a table finds near
+    /// duplicates, repeated parts and documents of earlier runs too.
+    pub dedup: Dedup,
     /// Keep dropped documents, with their reasons, for `danlu data show`.
     pub keep_dropped: bool,
     /// Lists of rules that come with danlu: "gopher", "c4", "fineweb", "chinese-web"; see [`preset_text`](super::preset_text).
@@ -41,6 +45,9 @@ pub struct CleanConfig {
     pub rules: Vec<RuleConfig>,
     /// Documents far from the others in some statistic.
     pub outliers: Vec<OutlierConfig>,
+    /// Evaluation sets that must not be in the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decontaminate: Option<DecontaminateConfig>,
 }
 
 impl Default for CleanConfig {
@@ -51,7 +58,7 @@ impl Default for CleanConfig {
             max_symbol_ratio: 0.3,
             max_repeated_line_ratio: 0.3,
             languages: Vec::new(),
-            dedup: true,
+            dedup: Dedup::default(),
             keep_dropped: true,
             preset: Vec::new(),
             statistics: StatisticsKept::default(),
@@ -60,6 +67,7 @@ impl Default for CleanConfig {
             transforms: Vec::new(),
             rules: Vec::new(),
             outliers: Vec::new(),
+            decontaminate: None,
         }
     }
 }
@@ -73,6 +81,54 @@ pub struct RuleConfig {
     /// SQL over `text`, `source`, `language`, `id`, `metadata` and the functions of a text, such as
     /// `dup_line_ratio(text) > 0.3`. NULL keeps the document. Empty switches the preset's rule off.
     pub drop_if: String,
+}
+
+/// Which duplicates go: `dedup = true`, `dedup = false`, or `[clean.dedup]` with the keys of [`DedupConfig`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Dedup {
+    /// Exact ones in the first pass, in 16 bytes of memory each; or none.
+    Exact(bool),
+    /// By a search over all documents, which takes passes of its own.
+    Search(Box<DedupConfig>),
+}
+
+impl Default for Dedup {
+    fn default() -> Self {
+        Self::Exact(true)
+    }
+}
+
+impl Dedup {
+    pub(super) fn search(&self) -> Option<&DedupConfig> {
+        if let Self::Search(config) = self { Some(config) } else { None }
+    }
+}
+
+/// Not derived: of an untagged enum serde would not say which key of the table is wrong.
+impl<'de> Deserialize<'de> for Dedup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Dedup;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("true, false or a table")
+            }
+
+            fn visit_bool<E>(self, exact: bool) -> Result<Dedup, E> {
+                Ok(Dedup::Exact(exact))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Dedup, A::Error> {
+                let config = DedupConfig::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Dedup::Search(Box::new(config)))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// Which statistics are measured.
@@ -121,6 +177,8 @@ impl CleanConfig {
         }
         self.missing.iter().try_for_each(|(field, policy)| check_missing(field, policy))?;
         self.outliers.iter().try_for_each(OutlierConfig::check)?;
+        self.dedup.search().map_or(Ok(()), DedupConfig::check)?;
+        self.decontaminate.as_ref().map_or(Ok(()), DecontaminateConfig::check)?;
         rules::check(self)
     }
 
@@ -128,20 +186,32 @@ impl CleanConfig {
     #[must_use]
     pub fn relative_to(&self, base: &Path) -> Self {
         let mut config = self.clone();
-        for path in config.files_mut() {
-            *path = base.join(&*path);
+        config.paths_mut().for_each(|path| *path = base.join(&*path));
+        for set in config.decontaminate.iter_mut().flat_map(|decontaminate| &mut decontaminate.sets) {
+            set.path = base.join(&set.path).to_string_lossy().into();
         }
         config
     }
 
-    /// The files that the result depends on besides the documents.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let mut config = self.clone();
-        config.files_mut().map(|path| path.clone()).collect()
+    /// The files that the result depends on besides the documents, relative paths taken from `base`.
+    ///
+    /// # Errors
+    /// Evaluation sets without files.
+    pub fn files(&self, base: &Path) -> Result<Vec<PathBuf>, DataError> {
+        let mut config = self.relative_to(base);
+        let mut files: Vec<PathBuf> = config.paths_mut().map(|path| path.clone()).collect();
+        for set in config.decontaminate.iter().flat_map(|decontaminate| &decontaminate.sets) {
+            files.extend(source_files(set, Path::new(""))?);
+        }
+        Ok(files)
     }
 
-    fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        self.models.perplexity.iter_mut().chain(&mut self.models.quality)
+    fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let against = match &mut self.dedup {
+            Dedup::Search(config) => config.against.as_mut_slice(),
+            Dedup::Exact(_) => &mut [],
+        };
+        self.models.perplexity.iter_mut().chain(&mut self.models.quality).chain(against)
     }
 }
 

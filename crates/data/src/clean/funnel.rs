@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::OutlierThresholds;
-use crate::Document;
+use crate::{DedupSummary, Document};
 
 /// Documents and the UTF-8 bytes of their texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct Funnel {
     /// The thresholds that outliers were found by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outliers: Vec<OutlierThresholds>,
+    /// What the search for duplicates found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<DedupSummary>,
 }
 
 /// What one step did.

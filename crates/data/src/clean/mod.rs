@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! repair -> missing values -> transforms -> language -> limits -> rules (SQL) -> exact duplicates    in one pass
-//!        -> outliers                                                            needs all documents: one pass more
+//!        -> outliers -> near duplicates, repeated parts -> evaluation sets              passes over what is left
 //!        -> train / valid / test
 //! ```
 //!
@@ -22,8 +22,9 @@ mod steps;
 use std::borrow::Cow;
 use std::path::Path;
 
-pub use config::{CleanConfig, Missing, ModelsConfig, RuleConfig, SplitConfig, StatisticsKept};
+pub use config::{CleanConfig, Dedup, Missing, ModelsConfig, RuleConfig, SplitConfig, StatisticsKept};
 pub use funnel::{Count, DropRow, Funnel, FunnelShare, SplitRow, StepFunnel};
+pub use global::CONTAMINATION_FILE;
 pub use outliers::{OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds};
 pub use output::{DROPPED_FILE, DroppedDocument, FUNNEL_FILE};
 pub use presets::{preset_names, preset_text};

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::funnel::Tally;
 use super::output::Output;
 use super::steps::{Duplicates, steps};
-use super::{CleanConfig, Count, Outcome, Reason, StatisticsKept, Step, StepFunnel, rules};
+use super::{CleanConfig, Count, Dedup, Outcome, Reason, StatisticsKept, Step, StepFunnel, rules};
 use crate::{DataError, Document};
 
 /// The steps of the first pass and their accounts.
@@ -41,7 +41,7 @@ impl<'a> RowPass<'a> {
             steps,
             rules,
             statistics: config.statistics,
-            duplicates: config.dedup.then(Duplicates::default),
+            duplicates: (config.dedup == Dedup::Exact(true)).then(Duplicates::default),
             collected: Count::default(),
             step_tallies,
             rule_tallies,

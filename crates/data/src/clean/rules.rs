@@ -70,6 +70,16 @@ pub(super) fn judge(
     Ok(documents.into_iter().zip(judged).map(outcome).collect())
 }
 
+/// Measures a document's text anew.
+pub(super) fn measure(rules: &Rules, document: Document) -> Result<Document, DataError> {
+    let mut document = document;
+    let judged = rules.judge(&[row(&document)], true)?;
+    let values = judged.into_iter().flat_map(|judged| judged.statistics);
+    document.statistics =
+        rules.statistics().iter().zip(values).filter_map(|(name, value)| Some((name.clone(), value?))).collect();
+    Ok(document)
+}
+
 fn row(document: &Document) -> Row<'_> {
     Row {
         id: &document.id,
