@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from compare import figures, tables
+from compare import data, figures, tables
 from compare.sides import Danlu, Failed, Torch, say
 
 # What names a case of each part, and the field that holds its rate.
@@ -24,7 +24,7 @@ MODES = {
 
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
-    parser.add_argument("part", choices=list(MODES))
+    parser.add_argument("part", choices=[*MODES, "data"])
     parser.add_argument("--model", choices=["XS", "S", "M", "L", "LSTM", "GRU"],
                         help="default: S; gemm and attention: S, M and L")
     parser.add_argument("--precision", choices=["f32", "bf16"], help="default: f32; gemm and attention: both")
@@ -33,6 +33,7 @@ def parse(arguments):
     parser.add_argument("--seconds", type=float, help="timed seconds of a process (train: 6) or of a case (0.2)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
     parser.add_argument("--cpu", choices=["avx2"], help="limit both sides to this instruction set")
+    data.options(parser)
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     args = parser.parse_args(arguments)
     if args.rounds < 1 or args.threads < 1:
@@ -82,11 +83,15 @@ def cases(args, danlu, torch):
     return joined, tables.cases(joined, unit, key)
 
 
+def beside_torch(args):
+    danlu, torch = Danlu(args.threads, args.cpu), Torch(args.threads, args.cpu)
+    return (train if args.part == "train" else cases)(args, danlu, torch)
+
+
 def main(arguments):
     args = parse(arguments)
     try:
-        danlu, torch = Danlu(args.threads, args.cpu), Torch(args.threads, args.cpu)
-        joined, table = (train if args.part == "train" else cases)(args, danlu, torch)
+        joined, table = data.run(args) if args.part == "data" else beside_torch(args)
     except (Failed, figures.Unfair) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

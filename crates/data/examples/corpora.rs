@@ -44,14 +44,14 @@ fn run(vocab_size: usize, out: &Path) -> Result<(), DataError> {
 
     let start = Instant::now();
     let config = TokenizerConfig { vocab_size, ..Default::default() };
-    let tokenizer = train_tokenizer(&out.join("train.jsonl.zst"), &config, &quiet)?;
+    let tokenizer = train_tokenizer(&out.join("train.parquet"), &config, &quiet)?;
     println!("tokenizer  {:6.2} s  vocab_size {}", start.elapsed().as_secs_f64(), tokenizer.vocab_size());
     tokenizer.save(&out.join("tokenizer"))?;
 
     for split in SplitConfig::NAMES {
         let start = Instant::now();
         let shard = out.join(format!("{split}.tokens"));
-        let summary = write_shards(&out.join(format!("{split}.jsonl.zst")), &tokenizer, &shard, &quiet)?;
+        let summary = write_shards(&out.join(format!("{split}.parquet")), &tokenizer, &shard, &quiet)?;
         println!("{split:<10} {:6.2} s  {:?}", start.elapsed().as_secs_f64(), summary.total);
         for (language, count) in &summary.by_language {
             println!("             {language}: {} tokens, {:.3} bytes per token", count.tokens, count.bytes_per_token);

@@ -11,7 +11,7 @@ use crate::storage::write_json;
 use crate::{Count, DataError, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig};
 
 /// The file of collected documents in a collect artifact.
-pub const COLLECTED_FILE: &str = "documents.jsonl.zst";
+pub const COLLECTED_FILE: &str = "documents.parquet";
 /// So many problems are told in full; all are counted.
 const PROBLEMS_KEPT: usize = 1000;
 
@@ -36,7 +36,7 @@ pub struct SourceSummary {
     pub problems: u64,
 }
 
-/// Reads all sources, in order, into `out/documents.jsonl.zst` and `out/summary.json`.
+/// Reads all sources, in order, into `out/documents.parquet` and `out/summary.json`.
 ///
 /// Relative paths are taken from `base`. A record that cannot be read is counted and skipped, or, with `strict`, ends
 /// the work.

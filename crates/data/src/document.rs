@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,19 +17,24 @@ pub struct Document {
     /// The record's other fields, and `file` and `line`, where it was read.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
+    /// What was measured of the text, by the name of its column (`dup_ngram_ratio_5`); see [`clean`](crate::clean).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub statistics: BTreeMap<String, f64>,
 }
 
 impl Document {
     pub fn new(text: impl Into<String>, source: impl Into<String>) -> Self {
         let text = text.into();
         let id = content_id(&text);
-        Self { id, text, source: source.into(), language: String::new(), metadata: Map::new() }
+        let (language, metadata, statistics) = (String::new(), Map::new(), BTreeMap::new());
+        Self { id, text, source: source.into(), language, metadata, statistics }
     }
 
-    /// Replaces the text, and the id with it.
+    /// Replaces the text, and the id with it. What was measured of the old text is forgotten.
     pub fn set_text(&mut self, text: String) {
         self.id = content_id(&text);
         self.text = text;
+        self.statistics.clear();
     }
 
     /// The id as a number: evenly distributed, so it also decides splits and samples.

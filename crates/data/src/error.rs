@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use danlu_sql::SqlError;
 use danlu_store::StoreError;
 use danlu_text::TextError;
 
@@ -14,6 +15,8 @@ pub enum DataError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Text(#[from] TextError),
+    #[error("clean.rules: {0}")]
+    Sql(#[from] SqlError),
     #[error("source {name:?}: no file matches {pattern:?}")]
     NoFiles { name: String, pattern: String },
     #[error("source {name:?}: {pattern:?} is not a valid pattern: {message}")]
@@ -30,8 +33,12 @@ pub enum DataError {
     EmptySplit { split: &'static str, documents: u64 },
     #[error("{key}: {message}")]
     BadConfig { key: &'static str, message: String },
-    #[error("{}: not a document as danlu writes them: {message}", at(path, Some(*line)))]
-    BadDocument { path: PathBuf, line: u64, message: String },
+    #[error("table {}: {message}", at(path, *row))]
+    BadTable { path: PathBuf, row: Option<u64>, message: String },
+    #[error("table {} has format version {version}; this danlu knows versions up to {known}", path.display())]
+    NewerTable { path: PathBuf, version: u32, known: u32 },
+    #[error("signatures {}: {message}", path.display())]
+    BadSignatures { path: PathBuf, message: String },
     #[error("token shard {}: {message}", path.display())]
     BadShard { path: PathBuf, message: String },
     #[error("token shard {} was made with tokenizer {}, not {}", path.display(), short(found), short(expected))]
@@ -62,6 +69,7 @@ impl DataError {
         let hint = match self {
             Self::Store(error) => return error.hint(),
             Self::Text(error) => return error.hint(),
+            Self::Sql(error) => return error.hint(),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => "check the path",
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 "check the file's permissions"
@@ -82,8 +90,13 @@ impl DataError {
                 "raise the split's share, or cut large files into more documents with split = \"paragraph\""
             }
             Self::BadConfig { .. } => return None,
-            Self::BadDocument { .. } | Self::BadShard { .. } => {
-                "the file is damaged: delete the artifact's folder and run again"
+            Self::BadTable { .. } => {
+                "delete the artifact's folder and run again; a table of other origin can be read as a source of a recipe"
+            }
+            Self::BadShard { .. } => "the file is damaged: delete the artifact's folder and run again",
+            Self::NewerTable { .. } => "use the danlu that wrote it, or delete the artifact's folder and run again",
+            Self::BadSignatures { .. } => {
+                "signatures must be of a run with the same [clean.dedup.near]; run that one again with save_signatures = true"
             }
             Self::WrongTokenizer { .. } => {
                 "write the shards again with the present tokenizer (danlu run --from shards)"

@@ -13,25 +13,44 @@
 //! which the data flows. Nothing is dropped silently: every document that does not reach a shard has a counted reason.
 
 mod aside;
+mod augment;
 mod batches;
 mod clean;
 mod collect;
+mod decontaminate;
+mod dedup;
 mod document;
 mod error;
+mod ngrams;
 mod permutation;
 mod progress;
 mod shard;
 mod show;
 mod source;
 mod storage;
+mod table;
 mod tokenizer;
 
+pub use augment::{
+    AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose, Place,
+    ReverseUnit, RotateUnit, Translate, augment,
+};
 pub use batches::{Batch, BatchConfig, Batches};
 pub use clean::{
-    CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Outcome, Reason,
-    SplitConfig, SplitRow, Step, StepFunnel, clean, standard_steps,
+    CONTAMINATION_FILE, CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, DroppedDocument, FUNNEL_FILE, Funnel,
+    FunnelShare, Missing, ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide,
+    OutlierThresholds, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean, preset_names,
+    preset_text,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
+pub use decontaminate::{
+    Contamination, ContaminationAction, ContaminationHit, DecontaminateConfig, Decontaminator, find_contamination,
+};
+pub use dedup::{
+    ClusterSize, Cut, DedupConfig, DedupSummary, Duplicate, DuplicateKind, Duplicates, KeepRule, KindCount,
+    LargeCluster, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
+    find_duplicates,
+};
 pub use document::Document;
 pub use error::DataError;
 pub use permutation::Permutation;
@@ -39,5 +58,5 @@ pub use progress::{Progress, ProgressFn};
 pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
 pub use show::{ShowFilter, Shown, show};
 pub use source::{Problem, SourceConfig, TextSplit, read_source, source_files};
-pub use storage::{DocumentReader, DocumentWriter, read_documents};
+pub use table::{DocumentReader, DocumentWriter, TABLE_VERSION, documents_file, read_documents};
 pub use tokenizer::train_tokenizer;

@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{COLLECTED_FILE, DROPPED_FILE, DataError, Document, DroppedDocument, SplitConfig, read_documents};
+use crate::table::Fate;
+use crate::{COLLECTED_FILE, DROPPED_FILE, DataError, Document, SplitConfig, documents_file, read_documents};
 
 /// Which documents to show; `None` asks nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +70,7 @@ fn files(dir: &Path, filter: &ShowFilter) -> Result<Vec<(&'static str, PathBuf)>
         .map(|split| match split {
             "dropped" => (split, dir.join(DROPPED_FILE)),
             "collected" => (split, dir.join(COLLECTED_FILE)),
-            _ => (split, dir.join(format!("{split}.jsonl.zst"))),
+            _ => (split, dir.join(documents_file(split))),
         })
         .filter(|(_, path)| path.is_file())
         .collect();
@@ -84,18 +85,13 @@ fn files(dir: &Path, filter: &ShowFilter) -> Result<Vec<(&'static str, PathBuf)>
 
 fn next_shown(reader: &mut crate::DocumentReader, split: &str) -> Option<Result<Shown, DataError>> {
     let split = split.to_string();
-    if split == "dropped" {
-        let record = reader.next_record::<DroppedDocument>()?;
-        return Some(record.map(|DroppedDocument { document, step, reason, detail }| Shown {
-            split,
-            document,
-            step: Some(step),
-            reason: Some(reason),
-            detail: Some(detail),
-        }));
-    }
-    let record = reader.next_record::<Document>()?;
-    Some(record.map(|document| Shown { split, document, step: None, reason: None, detail: None }))
+    let row = reader.next_row()?;
+    Some(row.map(|(document, fate)| match fate {
+        Some(Fate { step, reason, detail }) => {
+            Shown { split, document, step: Some(step), reason: Some(reason), detail: Some(detail) }
+        }
+        None => Shown { split, document, step: None, reason: None, detail: None },
+    }))
 }
 
 fn matches(shown: &Shown, filter: &ShowFilter, lowercase: Option<&str>) -> bool {

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use common::{CHINESE, ENGLISH, quiet};
 use danlu_data::{
-    COLLECTED_FILE, CleanConfig, CollectSummary, DataError, Document, Funnel, ShowFilter, SourceConfig, SplitConfig,
-    TextSplit, clean, collect, read_documents, read_source, show, train_tokenizer,
+    COLLECTED_FILE, CleanConfig, CollectSummary, DataError, Dedup, Document, Funnel, ShowFilter, SourceConfig,
+    SplitConfig, TextSplit, clean, collect, read_documents, read_source, show, train_tokenizer,
 };
 use danlu_text::{TextError, TokenizerConfig};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
@@ -307,7 +307,7 @@ fn splits_are_disjoint_complete_and_decided_by_the_document_alone() {
     let dir = tempfile::tempdir().unwrap();
     clean_in(dir.path(), 100, &CleanConfig::default(), &HALVES).unwrap();
     let ids = |dir: &Path, split: &str| -> Vec<String> {
-        let path = dir.join(format!("clean/{split}.jsonl.zst"));
+        let path = dir.join(format!("clean/{split}.parquet"));
         read_documents(&path).unwrap().map(|document| document.unwrap().id).collect()
     };
     let all: Vec<Vec<String>> = SplitConfig::NAMES.iter().map(|split| ids(dir.path(), split)).collect();
@@ -372,9 +372,9 @@ fn show_finds_kept_and_dropped_documents() {
 #[test]
 fn dropped_documents_need_not_be_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let config = CleanConfig { keep_dropped: false, dedup: false, ..Default::default() };
+    let config = CleanConfig { keep_dropped: false, dedup: Dedup::Exact(false), ..Default::default() };
     let funnel = clean_in(dir.path(), 20, &config, &HALVES).unwrap();
-    assert!(!dir.path().join("clean/dropped.jsonl.zst").exists());
+    assert!(!dir.path().join("clean/dropped.parquet").exists());
     assert!(!funnel.reasons().contains_key("duplicate") && funnel.reasons().contains_key("too_short"));
 }
 
@@ -384,7 +384,7 @@ fn an_empty_result_says_why() {
     let none = CleanConfig { min_chars: 1_000_000, ..Default::default() };
     let error = clean_in(dir.path(), 3, &none, &HALVES).unwrap_err();
     assert!(error.to_string().contains("all 13 documents were dropped (empty 1, too_short 12)"), "{error}");
-    assert!(dir.path().join("clean/dropped.jsonl.zst").exists(), "the reasons cannot be looked at");
+    assert!(dir.path().join("clean/dropped.parquet").exists(), "the reasons cannot be looked at");
     let error = clean_in(dir.path(), 1, &CleanConfig::default(), &SplitConfig { valid: 1e-9, test: 0.0 }).unwrap_err();
     assert!(matches!(error, DataError::EmptySplit { split: "valid", .. }) && error.hint().is_some(), "{error}");
     for split in [
@@ -400,7 +400,7 @@ fn an_empty_result_says_why() {
 fn a_tokenizer_is_trained_on_documents_or_a_sample_of_them() {
     let dir = tempfile::tempdir().unwrap();
     clean_in(dir.path(), 2000, &CleanConfig::default(), &HALVES).unwrap();
-    let path = dir.path().join("clean/train.jsonl.zst");
+    let path = dir.path().join("clean/train.parquet");
     let config = |sample_megabytes| TokenizerConfig { vocab_size: 300, sample_megabytes, ..Default::default() };
     let labels = Mutex::new(HashSet::new());
     let whole = train_tokenizer(&path, &config(256), &|progress| {
@@ -419,5 +419,5 @@ fn a_tokenizer_is_trained_on_documents_or_a_sample_of_them() {
     );
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(matches!(train_tokenizer(&path, &config(256), &quiet), Err(DataError::BadDocument { .. })));
+    assert!(matches!(train_tokenizer(&path, &config(256), &quiet), Err(DataError::BadTable { .. })));
 }

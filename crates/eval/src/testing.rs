@@ -9,5 +9,6 @@ pub fn document(text: &str, language: &str, source: &str) -> Document {
         source: source.into(),
         language: language.into(),
         metadata: Default::default(),
+        statistics: Default::default(),
     }
 }

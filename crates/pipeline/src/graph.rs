@@ -47,7 +47,11 @@ impl Stage {
 
     /// Raised when a change of code makes earlier results of this stage stale.
     fn format(self) -> u32 {
-        1
+        match self {
+            // 2: documents are Parquet tables.
+            Self::Collect | Self::Clean => 2,
+            _ => 1,
+        }
     }
 
     pub fn name(self) -> &'static str {
@@ -105,6 +109,7 @@ impl Graph {
     /// A source that names no file, or one that cannot be read.
     pub fn of(file: &RecipeFile) -> Result<Self, PipelineError> {
         let sources = hash_sources(file)?;
+        let models = hash_files(file)?;
         let mut nodes: Vec<Node> = Vec::new();
         for stage in Stage::ALL {
             let inputs: BTreeMap<String, String> = nodes
@@ -112,7 +117,7 @@ impl Graph {
                 .filter(|n| stage.inputs().contains(&n.stage))
                 .map(|n| (n.stage.name().to_owned(), n.key.clone()))
                 .collect();
-            let config = stage_config(stage, file, &sources);
+            let config = stage_config(stage, file, &sources, &models);
             let key = hash::of_json(&json!({
                 "stage": stage.name(), "format": stage.format(), "config": config, "inputs": inputs,
             }))
@@ -132,12 +137,12 @@ impl Graph {
 }
 
 /// The part of the recipe that a stage depends on by itself.
-fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value) -> Value {
+fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value, files: &Value) -> Value {
     let r = &file.recipe;
     match stage {
         // Not `strict`: where no record is malformed it changes nothing, and where one is, `decide` looks.
         Stage::Collect => json!({ "sources": r.data.sources, "files": sources }),
-        Stage::Clean => json!({ "clean": r.clean, "split": r.split }),
+        Stage::Clean => json!({ "clean": r.clean, "split": r.split, "files": files }),
         Stage::Tokenizer => json!({ "tokenizer": r.tokenizer }),
         Stage::Train => json!({ "model": r.model, "train": r.train, "seed": r.seed }),
         Stage::Evaluate => json!({ "evaluate": r.evaluate, "samples": r.samples, "seed": r.seed }),
@@ -156,6 +161,16 @@ fn hash_sources(file: &RecipeFile) -> Result<Value, PipelineError> {
             files.insert(name, hash::of_file(&path)?.to_string().into());
         }
         all.insert(source.name.clone(), files.into());
+    }
+    Ok(Value::Object(all))
+}
+
+/// `{file: content hash}` of what cleaning reads besides the documents, such as models.
+fn hash_files(file: &RecipeFile) -> Result<Value, PipelineError> {
+    let mut all = serde_json::Map::new();
+    for path in file.recipe.clean.files(file.base())? {
+        let name = path.strip_prefix(file.base()).unwrap_or(&path).display().to_string();
+        all.insert(name, hash::of_file(&path)?.to_string().into());
     }
     Ok(Value::Object(all))
 }

@@ -190,6 +190,15 @@ impl RecipeFile {
                 "write some text, or leave it out",
             ));
         }
+        r.clean.check().map_err(|e| {
+            let said = e.to_string();
+            let (key, message) = said.split_once(": ").unwrap_or(("clean", &said));
+            self.value(
+                key,
+                message.to_owned(),
+                &e.hint().unwrap_or_else(|| "docs/cleaning.md has the keys of [clean] with examples".into()),
+            )
+        })?;
         // The rest of what training would refuse, before an hour of data work.
         danlu_train::plan_for(&r.train, &r.model, r.tokenizer.vocab_size, 1.0)?;
         Ok(())

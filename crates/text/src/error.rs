@@ -21,6 +21,16 @@ pub enum TextError {
     Encode { bytes: usize, message: String },
     #[error("chat template: {message}")]
     ChatTemplate { message: String },
+    #[error("{} is not a {what} this program can read: {message}", path.display())]
+    BadModel { path: PathBuf, what: &'static str, message: String },
+    #[error("{key}: {message}")]
+    BadModelConfig { key: &'static str, message: String },
+    #[error("a classifier learns to tell two labels apart, and the examples have {}", if labels.is_empty() { "none".into() } else { labels.join(", ") })]
+    TooFewLabels { labels: Vec<String> },
+    #[error("no example is labelled {label:?}; the labels are {}", labels.join(", "))]
+    UnknownLabel { label: String, labels: Vec<String> },
+    #[error("a word list of {entries} entries cannot be searched for: {message}")]
+    BadWordList { entries: usize, message: String },
 }
 
 impl TextError {
@@ -42,6 +52,11 @@ impl TextError {
             Self::VocabularyTooLarge { largest, .. } => Some(format!(
                 "set tokenizer.vocab_size to {largest} or less, lower tokenizer.min_frequency, or add text"
             )),
+            Self::BadModel { .. } => Some("train it again, or name the file that training wrote".into()),
+            Self::BadModelConfig { .. } => None,
+            Self::TooFewLabels { .. } => Some("add examples of another label".into()),
+            Self::UnknownLabel { .. } => Some("name one of them as the positive label".into()),
+            Self::BadWordList { .. } => Some("split the list, or name fewer words".into()),
             Self::ChatTemplate { .. } => {
                 Some("the template stands under `chat_template` in the model folder's tokenizer_config.json".into())
             }

@@ -1,25 +1,46 @@
 //! Text: everything between a string and token ids, and nothing about files of documents or tensors.
 //!
 //! This room owns the one [`Tokenizer`] of the house (byte-level BPE, stored in the Hugging Face layout), the rendering
-//! of conversations into a prompt ([`ChatTemplate`]), Unicode repair ([`normalize`]) and language identification
-//! ([`detect_language`]). It depends on no other room.
+//! of conversations into a prompt ([`ChatTemplate`]), Unicode repair ([`normalize`]), the changes of a text that a recipe
+//! can ask for ([`Transform`]), what is cut and found in texts ([`sentences`], [`find_pii`]), language identification
+//! ([`detect_language`]) and everything that a cleaning rule may ask of a text ([`text_functions`]). It depends on no other
+//! room.
 //!
 //! Where to begin reading: `tokenizer.rs`. Its two promises, held by property tests, are that `decode(encode(text)) ==
 //! text` for every string, and that [`DecodeStream`] never emits half a character.
 
+mod characters;
 mod chat;
+mod classifier;
 mod decode;
 mod error;
 mod language;
+mod measure;
+mod model_file;
+mod ngram;
 mod normalize;
+mod pii;
 mod segments;
+mod sentence;
 mod tokenizer;
+mod transform;
 
+pub use characters::is_cjk;
 pub use chat::{CHATML, ChatTemplate, Message};
+pub use classifier::{ClassifierConfig, Example, LinearClassifier};
 pub use decode::DecodeStream;
 pub use error::TextError;
 pub use language::{Language, detect_language};
+pub use measure::{
+    Analysis, FunctionKind, TextFunction, WordList, c4_clean, is_stopword, text_functions, toxicity_list,
+};
+pub use ngram::{NgramConfig, NgramModel};
 pub use normalize::normalize;
+pub use pii::{Pii, PiiKind, find_pii};
+pub use sentence::sentences;
 pub use tokenizer::{
     CONFIG_FILE, END_OF_TEXT, IM_END, IM_START, SPECIAL_TOKENS, TOKENIZER_FILE, Tokenizer, TokenizerConfig,
+};
+pub use transform::{
+    BOILERPLATE, BoilerplatePattern, Pattern, PiiReplacement, PunctuationWidth, TraditionalRegion, Transform,
 };

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Document;
+use super::OutlierThresholds;
+use crate::{DedupSummary, Document};
 
 /// Documents and the UTF-8 bytes of their texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,8 +14,12 @@ pub struct Count {
 
 impl Count {
     pub(crate) fn add(&mut self, document: &Document) {
-        self.documents += 1;
-        self.bytes += document.text.len() as u64;
+        self.grow(1, document.text.len() as u64);
+    }
+
+    pub(super) fn grow(&mut self, documents: u64, bytes: u64) {
+        self.documents += documents;
+        self.bytes += bytes;
     }
 
     fn sum(counts: impl Iterator<Item = Count>) -> Count {
@@ -31,6 +36,12 @@ pub struct Funnel {
     /// In the order of work.
     pub steps: Vec<StepFunnel>,
     pub splits: Vec<SplitRow>,
+    /// The thresholds that outliers were found by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outliers: Vec<OutlierThresholds>,
+    /// What the search for duplicates found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<DedupSummary>,
 }
 
 /// What one step did.

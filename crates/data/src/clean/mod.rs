@@ -1,34 +1,47 @@
 //! Cleaning: collected documents pass through steps, each of which keeps or drops them with a reason; what is left is
 //! split by its hash. Every document is accounted for in the [`Funnel`].
+//!
+//! ```text
+//! repair -> missing values -> transforms -> language -> limits -> rules (SQL) -> exact duplicates    in one pass
+//!        -> outliers -> near duplicates, repeated parts -> evaluation sets              passes over what is left
+//!        -> train / valid / test
+//! ```
+//!
+//! `rows.rs` is the first pass, `global.rs` what needs all documents, `output.rs` where documents go in the end.
 
+mod config;
 mod funnel;
-mod run;
+mod global;
+mod outliers;
+mod output;
+mod presets;
+mod rows;
+mod rules;
 mod steps;
 
-pub use funnel::{Count, DropRow, Funnel, FunnelShare, SplitRow, StepFunnel};
-pub use run::{DROPPED_FILE, DroppedDocument, FUNNEL_FILE, clean};
-pub use steps::standard_steps;
-
 use std::borrow::Cow;
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+pub use config::{CleanConfig, Dedup, Missing, ModelsConfig, RuleConfig, SplitConfig, StatisticsKept};
+pub use funnel::{Count, DropRow, Funnel, FunnelShare, SplitRow, StepFunnel};
+pub use global::CONTAMINATION_FILE;
+pub use outliers::{OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds};
+pub use output::{DROPPED_FILE, DroppedDocument, FUNNEL_FILE};
+pub use presets::{preset_names, preset_text};
 
-use crate::{DataError, Document};
+use crate::storage::write_json;
+use crate::{DataError, Document, ProgressFn};
 
-/// One step of cleaning.
-///
-/// Steps are pure and run on many documents at once, unless they say that they need the documents one after another.
-pub trait Step: Send + Sync {
+/// The folder of files that live only while the stage works.
+const WORK_FOLDER: &str = "clean.work";
+
+/// One step of cleaning that looks at one document; steps run on many documents at once.
+trait Step: Send + Sync {
     /// What the funnel calls it, in snake_case.
     fn name(&self) -> &str;
 
     /// Keeps a document, changed or not, or drops it.
     fn apply(&self, document: Document) -> Outcome;
-
-    /// Whether the documents must come one by one in the order of the corpus, as for keeping the first of duplicates.
-    fn in_order(&self) -> bool {
-        false
-    }
 }
 
 /// What a step decides.
@@ -53,93 +66,39 @@ impl Reason {
     }
 }
 
-/// What to keep.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CleanConfig {
-    /// Shorter documents are dropped (in characters, after repair).
-    pub min_chars: usize,
-    /// Longer ones too.
-    pub max_chars: usize,
-    /// The largest share of characters, white space aside, that are neither letters nor digits.
-    pub max_symbol_ratio: f64,
-    /// The largest share of characters in lines that repeat an earlier line of the document.
-    pub max_repeated_line_ratio: f64,
-    /// Keep these languages only (ISO 639-1, "und" for unknown); all when empty.
-    pub languages: Vec<String>,
-    /// Keep only the first of documents with the same repaired text, across all sources.
-    pub dedup: bool,
-    /// Keep dropped documents, with their reasons, for `danlu data show`.
-    pub keep_dropped: bool,
-}
-
-impl Default for CleanConfig {
-    fn default() -> Self {
-        Self {
-            min_chars: 10,
-            max_chars: 5_000_000,
-            max_symbol_ratio: 0.3,
-            max_repeated_line_ratio: 0.3,
-            languages: Vec::new(),
-            dedup: true,
-            keep_dropped: true,
-        }
+/// Cleans the documents in the table `collected` into `out`: `train.parquet`, `valid.parquet`, `test.parquet`,
+/// `dropped.parquet` (if kept) and `funnel.json`. The same input gives the same files, whatever the number of threads.
+///
+/// # Errors
+/// A configuration that cannot work, such as a rule with a function that does not exist; [`DataError::EmptyCorpus`]
+/// when nothing is kept and [`DataError::EmptySplit`] when a wanted split got no document: the files are written all
+/// the same, so that the reasons can be looked at.
+pub fn clean(
+    collected: &Path,
+    config: &CleanConfig,
+    split: &SplitConfig,
+    out: &Path,
+    progress: &ProgressFn<'_>,
+) -> Result<Funnel, DataError> {
+    split.check()?;
+    config.check()?;
+    let rules = rules::compile(config)?;
+    for warning in config.transforms.iter().filter_map(|transform| transform.warning()) {
+        tracing::warn!("{warning}");
     }
+    let work = out.join(WORK_FOLDER);
+    remove(&work)?; // of a process that was killed
+    let cleaned = global::run(collected, config, split, &rules, out, &work, progress);
+    remove(&work)?;
+    let funnel = cleaned?;
+    write_json(&out.join(FUNNEL_FILE), &funnel)?;
+    output::check_result(&funnel, split)?;
+    Ok(funnel)
 }
 
-impl CleanConfig {
-    pub(crate) fn check(&self) -> Result<(), DataError> {
-        for (key, value) in [
-            ("clean.max_symbol_ratio", self.max_symbol_ratio),
-            ("clean.max_repeated_line_ratio", self.max_repeated_line_ratio),
-        ] {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(DataError::BadConfig { key, message: format!("must lie between 0 and 1, and is {value}") });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// How much of the documents to hold out. Which ones is decided by their hash alone, so that a document stays in its
-/// split when others are added.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SplitConfig {
-    /// Share of documents for validation during training.
-    pub valid: f64,
-    /// Share of documents for the final test.
-    pub test: f64,
-}
-
-impl Default for SplitConfig {
-    fn default() -> Self {
-        Self { valid: 0.02, test: 0.02 }
-    }
-}
-
-impl SplitConfig {
-    /// The names of the splits, which are also those of their files: `train.jsonl.zst`.
-    pub const NAMES: [&'static str; 3] = ["train", "valid", "test"];
-
-    pub(crate) fn check(&self) -> Result<(), DataError> {
-        let share = 0.0..1.0;
-        if share.contains(&self.valid) && share.contains(&self.test) && share.contains(&(self.valid + self.test)) {
-            return Ok(());
-        }
-        let message = format!("valid {} and test {} must be at least 0 and together below 1", self.valid, self.test);
-        Err(DataError::BadConfig { key: "data.split", message })
-    }
-
-    /// The split of a document, as an index into [`NAMES`](Self::NAMES).
-    pub(crate) fn of(&self, document: &Document) -> usize {
-        let place = crate::document::fraction(document.id_number());
-        if place < self.test {
-            2
-        } else if place < self.test + self.valid {
-            1
-        } else {
-            0
-        }
+fn remove(folder: &Path) -> Result<(), DataError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DataError::io("remove", folder, e)),
+        _ => Ok(()),
     }
 }

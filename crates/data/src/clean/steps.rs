@@ -1,29 +1,33 @@
 //! The steps of the standard cleaning. Bytes counted in the funnel are those of the text as a step leaves it.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 
-use danlu_text::{detect_language, normalize};
+use danlu_text::{Transform, detect_language, normalize};
+use serde_json::Value;
 
-use super::{CleanConfig, Outcome, Reason, Step};
+use super::{CleanConfig, Missing, Outcome, Reason, Step};
 use crate::Document;
 
-/// The steps that a configuration asks for, in order.
-pub fn standard_steps(config: &CleanConfig) -> Vec<Box<dyn Step>> {
-    let mut steps: Vec<Box<dyn Step>> = vec![
-        Box::new(Repair),
-        Box::new(IdentifyLanguage { wanted: config.languages.clone() }),
-        Box::new(Length { min: config.min_chars, max: config.max_chars }),
-        Box::new(Symbols { max_ratio: config.max_symbol_ratio }),
-        Box::new(RepeatedLines { max_ratio: config.max_repeated_line_ratio }),
-    ];
-    if config.dedup {
-        steps.push(Box::<Duplicates>::default());
+/// The steps that a configuration asks for before its rules, in order.
+pub(super) fn steps(config: &CleanConfig) -> Vec<Box<dyn Step>> {
+    let (before, after): (Vec<Change>, Vec<Change>) =
+        Change::all(&config.transforms).into_iter().partition(|change| change.transform.before_repair());
+    let mut steps: Vec<Box<dyn Step>> = Vec::new();
+    steps.extend(before.into_iter().map(|change| Box::new(change) as Box<dyn Step>));
+    steps.push(Box::new(Repair));
+    if !config.missing.is_empty() {
+        steps.push(Box::new(MissingValues { policies: config.missing.clone() }));
     }
+    steps.extend(after.into_iter().map(|change| Box::new(change) as Box<dyn Step>));
+    steps.push(Box::new(IdentifyLanguage { wanted: config.languages.clone() }));
+    steps.push(Box::new(Length { min: config.min_chars, max: config.max_chars }));
+    steps.push(Box::new(Symbols { max_ratio: config.max_symbol_ratio }));
+    steps.push(Box::new(RepeatedLines { max_ratio: config.max_repeated_line_ratio }));
     steps
 }
 
-fn drop(document: Document, code: &'static str, detail: String) -> Outcome {
+fn drop(document: Document, code: impl Into<Cow<'static, str>>, detail: String) -> Outcome {
     Outcome::Drop { document, reason: Reason::new(code, detail) }
 }
 
@@ -44,6 +48,88 @@ impl Step for Repair {
             document.set_text(text);
         }
         Outcome::Keep(document)
+    }
+}
+
+/// A change of the text that the recipe asks for.
+struct Change {
+    transform: Transform,
+    name: String,
+}
+
+impl Change {
+    /// Steps are named after their kinds; the second of a kind has a 2 after it.
+    fn all(transforms: &[Transform]) -> Vec<Self> {
+        let of = |(index, transform): (usize, &Transform)| {
+            let earlier = transforms[..index].iter().filter(|other| other.name() == transform.name()).count();
+            let number = if earlier == 0 { String::new() } else { format!("_{}", earlier + 1) };
+            Self { transform: transform.clone(), name: format!("transform_{}{number}", transform.name()) }
+        };
+        transforms.iter().enumerate().map(of).collect()
+    }
+}
+
+impl Step for Change {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn apply(&self, mut document: Document) -> Outcome {
+        let text = match self.transform.apply(&document.text) {
+            Cow::Borrowed(same) if same.len() == document.text.len() => return Outcome::Keep(document),
+            text => text.into_owned(),
+        };
+        if text.trim().is_empty() {
+            return drop(document, "empty", format!("nothing is left after {}", self.transform.name()));
+        }
+        if text != document.text {
+            document.set_text(text);
+        }
+        Outcome::Keep(document)
+    }
+}
+
+/// What becomes of documents without a language or without some field of their metadata.
+struct MissingValues {
+    policies: BTreeMap<String, Missing>,
+}
+
+impl Step for MissingValues {
+    fn name(&self) -> &str {
+        "missing"
+    }
+
+    fn apply(&self, mut document: Document) -> Outcome {
+        for (field, policy) in &self.policies {
+            if !is_missing(&document, field) {
+                continue;
+            }
+            match policy {
+                Missing::Infer => {} // the next step but one does
+                Missing::Drop => return drop(document, format!("missing_{field}"), format!("there is no {field}")),
+                Missing::Fill(value) => fill(&mut document, field, value),
+            }
+        }
+        Outcome::Keep(document)
+    }
+}
+
+fn is_missing(document: &Document, field: &str) -> bool {
+    if field == "language" {
+        return document.language.trim().is_empty();
+    }
+    match document.metadata.get(field) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.trim().is_empty(),
+        Some(_) => false,
+    }
+}
+
+fn fill(document: &mut Document, field: &str, value: &Value) {
+    if field == "language" {
+        document.language = value.as_str().unwrap_or_default().into();
+    } else {
+        document.metadata.insert(field.into(), value.clone());
     }
 }
 
@@ -148,33 +234,29 @@ impl Step for RepeatedLines {
     }
 }
 
-/// Exact deduplication across sources: of documents with the same text the first stays. 16 bytes of memory each.
+/// Exact deduplication across sources: of documents with the same text the first stays. 16 bytes of memory each. It must
+/// see the documents in their order.
 #[derive(Default)]
-struct Duplicates {
-    seen: Mutex<HashSet<u128>>,
+pub(super) struct Duplicates {
+    seen: HashSet<u128>,
 }
 
-impl Step for Duplicates {
-    fn name(&self) -> &str {
-        "duplicates"
-    }
+impl Duplicates {
+    pub(super) const NAME: &'static str = "duplicates";
 
-    fn apply(&self, document: Document) -> Outcome {
-        let new = self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(document.id_number());
-        if new {
+    pub(super) fn apply(&mut self, document: Document) -> Outcome {
+        if self.seen.insert(document.id_number()) {
             return Outcome::Keep(document);
         }
         drop(document, "duplicate", "the same text as an earlier document".into())
     }
-
-    fn in_order(&self) -> bool {
-        true
-    }
 }
 
 #[cfg(test)]
-#[allow(clippy::panic)]
+#[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// The code of the reason for which `step` drops `text`; empty when it is kept.
@@ -229,9 +311,57 @@ mod tests {
 
     #[test]
     fn only_the_first_of_equal_texts_is_kept() {
-        let step = Duplicates::default();
-        for (text, expect) in [("a", ""), ("b", ""), ("a", "duplicate"), ("a ", "")] {
-            check(&step, text, expect);
+        let mut duplicates = Duplicates::default();
+        let mut kept = |text: &str| matches!(duplicates.apply(Document::new(text, "s")), Outcome::Keep(_));
+        assert_eq!(["a", "b", "a", "a "].map(&mut kept), [true, true, false, true]);
+    }
+
+    #[test]
+    fn changes_are_named_and_counted_by_kind() {
+        let transforms: Vec<Transform> = serde_json::from_value(json!([
+            { "kind": "urls" }, { "kind": "mojibake" }, { "kind": "urls", "replacement": "URL" }, { "kind": "simplify" }
+        ]))
+        .unwrap();
+        let config = CleanConfig { transforms, ..CleanConfig::default() };
+        let steps = steps(&config);
+        let names: Vec<&str> = steps.iter().map(|step| step.name()).take(5).collect();
+        assert_eq!(names, ["transform_mojibake", "repair", "transform_urls", "transform_urls_2", "transform_simplify"]);
+        check(steps[2].as_ref(), "https://example.org/a", "empty");
+        let Outcome::Keep(document) = steps[4].apply(Document::new("春眠不覺曉", "s")) else { panic!("dropped") };
+        assert_eq!(document, Document::new("春眠不觉晓", "s"));
+        let Outcome::Keep(same) = steps[4].apply(Document::new("plain", "s")) else { panic!("dropped") };
+        assert_eq!(same, Document::new("plain", "s"));
+    }
+
+    #[test]
+    fn missing_values_are_filled_or_drop_the_document() {
+        let policies = [
+            ("language", Missing::Fill("zh".into())),
+            ("score", Missing::Fill(1.into())),
+            ("url", Missing::Drop),
+            ("a", Missing::Drop),
+        ];
+        let step = MissingValues { policies: policies.map(|(field, policy)| (field.to_owned(), policy)).into() };
+        let with = |metadata: serde_json::Value| {
+            let mut document = Document::new("春眠不覺曉", "s");
+            document.metadata = metadata.as_object().cloned().unwrap_or_default();
+            step.apply(document)
+        };
+        let Outcome::Keep(kept) = with(json!({ "url": "u", "a": 0, "score": null })) else { panic!("dropped") };
+        assert_eq!((kept.language.as_str(), &kept.metadata["score"]), ("zh", &json!(1)));
+        let Outcome::Keep(kept) = with(json!({ "url": "u", "a": false, "score": 7 })) else { panic!("dropped") };
+        assert_eq!(kept.metadata["score"], json!(7));
+        for (metadata, code) in [
+            (json!({ "url": " \u{3000}", "a": 1 }), "missing_url"),
+            (json!({ "a": null, "url": "u" }), "missing_a"),
+            (json!({}), "missing_a"),
+        ] {
+            let Outcome::Drop { reason, .. } = with(metadata) else { panic!("kept") };
+            assert_eq!(reason.code, code);
         }
+        let infer = MissingValues { policies: [("language".to_owned(), Missing::Infer)].into() };
+        check(&infer, "a", "");
+        let drop = MissingValues { policies: [("language".to_owned(), Missing::Drop)].into() };
+        check(&drop, "a", "missing_language");
     }
 }

@@ -1,6 +1,5 @@
 use std::fs::File;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -9,6 +8,7 @@ use parquet::record::{Field, Row};
 use serde_json::{Map, Value};
 
 use super::{Flow, Problem, Sink, SourceFile};
+use crate::table::guarded;
 use crate::{DataError, Document};
 
 /// Reads Parquet row by row: one column is the text, the others metadata.
@@ -46,17 +46,6 @@ fn rows(file: &SourceFile<'_>, reader: SerializedFileReader<File>, sink: &mut Si
         }
     }
     Ok(ControlFlow::Continue(()))
-}
-
-/// Runs a step of the parquet crate, with its panics as errors. Whatever it was working on is not used after one.
-fn guarded<T>(step: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(panic) => {
-            let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Err(format!("the decoder gave up: {}", message.unwrap_or("no reason given")))
-        }
-    }
 }
 
 fn parse(file: &SourceFile<'_>, row: Row, number: u64) -> Result<Document, Problem> {

@@ -32,7 +32,7 @@ pub fn documents(count: usize) -> Vec<Document> {
 }
 
 pub fn write_documents(dir: &Path, documents: &[Document]) -> PathBuf {
-    let path = dir.join("documents.jsonl.zst");
+    let path = dir.join("documents.parquet");
     let mut writer = DocumentWriter::create(&path).unwrap();
     documents.iter().for_each(|document| writer.write(document).unwrap());
     writer.finish().unwrap();

@@ -11,9 +11,9 @@ use crate::runner::Context;
 
 pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, PipelineError> {
     let collected = context.input(Stage::Clean, Stage::Collect)?.path.join(danlu_data::COLLECTED_FILE);
-    let recipe = &context.file.recipe;
-    let funnel =
-        with_progress(context, |progress| danlu_data::clean(&collected, &recipe.clean, &recipe.split, work, progress))?;
+    let split = context.file.recipe.split;
+    let config = context.file.recipe.clean.relative_to(context.file.base());
+    let funnel = with_progress(context, |progress| danlu_data::clean(&collected, &config, &split, work, progress))?;
     let dropped = funnel.collected.documents - funnel.kept.documents;
     let reasons: Vec<String> =
         funnel.reasons().iter().map(|(reason, count)| format!("{reason} {}", grouped(count.documents))).collect();

@@ -41,7 +41,7 @@ pub(crate) mod files {
 
     /// The documents of a split.
     pub fn documents(split: &str) -> String {
-        format!("{split}.jsonl.zst")
+        danlu_data::documents_file(split)
     }
 }
 

@@ -113,7 +113,7 @@ impl Fixture {
 }
 
 fn write_shard(folder: &Path, path: &Path) {
-    let documents = folder.join("documents.jsonl.zst");
+    let documents = folder.join("documents.parquet");
     let mut writer = DocumentWriter::create(&documents).unwrap();
     writer.write(&Document::new(TEXT, "test")).unwrap();
     writer.finish().unwrap();

@@ -1,0 +1,259 @@
+//! The passes one after another: the first over the collected documents, then one for each step that needs all of them.
+
+use std::path::{Path, PathBuf};
+
+use danlu_sql::Rules;
+
+use super::funnel::Tally;
+use super::outliers::Outliers;
+use super::output::Output;
+use super::rows::RowPass;
+use super::{CleanConfig, Funnel, Outcome, OutlierThresholds, Reason, SplitConfig, StepFunnel, rules};
+use crate::storage::{next_chunk, write_json};
+use crate::{
+    Contamination, DataError, Decontaminator, DedupSummary, Document, DocumentWriter, ProgressFn, SIGNATURES_FILE,
+    find_duplicates, read_documents,
+};
+
+/// The file in a clean artifact that lists what of evaluation sets was found, if that was asked for.
+pub const CONTAMINATION_FILE: &str = "contamination.json";
+
+/// A step that needs all documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GlobalStep {
+    Outliers,
+    Duplicates,
+    Decontaminate,
+}
+
+impl GlobalStep {
+    /// Those that a configuration asks for, in order.
+    fn wanted(config: &CleanConfig) -> Vec<Self> {
+        let outliers = (!config.outliers.is_empty()).then_some(Self::Outliers);
+        let duplicates = config.dedup.search().map(|_| Self::Duplicates);
+        let decontaminate = config.decontaminate.as_ref().map(|_| Self::Decontaminate);
+        outliers.into_iter().chain(duplicates).chain(decontaminate).collect()
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Outliers => "outliers",
+            Self::Duplicates => "duplicates",
+            Self::Decontaminate => "decontaminate",
+        }
+    }
+}
+
+/// Runs all passes. Between two of them the documents lie in the folder `work`.
+pub(super) fn run(
+    collected: &Path,
+    config: &CleanConfig,
+    split: &SplitConfig,
+    rules: &Rules,
+    out: &Path,
+    work: &Path,
+    progress: &ProgressFn<'_>,
+) -> Result<Funnel, DataError> {
+    let output = Output::create(split, config.keep_dropped, rules.statistics(), out)?;
+    let mut cleaning = Cleaning { config, rules, output, work, progress, outliers: Vec::new(), duplicates: None, out };
+    let wanted = GlobalStep::wanted(config);
+    let mut sink = cleaning.sink(0, wanted.len())?;
+    let (collected, mut steps) = cleaning.first_pass(collected, &mut sink)?;
+    for (number, step) in wanted.iter().enumerate() {
+        let documents = sink.finish()?;
+        sink = cleaning.sink(number + 1, wanted.len())?;
+        steps.push(cleaning.global_pass(*step, &documents, &mut sink)?);
+        std::fs::remove_file(&documents).map_err(|e| DataError::io("remove", &documents, e))?;
+    }
+    let (kept, splits) = cleaning.output.finish()?;
+    Ok(Funnel { collected, kept, steps, splits, outliers: cleaning.outliers, duplicates: cleaning.duplicates })
+}
+
+/// Where a pass puts the documents that it keeps.
+enum Sink {
+    /// Into the splits: nothing comes after it.
+    Output,
+    /// Into a table, for the next pass.
+    Table(Box<DocumentWriter>, PathBuf),
+}
+
+impl Sink {
+    fn keep(&mut self, document: &Document, output: &mut Output<'_>) -> Result<(), DataError> {
+        match self {
+            Self::Output => output.keep(document),
+            Self::Table(table, _) => table.write(document),
+        }
+    }
+
+    /// The table that was written; an empty path after the last pass, which is not asked.
+    fn finish(self) -> Result<PathBuf, DataError> {
+        match self {
+            Self::Output => Ok(PathBuf::new()),
+            Self::Table(table, path) => table.finish().map(|()| path),
+        }
+    }
+}
+
+struct Cleaning<'a> {
+    config: &'a CleanConfig,
+    rules: &'a Rules,
+    output: Output<'a>,
+    work: &'a Path,
+    progress: &'a ProgressFn<'a>,
+    outliers: Vec<OutlierThresholds>,
+    duplicates: Option<DedupSummary>,
+    out: &'a Path,
+}
+
+impl Cleaning<'_> {
+    /// The sink of pass `number` of those from 0 to `last`.
+    fn sink(&self, number: usize, last: usize) -> Result<Sink, DataError> {
+        if number == last {
+            return Ok(Sink::Output);
+        }
+        let path = self.work.join(format!("pass-{number}.parquet"));
+        let table = DocumentWriter::with_statistics(&path, self.rules.statistics())?;
+        Ok(Sink::Table(Box::new(table), path))
+    }
+
+    fn first_pass(&mut self, collected: &Path, sink: &mut Sink) -> Result<(super::Count, Vec<StepFunnel>), DataError> {
+        let mut rows = RowPass::new(self.config, self.rules);
+        let mut reader = read_documents(collected)?;
+        let meter = reader.meter();
+        loop {
+            let chunk = next_chunk(&mut reader)?;
+            if chunk.is_empty() {
+                return Ok(rows.finish());
+            }
+            for document in rows.take(chunk, &mut self.output)? {
+                sink.keep(&document, &mut self.output)?;
+            }
+            meter.report("clean", self.progress);
+        }
+    }
+
+    fn global_pass(&mut self, step: GlobalStep, documents: &Path, sink: &mut Sink) -> Result<StepFunnel, DataError> {
+        match step {
+            GlobalStep::Outliers => {
+                let mut outliers = Outliers::find(documents, &self.config.outliers, self.rules)?;
+                let tally = self.filter(step.name(), documents, sink, &mut |_, document| {
+                    Ok(match outliers.reason(&document) {
+                        None => Outcome::Keep(document),
+                        Some(reason) => Outcome::Drop { document, reason },
+                    })
+                })?;
+                self.outliers = outliers.into_thresholds();
+                Ok(tally)
+            }
+            GlobalStep::Duplicates => self.drop_duplicates(step.name(), documents, sink),
+            GlobalStep::Decontaminate => self.decontaminate(step.name(), documents, sink),
+        }
+    }
+
+    fn drop_duplicates(
+        &mut self,
+        name: &'static str,
+        documents: &Path,
+        sink: &mut Sink,
+    ) -> Result<StepFunnel, DataError> {
+        let Some(config) = self.config.dedup.search() else { return Ok(StepFunnel::default()) };
+        let found = find_duplicates(documents, config, self.work, self.progress)?;
+        let rules = self.rules;
+        let tally = self.filter(name, documents, sink, &mut |row, document| {
+            let id = document.id.clone();
+            match found.apply(row, document) {
+                // Parts were cut: what was measured before is no longer true.
+                Outcome::Keep(document) if document.id != id => rules::measure(rules, document).map(Outcome::Keep),
+                outcome => Ok(outcome),
+            }
+        })?;
+        if let Some(signatures) = &found.signatures {
+            let kept = self.out.join(SIGNATURES_FILE);
+            std::fs::rename(signatures, &kept).map_err(|e| DataError::io("write", &kept, e))?;
+        }
+        self.duplicates = Some(found.summary);
+        Ok(tally)
+    }
+
+    fn decontaminate(
+        &mut self,
+        name: &'static str,
+        documents: &Path,
+        sink: &mut Sink,
+    ) -> Result<StepFunnel, DataError> {
+        let Some(config) = &self.config.decontaminate else { return Ok(StepFunnel::default()) };
+        let sets = Decontaminator::read(config, Path::new(""))?;
+        let mut found = Contamination { too_short: sets.too_short.clone(), ..Contamination::default() };
+        let rules = self.rules;
+        let tally = self.filter(name, documents, sink, &mut |_, document| {
+            let id = document.id.clone();
+            let (outcome, hits) = sets.apply(document);
+            found.count(hits);
+            match outcome {
+                Outcome::Keep(document) if document.id != id => rules::measure(rules, document).map(Outcome::Keep),
+                outcome => Ok(outcome),
+            }
+        })?;
+        write_json(&self.out.join(CONTAMINATION_FILE), &found)?;
+        Ok(tally)
+    }
+
+    /// Reads a table and asks of each document, with the number of its row from 0, what becomes of it.
+    fn filter(
+        &mut self,
+        name: &'static str,
+        documents: &Path,
+        sink: &mut Sink,
+        decide: &mut dyn FnMut(u64, Document) -> Result<Outcome, DataError>,
+    ) -> Result<StepFunnel, DataError> {
+        let mut tally = GlobalTally::new(name);
+        let mut reader = read_documents(documents)?;
+        let meter = reader.meter();
+        for row in 0u64.. {
+            let Some(document) = reader.next().transpose()? else { break };
+            let (id, bytes) = (document.id.clone(), document.text.len() as u64);
+            match decide(row, document)? {
+                Outcome::Keep(document) => {
+                    tally.keep(bytes, &document, document.id != id);
+                    sink.keep(&document, &mut self.output)?;
+                }
+                Outcome::Drop { document, reason } => {
+                    tally.drop(&document, &reason);
+                    self.output.drop(&document, name, reason)?;
+                }
+            }
+            if row.is_multiple_of(4096) {
+                meter.report(name, self.progress);
+            }
+        }
+        Ok(tally.finish())
+    }
+}
+
+/// A step that needs all documents, and its account.
+struct GlobalTally {
+    name: &'static str,
+    tally: Tally,
+}
+
+impl GlobalTally {
+    fn new(name: &'static str) -> Self {
+        Self { name, tally: Tally::default() }
+    }
+
+    /// A document that had so many bytes when it came.
+    fn keep(&mut self, bytes: u64, document: &Document, changed: bool) {
+        self.tally.entered.grow(1, bytes);
+        self.tally.kept.add(document);
+        self.tally.changed += u64::from(changed);
+    }
+
+    fn drop(&mut self, document: &Document, reason: &Reason) {
+        self.tally.entered.add(document);
+        self.tally.drop(&reason.code, document);
+    }
+
+    fn finish(self) -> StepFunnel {
+        self.tally.finish(self.name.into())
+    }
+}

@@ -1,0 +1,90 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Count, Funnel, Reason, SplitConfig, SplitRow};
+use crate::table::Fate;
+use crate::{DataError, Document, DocumentWriter, documents_file};
+
+/// The file of dropped documents in a clean artifact.
+pub const DROPPED_FILE: &str = "dropped.parquet";
+/// The file of the [`Funnel`] in a clean artifact.
+pub const FUNNEL_FILE: &str = "funnel.json";
+
+/// A dropped document and why it was dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DroppedDocument {
+    #[serde(flatten)]
+    pub document: Document,
+    pub step: String,
+    pub reason: String,
+    pub detail: String,
+}
+
+/// Where the documents go in the end: the splits, and the file of dropped ones.
+pub(super) struct Output<'a> {
+    split: &'a SplitConfig,
+    splits: [DocumentWriter; 3],
+    dropped: Option<DocumentWriter>,
+    kept: Count,
+    /// By split, source and language.
+    rows: BTreeMap<(usize, String, String), Count>,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn create(
+        split: &'a SplitConfig,
+        keep_dropped: bool,
+        statistics: &[String],
+        out: &Path,
+    ) -> Result<Self, DataError> {
+        let create = |name: &str| DocumentWriter::with_statistics(&out.join(documents_file(name)), statistics);
+        let [train, valid, test] = SplitConfig::NAMES;
+        let dropped = keep_dropped.then(|| DocumentWriter::dropped(&out.join(DROPPED_FILE), statistics)).transpose()?;
+        let splits = [create(train)?, create(valid)?, create(test)?];
+        Ok(Self { split, splits, dropped, kept: Count::default(), rows: BTreeMap::new() })
+    }
+
+    pub(super) fn keep(&mut self, document: &Document) -> Result<(), DataError> {
+        let split = self.split.of(document);
+        self.kept.add(document);
+        self.rows.entry((split, document.source.clone(), document.language.clone())).or_default().add(document);
+        self.splits[split].write(document)
+    }
+
+    pub(super) fn drop(&mut self, document: &Document, step: &str, reason: Reason) -> Result<(), DataError> {
+        let Some(dropped) = &mut self.dropped else { return Ok(()) };
+        let fate = Fate { step: step.into(), reason: reason.code.into_owned(), detail: reason.detail };
+        dropped.write_dropped(document, &fate)
+    }
+
+    /// Closes the files, and says what was kept, in all and by split.
+    pub(super) fn finish(self) -> Result<(Count, Vec<SplitRow>), DataError> {
+        self.splits.into_iter().chain(self.dropped).try_for_each(DocumentWriter::finish)?;
+        let row = |((split, source, language), count): ((usize, String, String), Count)| SplitRow {
+            split: SplitConfig::NAMES[split].into(),
+            source,
+            language,
+            count,
+        };
+        Ok((self.kept, self.rows.into_iter().map(row).collect()))
+    }
+}
+
+pub(super) fn check_result(funnel: &Funnel, split: &SplitConfig) -> Result<(), DataError> {
+    let documents = funnel.kept.documents;
+    if documents == 0 {
+        let reasons: Vec<String> =
+            funnel.reasons().iter().map(|(reason, count)| format!("{reason} {}", count.documents)).collect();
+        let explanation = format!("all {} documents were dropped ({})", funnel.collected.documents, reasons.join(", "));
+        return Err(DataError::EmptyCorpus { explanation });
+    }
+    let wanted = [true, split.valid > 0.0, split.test > 0.0];
+    for (name, wanted) in SplitConfig::NAMES.into_iter().zip(wanted) {
+        if wanted && funnel.split(name).documents == 0 {
+            return Err(DataError::EmptySplit { split: name, documents });
+        }
+    }
+    Ok(())
+}

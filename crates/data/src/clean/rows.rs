@@ -1,0 +1,156 @@
+//! The first pass: everything that looks at one document by itself, and the first of exact duplicates.
+
+use danlu_sql::Rules;
+use rayon::prelude::*;
+
+use super::funnel::Tally;
+use super::output::Output;
+use super::steps::{Duplicates, steps};
+use super::{CleanConfig, Count, Dedup, Outcome, Reason, StatisticsKept, Step, StepFunnel, rules};
+use crate::{DataError, Document};
+
+/// The steps of the first pass and their accounts.
+pub(super) struct RowPass<'a> {
+    steps: Vec<Box<dyn Step>>,
+    rules: &'a Rules,
+    statistics: StatisticsKept,
+    duplicates: Option<Duplicates>,
+    collected: Count,
+    step_tallies: Vec<Tally>,
+    rule_tallies: Vec<Tally>,
+    duplicates_tally: Tally,
+}
+
+/// What the steps made of one document.
+struct Passed {
+    outcome: Outcome,
+    /// The step that dropped it; the number of steps when none did.
+    end: usize,
+    /// Bytes of the text after each step that it got through, with whether the step changed it.
+    after: Vec<(u64, bool)>,
+    /// Bytes before the first.
+    before: u64,
+}
+
+impl<'a> RowPass<'a> {
+    pub(super) fn new(config: &CleanConfig, rules: &'a Rules) -> Self {
+        let steps = steps(config);
+        let step_tallies = steps.iter().map(|_| Tally::default()).collect();
+        let rule_tallies = (0..rules.len()).map(|_| Tally::default()).collect();
+        Self {
+            steps,
+            rules,
+            statistics: config.statistics,
+            duplicates: (config.dedup == Dedup::Exact(true)).then(Duplicates::default),
+            collected: Count::default(),
+            step_tallies,
+            rule_tallies,
+            duplicates_tally: Tally::default(),
+        }
+    }
+
+    /// Takes a chunk of documents through all steps. What is dropped goes to `out`; what is kept comes back, in order.
+    pub(super) fn take(&mut self, chunk: Vec<Document>, out: &mut Output<'_>) -> Result<Vec<Document>, DataError> {
+        chunk.iter().for_each(|document| self.collected.add(document));
+        let passed: Vec<Passed> = chunk.into_par_iter().map(|document| pass(&self.steps, document)).collect();
+        let mut left = Vec::with_capacity(passed.len());
+        for passed in passed {
+            self.count(&passed);
+            match passed.outcome {
+                Outcome::Keep(document) => left.push(document),
+                Outcome::Drop { document, reason } => {
+                    let step = self.steps[passed.end].name();
+                    self.step_tallies[passed.end].drop(&reason.code, &document);
+                    out.drop(&document, step, reason)?;
+                }
+            }
+        }
+        let left = self.ask_rules(left, out)?;
+        self.drop_duplicates(left, out)
+    }
+
+    fn count(&mut self, passed: &Passed) {
+        let mut bytes = passed.before;
+        for (index, tally) in self.step_tallies.iter_mut().enumerate().take(passed.end + 1) {
+            tally.entered.grow(1, bytes);
+            if let Some(&(after, changed)) = passed.after.get(index) {
+                tally.kept.grow(1, after);
+                tally.changed += u64::from(changed);
+                bytes = after;
+            }
+        }
+    }
+
+    fn ask_rules(&mut self, documents: Vec<Document>, out: &mut Output<'_>) -> Result<Vec<Document>, DataError> {
+        if self.rules.is_empty() && self.rules.statistics().is_empty() {
+            return Ok(documents);
+        }
+        let mut left = Vec::with_capacity(documents.len());
+        for (outcome, rule) in rules::judge(self.rules, documents, self.statistics)? {
+            let (Outcome::Keep(document) | Outcome::Drop { document, .. }) = &outcome;
+            let last = rule.unwrap_or(self.rules.len());
+            for (index, tally) in self.rule_tallies.iter_mut().enumerate().take(last + 1) {
+                tally.entered.add(document);
+                if index < last {
+                    tally.kept.add(document);
+                }
+            }
+            match outcome {
+                Outcome::Keep(document) => left.push(document),
+                Outcome::Drop { document, reason } => {
+                    self.rule_tallies[last].drop(&reason.code, &document);
+                    out.drop(&document, self.rules.name(last), reason)?;
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    fn drop_duplicates(&mut self, documents: Vec<Document>, out: &mut Output<'_>) -> Result<Vec<Document>, DataError> {
+        let Some(duplicates) = &mut self.duplicates else { return Ok(documents) };
+        let mut left = Vec::with_capacity(documents.len());
+        for document in documents {
+            self.duplicates_tally.entered.add(&document);
+            match duplicates.apply(document) {
+                Outcome::Keep(document) => {
+                    self.duplicates_tally.kept.add(&document);
+                    left.push(document);
+                }
+                Outcome::Drop { document, reason } => {
+                    self.duplicates_tally.drop(&reason.code, &document);
+                    out.drop(&document, Duplicates::NAME, reason)?;
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    /// What was collected, and what each step did.
+    pub(super) fn finish(self) -> (Count, Vec<StepFunnel>) {
+        let rules = self.rules;
+        let steps = self.steps.iter().zip(self.step_tallies).map(|(step, tally)| tally.finish(step.name().into()));
+        let asked = self.rule_tallies.into_iter().enumerate();
+        let asked = asked.map(|(rule, tally)| tally.finish(rules.name(rule).into()));
+        let last = self.duplicates.map(|_| self.duplicates_tally.finish(Duplicates::NAME.into()));
+        (self.collected, steps.chain(asked).chain(last).collect())
+    }
+}
+
+/// Takes one document through the steps.
+fn pass(steps: &[Box<dyn Step>], document: Document) -> Passed {
+    let before = document.text.len() as u64;
+    let mut after = Vec::with_capacity(steps.len());
+    let mut document = document;
+    document.statistics.clear(); // of another run; what is measured here is measured of the repaired text
+    for (end, step) in steps.iter().enumerate() {
+        let id = document.id.clone();
+        match step.apply(document) {
+            Outcome::Keep(kept) => {
+                after.push((kept.text.len() as u64, kept.id != id));
+                document = kept;
+            }
+            outcome => return Passed { outcome, end, after, before },
+        }
+    }
+    Passed { outcome: Outcome::Keep(document), end: steps.len(), after, before }
+}

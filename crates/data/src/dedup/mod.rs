@@ -1,0 +1,447 @@
+//! Duplicates, over all sources at once: whole documents that are the same or nearly the same as another are dropped;
+//! paragraphs, lines and spans that occurred before are cut.
+//!
+//! ```text
+//! documents --first reading--> ids, buckets by MinHash or SimHash
+//!           --exact----------> rows with the same text
+//!           --second reading-> n-gram sets of what shares a bucket, compared one by one -> clusters -> which stay
+//!           --further readings-> repeated paragraphs, lines, spans in what stays
+//! ```
+//!
+//! The result says which rows to drop and what to cut, and why; [`Duplicates::apply`] does it to a document. It is the
+//! same for any number of threads and any limit of memory: what grows with the text is sorted outside memory
+//! (`sorter.rs`). This sorting is our own because it is of fixed-size numbers only, which a query engine would wrap in
+//! columns and batches. In memory stay 48 bytes a document, 8 more with SimHash, and what was found.
+//!
+//! Where to begin reading: `config.rs`, then [`find_duplicates`], `groups.rs`.
+
+mod config;
+mod cuts;
+mod earlier;
+mod groups;
+mod minhash;
+mod repeats;
+mod rows;
+mod scan;
+mod sets;
+mod signatures;
+mod simhash;
+mod sorter;
+mod substring;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use config::check_ngram;
+pub use config::{DedupConfig, KeepRule, NearConfig, RepeatConfig, SimHashConfig, SubstringConfig};
+pub use cuts::Cut;
+pub use summary::{ClusterSize, DedupSummary, KindCount, LargeCluster, SourcePair};
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use self::earlier::Earlier;
+use self::groups::{Compared, Likeness, UnionFind, Verdict, buckets, choose, join_bucket};
+use self::rows::Rows;
+use self::scan::Scan;
+use self::signatures::{SignatureFile, SignatureWriter};
+use self::sorter::Sorted;
+use crate::{DataError, Document, Outcome, ProgressFn, Reason};
+
+/// The file of signatures that [`find_duplicates`] writes under its folder, if asked to.
+pub const SIGNATURES_FILE: &str = "signatures.danlu";
+
+/// In what way something is a duplicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DuplicateKind {
+    /// The same text.
+    Exact,
+    /// The same n-grams, up to the threshold.
+    Near,
+    /// The same SimHash, up to the distance.
+    Simhash,
+    /// The same text as a document of an earlier run.
+    ExactEarlier,
+    /// The same n-grams as one, as the signatures estimate it.
+    NearEarlier,
+    Paragraph,
+    Line,
+    Substring,
+}
+
+impl DuplicateKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Near => "near",
+            Self::Simhash => "simhash",
+            Self::ExactEarlier => "exact_earlier",
+            Self::NearEarlier => "near_earlier",
+            Self::Paragraph => "paragraph",
+            Self::Line => "line",
+            Self::Substring => "substring",
+        }
+    }
+}
+
+/// A document to drop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Duplicate {
+    /// Counted from 0 in the order of the file.
+    pub row: u64,
+    pub kind: DuplicateKind,
+    /// The row that stays for it; `None` when that document is of an earlier run.
+    pub kept: Option<u64>,
+    /// To that document: the true Jaccard similarity of n-grams (near), the share of equal bits (simhash), or an estimate
+    /// (near_earlier).
+    pub similarity: f64,
+    kept_id: u128,
+}
+
+impl Duplicate {
+    /// The id of the document that stays.
+    pub fn of(&self) -> String {
+        format!("{:032x}", self.kept_id)
+    }
+}
+
+/// What [`find_duplicates`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Duplicates {
+    /// Documents to drop, by row.
+    pub drops: Vec<Duplicate>,
+    /// What to cut from documents that stay, by row and place.
+    pub cuts: Vec<Cut>,
+    pub summary: DedupSummary,
+    /// The signatures of what stays, where `save_signatures` asks for them.
+    pub signatures: Option<PathBuf>,
+}
+
+impl Duplicates {
+    pub fn drop_of(&self, row: u64) -> Option<&Duplicate> {
+        self.drops.binary_search_by_key(&row, |duplicate| duplicate.row).ok().map(|index| &self.drops[index])
+    }
+
+    pub fn cuts_of(&self, row: u64) -> &[Cut] {
+        let from = self.cuts.partition_point(|cut| cut.row < row);
+        let len = self.cuts[from..].partition_point(|cut| cut.row == row);
+        &self.cuts[from..from + len]
+    }
+
+    /// Drops or cuts the document of a row, which must be the one that was searched.
+    pub fn apply(&self, row: u64, mut document: Document) -> Outcome {
+        if let Some(duplicate) = self.drop_of(row) {
+            let reason = duplicate.reason();
+            return Outcome::Drop { document, reason };
+        }
+        let cuts = self.cuts_of(row);
+        if cuts.is_empty() {
+            return Outcome::Keep(document);
+        }
+        let left = cuts::apply(&document.text, cuts.iter());
+        if left.is_empty() {
+            let reason = Reason::new("duplicate_parts", "all of its text occurred in earlier documents");
+            return Outcome::Drop { document, reason };
+        }
+        document.set_text(left);
+        Outcome::Keep(document)
+    }
+}
+
+impl Duplicate {
+    fn reason(&self) -> Reason {
+        let (code, what) = match self.kind {
+            DuplicateKind::Near => ("near_duplicate", "similar"),
+            DuplicateKind::Simhash => ("near_duplicate", "of equal bits"),
+            DuplicateKind::NearEarlier => ("near_duplicate_of_earlier_run", "similar by estimate"),
+            DuplicateKind::ExactEarlier => {
+                return Reason::new("duplicate_of_earlier_run", "the same text as a document of an earlier run");
+            }
+            _ if self.similarity == 1.0 => {
+                return Reason::new("duplicate", format!("the same text as document {}", self.of()));
+            }
+            _ => ("duplicate", "similar, by a copy of the same text"),
+        };
+        Reason::new(code, format!("{:.1}% {what} to document {}", self.similarity * 100.0, self.of()))
+    }
+}
+
+/// The limits of memory and the places of files on disk.
+pub(crate) struct Budget {
+    memory_mb: u64,
+    /// A quarter of it, in bytes: the sorter, the n-gram sets and the table of documents have one each; the last is left
+    /// for the chunks of documents that are being worked on.
+    part: u64,
+    /// Memory for each document.
+    row_bytes: u64,
+    work: PathBuf,
+}
+
+impl Budget {
+    fn new(config: &DedupConfig, work: &Path) -> Self {
+        let simhash = if config.simhash.is_some() { 8 } else { 0 };
+        let value = if matches!(config.keep, KeepRule::Best(_)) { 8 } else { 0 };
+        let row_bytes = Rows::BYTES_EACH + simhash + value;
+        Self { memory_mb: config.memory_mb, part: (config.memory_mb << 20) / 4, row_bytes, work: work.into() }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.work.join(format!("dedup-{name}.tmp"))
+    }
+
+    /// The least `memory_mb` of which a half is so many bytes.
+    fn memory_mb_for(&self, bytes: u64) -> u64 {
+        (bytes * 2).div_ceil(1 << 20) + 1
+    }
+
+    fn check_rows(&self, rows: usize) -> Result<(), DataError> {
+        if rows as u64 * self.row_bytes <= (self.memory_mb << 20) / 4 {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is too little: more than {rows} documents take {} bytes each, which is more than a quarter of it",
+            self.memory_mb, self.row_bytes
+        );
+        Err(DataError::BadConfig { key: "clean.dedup.memory_mb", message })
+    }
+}
+
+/// Finds the duplicates among the documents of a file, and against earlier runs.
+///
+/// Files of the search lie under `work` and disappear with it; those of a killed search are overwritten by the next. The
+/// same documents and configuration give the same result, whatever the number of threads and the memory.
+///
+/// # Errors
+/// Besides those of the disk: an unreadable document; a configuration out of range; signatures of earlier runs that are
+/// damaged or were made with other settings; too little memory for the number of documents, or for the suffix array.
+pub fn find_duplicates(
+    documents: &Path,
+    config: &DedupConfig,
+    work: &Path,
+    progress: &ProgressFn<'_>,
+) -> Result<Duplicates, DataError> {
+    config.check()?;
+    std::fs::create_dir_all(work).map_err(|e| DataError::io("create", work, e))?;
+    search_within(documents, config, &Budget::new(config, work), progress)
+}
+
+fn search_within(
+    documents: &Path,
+    config: &DedupConfig,
+    budget: &Budget,
+    progress: &ProgressFn<'_>,
+) -> Result<Duplicates, DataError> {
+    let mut search = Search::begin(documents, config, budget, progress)?;
+    search.exact();
+    search.near_earlier()?;
+    search.near()?;
+    search.simhash()?;
+    let cuts = search.cuts()?;
+    search.finish(cuts)
+}
+
+/// A search in progress.
+struct Search<'a> {
+    documents: &'a Path,
+    config: &'a DedupConfig,
+    budget: &'a Budget,
+    progress: &'a ProgressFn<'a>,
+    rows: Rows,
+    buckets: Sorted<3>,
+    simhashes: Option<simhash::SimHashes>,
+    /// The signatures of all rows, where earlier or later runs need them.
+    signatures: Option<SignatureFile>,
+    earlier: Earlier,
+    dropped: Vec<bool>,
+    drops: Vec<Duplicate>,
+    compared: Compared,
+    spilled: u64,
+}
+
+impl<'a> Search<'a> {
+    fn begin(
+        documents: &'a Path,
+        config: &'a DedupConfig,
+        budget: &'a Budget,
+        progress: &'a ProgressFn<'a>,
+    ) -> Result<Self, DataError> {
+        let wants_signatures = config.save_signatures || !config.against.is_empty();
+        let near = config.near.as_ref().filter(|_| wants_signatures);
+        let path = budget.file("signatures");
+        let writer = near.map(|near| SignatureWriter::create(&path, near)).transpose()?;
+        let Scan { rows, mut buckets, simhashes, signatures } =
+            scan::scan(documents, config, budget, writer, progress)?;
+        let signatures = match signatures.map(SignatureWriter::finish).transpose()? {
+            Some(path) => Some(SignatureFile::open(&path, near, |_, _| Ok(()))?),
+            None => None,
+        };
+        let earlier = Earlier::read(config, rows.len(), &mut buckets, budget)?;
+        let buckets = buckets.finish()?;
+        Ok(Self {
+            dropped: vec![false; rows.len()],
+            spilled: buckets.bytes_on_disk(),
+            documents,
+            config,
+            budget,
+            progress,
+            rows,
+            buckets,
+            simhashes,
+            signatures,
+            earlier,
+            drops: Vec::new(),
+            compared: Compared::default(),
+        })
+    }
+
+    /// Whether a row of a bucket is of an earlier run, or gone.
+    fn gone(dropped: &[bool], row: u32) -> bool {
+        dropped.get(row as usize).copied().unwrap_or(true)
+    }
+
+    fn drop(&mut self, kind: DuplicateKind, verdicts: Vec<Verdict>) {
+        for Verdict { row, kept, similarity } in verdicts {
+            let kept_id = self.rows.ids[kept as usize];
+            self.dropped[row as usize] = true;
+            self.drops.push(Duplicate { row: row.into(), kind, kept: Some(kept.into()), similarity, kept_id });
+        }
+    }
+
+    fn drop_earlier(&mut self, kind: DuplicateKind, row: u32, similarity: f64, kept_id: u128) {
+        self.dropped[row as usize] = true;
+        self.drops.push(Duplicate { row: row.into(), kind, kept: None, similarity, kept_id });
+    }
+
+    /// Rows of the same id, which is the hash of the text.
+    fn exact(&mut self) {
+        if !self.config.exact {
+            return;
+        }
+        let ids = &self.rows.ids;
+        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+        order.sort_unstable_by(|&a, &b| ids[a as usize].cmp(&ids[b as usize]).then_with(|| self.rows.order(a, b)));
+        let mut verdicts = Vec::new();
+        let mut known = Vec::new();
+        for same in order.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]) {
+            if self.earlier.contains(ids[same[0] as usize]) {
+                known.extend_from_slice(same);
+            } else {
+                verdicts.extend(same[1..].iter().map(|&row| Verdict { row, kept: same[0], similarity: 1.0 }));
+            }
+        }
+        self.drop(DuplicateKind::Exact, verdicts);
+        for row in known {
+            self.drop_earlier(DuplicateKind::ExactEarlier, row, 1.0, self.rows.ids[row as usize]);
+        }
+    }
+
+    fn near_earlier(&mut self) -> Result<(), DataError> {
+        let (Some(near), Some(signatures)) = (&self.config.near, &mut self.signatures) else { return Ok(()) };
+        if self.config.against.is_empty() {
+            return Ok(());
+        }
+        let found = self.earlier.near(&self.buckets, signatures, near.threshold, &self.dropped, &mut self.compared)?;
+        for (Verdict { row, similarity, .. }, id) in found {
+            self.drop_earlier(DuplicateKind::NearEarlier, row, similarity, id);
+        }
+        Ok(())
+    }
+
+    fn near(&mut self) -> Result<(), DataError> {
+        let Some(near) = &self.config.near else { return Ok(()) };
+        let (mut wanted, mut any) = (vec![false; self.rows.len()], false);
+        buckets(
+            &self.buckets,
+            |row| Self::gone(&self.dropped, row),
+            |bucket| {
+                any = true;
+                bucket.iter().for_each(|&row| wanted[row as usize] = true);
+                Ok(())
+            },
+        )?;
+        if any {
+            let mut sets = scan::sets(self.documents, near, &wanted, self.budget, self.progress)?;
+            self.spilled += sets.bytes_on_disk;
+            self.decide(DuplicateKind::Near, &mut sets)?;
+        }
+        Ok(())
+    }
+
+    fn simhash(&mut self) -> Result<(), DataError> {
+        match self.simhashes.take() {
+            Some(mut hashes) => self.decide(DuplicateKind::Simhash, &mut hashes),
+            None => Ok(()),
+        }
+    }
+
+    /// Joins what shares a bucket and is alike, and chooses what stays.
+    fn decide(&mut self, kind: DuplicateKind, likeness: &mut dyn Likeness) -> Result<(), DataError> {
+        let mut clusters = UnionFind::new(self.rows.len());
+        let compared = &mut self.compared;
+        buckets(
+            &self.buckets,
+            |row| Self::gone(&self.dropped, row),
+            |bucket| join_bucket(bucket, &mut clusters, likeness, compared),
+        )?;
+        let verdicts = choose(&mut clusters, &self.rows, likeness, compared)?;
+        self.drop(kind, verdicts);
+        Ok(())
+    }
+
+    fn cuts(&mut self) -> Result<Vec<Cut>, DataError> {
+        let (documents, dropped, budget, progress) = (self.documents, &self.dropped, self.budget, self.progress);
+        let mut cuts = Vec::new();
+        let repeats = [(DuplicateKind::Paragraph, self.config.paragraphs), (DuplicateKind::Line, self.config.lines)];
+        for (kind, config) in repeats {
+            if let Some(config) = config {
+                let (found, spilled) = repeats::repeats(documents, kind, config, dropped, budget, progress)?;
+                cuts = cuts::add(cuts, found);
+                self.spilled += spilled;
+            }
+        }
+        if let Some(config) = self.config.substring {
+            let (found, spilled) = substring::repeats(documents, config.min_bytes, dropped, budget, progress)?;
+            cuts = cuts::add(cuts, found);
+            self.spilled += spilled;
+        }
+        Ok(cuts)
+    }
+
+    fn finish(mut self, cuts: Vec<Cut>) -> Result<Duplicates, DataError> {
+        self.drops.sort_unstable_by_key(|duplicate| duplicate.row);
+        self.follow();
+        let signatures = self.save_signatures()?;
+        let summary = summary::summarize(&self, &cuts);
+        Ok(Duplicates { drops: self.drops, cuts, summary, signatures })
+    }
+
+    /// An exact copy of a document that went later itself is a duplicate of what that one was dropped for.
+    fn follow(&mut self) {
+        for index in 0..self.drops.len() {
+            let Some(kept) = self.drops[index].kept else { continue };
+            if let Ok(at) = self.drops.binary_search_by_key(&kept, |duplicate| duplicate.row) {
+                let onward = self.drops[at];
+                let duplicate = &mut self.drops[index];
+                (duplicate.kept, duplicate.kept_id) = (onward.kept, onward.kept_id);
+                duplicate.similarity = onward.similarity;
+            }
+        }
+    }
+
+    fn save_signatures(&mut self) -> Result<Option<PathBuf>, DataError> {
+        let Some(all) = &mut self.signatures else { return Ok(None) };
+        let mut saved = None;
+        if let Some(near) = self.config.near.as_ref().filter(|_| self.config.save_signatures) {
+            let mut writer = SignatureWriter::create(&self.budget.work.join(SIGNATURES_FILE), near)?;
+            for row in (0..all.count).filter(|&row| !self.dropped[row as usize]) {
+                let (id, signature) = all.read(row)?;
+                writer.push(id, &signature)?;
+            }
+            saved = Some(writer.finish()?);
+        }
+        let _ = std::fs::remove_file(self.budget.file("signatures"));
+        Ok(saved)
+    }
+}

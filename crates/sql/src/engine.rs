@@ -1,0 +1,140 @@
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use futures::StreamExt;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use tokio::runtime::Runtime;
+
+use crate::{Functions, SqlError};
+
+/// Runs SQL over Parquet tables within a given memory; what does not fit into it is spilled to disk.
+///
+/// Queries read and write nothing but what they are told to: statements that change something are refused. Rows come in
+/// the order that the SQL asks for with ORDER BY; without it their order may differ from run to run.
+pub struct Engine {
+    context: SessionContext,
+    runtime: Runtime,
+    memory_bytes: usize,
+}
+
+impl Engine {
+    /// An engine with so much memory for sorting, grouping and joining, which spills into `spill_dir` and works with so
+    /// many threads. A batch of each operator at work comes on top.
+    pub fn new(memory_bytes: usize, spill_dir: &Path, threads: usize) -> Result<Self, SqlError> {
+        Self::with_functions(memory_bytes, spill_dir, threads, &Functions::default())
+    }
+
+    /// As [`new`](Self::new), with functions that include models.
+    pub fn with_functions(
+        memory_bytes: usize,
+        spill_dir: &Path,
+        threads: usize,
+        functions: &Functions,
+    ) -> Result<Self, SqlError> {
+        let io = |source| SqlError::Io {
+            action: "start threads for queries that spill into",
+            path: spill_dir.into(),
+            source,
+        };
+        let threads = threads.max(1);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).build().map_err(io)?;
+        let mut config = SessionConfig::new().with_target_partitions(threads).with_information_schema(true);
+        // What each sort keeps back for merging its spilled runs; more than a small engine has would leave it none to sort.
+        let options = &mut config.options_mut().execution;
+        options.sort_spill_reservation_bytes = options.sort_spill_reservation_bytes.min(memory_bytes / threads / 8);
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
+            .with_temp_file_path(spill_dir)
+            .build_arc()
+            .map_err(|e| SqlError::Query { sql: String::new(), message: e.strip_backtrace() })?;
+        let context = SessionContext::new_with_config_rt(config, environment);
+        functions.register(&context);
+        Ok(Self { context, runtime, memory_bytes })
+    }
+
+    /// Makes a Parquet file, or a folder of them, a table of this name.
+    pub fn register_parquet(&self, name: &str, path: &Path) -> Result<(), SqlError> {
+        // Looked at first: what DataFusion says of a missing file speaks of object stores.
+        std::fs::metadata(path).map_err(|source| SqlError::Io { action: "open", path: path.into(), source })?;
+        let options = ParquetReadOptions { file_extension: "parquet", ..ParquetReadOptions::default() };
+        let location = path.to_string_lossy();
+        let registered = self.runtime.block_on(self.context.register_parquet(name, location, options));
+        registered.map_err(|e| self.failed(&path.display().to_string(), &e))
+    }
+
+    /// All rows of a query.
+    pub fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, SqlError> {
+        self.runtime.block_on(async {
+            let mut stream = self.stream(sql).await?;
+            let mut batches = Vec::new();
+            while let Some(batch) = stream.next().await {
+                batches.push(batch.map_err(|e| self.failed(sql, &e))?);
+            }
+            Ok(batches)
+        })
+    }
+
+    /// Writes the rows of a query to a Parquet file, which appears when it is whole, and says how many they are.
+    pub fn write_parquet(&self, sql: &str, path: &Path) -> Result<u64, SqlError> {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(".danlu-tmp");
+        let aside = path.with_file_name(name);
+        let rows = self.runtime.block_on(self.write_aside(sql, &aside));
+        let rows = rows.inspect_err(|_| drop(std::fs::remove_file(&aside)))?;
+        std::fs::rename(&aside, path).map_err(|source| SqlError::Io { action: "write", path: path.into(), source })?;
+        Ok(rows)
+    }
+
+    async fn write_aside(&self, sql: &str, path: &Path) -> Result<u64, SqlError> {
+        let io = |source| SqlError::Io { action: "write", path: path.into(), source };
+        let mut stream = self.stream(sql).await?;
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        let properties = properties.set_max_row_group_bytes(Some(32 << 20)).build();
+        let file = File::create(path).map_err(io)?;
+        let mut writer = ArrowWriter::try_new(file, stream.schema(), Some(properties)).map_err(|e| written(path, e))?;
+        let mut rows = 0;
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|e| self.failed(sql, &e))?;
+            rows += batch.num_rows() as u64;
+            writer.write(&batch).map_err(|e| written(path, e))?;
+        }
+        writer.into_inner().map_err(|e| written(path, e))?.sync_all().map_err(io)?;
+        Ok(rows)
+    }
+
+    async fn stream(&self, sql: &str) -> Result<SendableRecordBatchStream, SqlError> {
+        let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let frame = self.context.sql_with_options(sql, options).await.map_err(|e| self.failed(sql, &e))?;
+        frame.execute_stream().await.map_err(|e| self.failed(sql, &e))
+    }
+
+    fn failed(&self, sql: &str, error: &DataFusionError) -> SqlError {
+        let message = error.strip_backtrace();
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => SqlError::OutOfMemory { limit: self.memory_bytes, message },
+            _ => SqlError::Query { sql: sql.into(), message },
+        }
+    }
+}
+
+fn written(path: &Path, error: ParquetError) -> SqlError {
+    let source = match error {
+        ParquetError::External(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => *error,
+            Err(error) => std::io::Error::other(error),
+        },
+        error => std::io::Error::other(error),
+    };
+    SqlError::Io { action: "write", path: PathBuf::from(path), source }
+}
