@@ -26,7 +26,7 @@ mod source;
 mod storage;
 mod tokenizer;
 
-pub use batches::{Batch, BatchConfig, Batches};
+pub use batches::{Batch, BatchConfig, Batches, Packing};
 pub use clean::{
     CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Outcome, Reason,
     SplitConfig, SplitRow, Step, StepFunnel, clean, standard_steps,
@@ -36,7 +36,10 @@ pub use document::Document;
 pub use error::DataError;
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
-pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
+pub use shard::{
+    ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,
+    write_shards,
+};
 pub use show::{ShowFilter, Shown, show};
 pub use source::{Problem, SourceConfig, TextSplit, read_source, source_files};
 pub use storage::{DocumentReader, DocumentWriter, read_documents};

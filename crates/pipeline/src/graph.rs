@@ -47,7 +47,10 @@ impl Stage {
 
     /// Raised when a change of code makes earlier results of this stage stale.
     fn format(self) -> u32 {
-        1
+        match self {
+            Self::Tokenizer => 2, // shards of version 2
+            _ => 1,
+        }
     }
 
     pub fn name(self) -> &'static str {
@@ -138,7 +141,7 @@ fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value) -> Value {
         // Not `strict`: where no record is malformed it changes nothing, and where one is, `decide` looks.
         Stage::Collect => json!({ "sources": r.data.sources, "files": sources }),
         Stage::Clean => json!({ "clean": r.clean, "split": r.split }),
-        Stage::Tokenizer => json!({ "tokenizer": r.tokenizer }),
+        Stage::Tokenizer => json!({ "tokenizer": r.tokenizer, "chat": r.chat }),
         Stage::Train => json!({ "model": r.model, "train": r.train, "seed": r.seed }),
         Stage::Evaluate => json!({ "evaluate": r.evaluate, "samples": r.samples, "seed": r.seed }),
         Stage::Compress => json!({ "compress": r.compress, "evaluate": r.evaluate }),
