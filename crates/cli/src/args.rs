@@ -137,6 +137,10 @@ pub struct DataShowArgs {
     /// Only documents that contain this text.
     #[arg(long)]
     pub contains: Option<String>,
+    /// Show each document as the tokens that training reads, with those that have a loss in colour (in brackets where
+    /// there is no colour). Of plain text all have one, of conversations the turns that `[chat] learn` names.
+    #[arg(long, conflicts_with_all = ["reason", "json"])]
+    pub masked: bool,
     /// How many to print.
     #[arg(long, default_value_t = 5)]
     pub limit: usize,

@@ -26,6 +26,11 @@ pub fn fancy() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
+/// Whether to use colour on standard output.
+pub fn coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
 /// Prints the chain of causes and the one `hint:` line.
 pub fn error(error: &anyhow::Error) {
     let (bold, plain) = if fancy() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };

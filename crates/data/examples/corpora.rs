@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use danlu_data::{
-    CleanConfig, DataError, Progress, Shard, SourceConfig, SplitConfig, clean, collect, train_tokenizer, write_shards,
+    ChatConfig, CleanConfig, DataError, Encoder, Progress, Shard, SourceConfig, SplitConfig, clean, collect,
+    train_tokenizer, write_shards,
 };
 use danlu_text::TokenizerConfig;
 
@@ -48,10 +49,11 @@ fn run(vocab_size: usize, out: &Path) -> Result<(), DataError> {
     println!("tokenizer  {:6.2} s  vocab_size {}", start.elapsed().as_secs_f64(), tokenizer.vocab_size());
     tokenizer.save(&out.join("tokenizer"))?;
 
+    let encoder = Encoder { tokenizer: &tokenizer, template: None, chat: &ChatConfig::default() };
     for split in SplitConfig::NAMES {
         let start = Instant::now();
         let shard = out.join(format!("{split}.tokens"));
-        let summary = write_shards(&out.join(format!("{split}.parquet")), &tokenizer, &shard, &quiet)?;
+        let summary = write_shards(&out.join(format!("{split}.parquet")), &encoder, &shard, &quiet)?;
         println!("{split:<10} {:6.2} s  {:?}", start.elapsed().as_secs_f64(), summary.total);
         for (language, count) in &summary.by_language {
             println!("             {language}: {} tokens, {:.3} bytes per token", count.tokens, count.bytes_per_token);

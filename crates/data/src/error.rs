@@ -39,12 +39,16 @@ pub enum DataError {
     NewerTable { path: PathBuf, version: u32, known: u32 },
     #[error("signatures {}: {message}", path.display())]
     BadSignatures { path: PathBuf, message: String },
+    #[error("conversation {document}: {message}")]
+    BadConversation { document: String, message: String },
     #[error("token shard {}: {message}", path.display())]
     BadShard { path: PathBuf, message: String },
     #[error("token shard {} was made with tokenizer {}, not {}", path.display(), short(found), short(expected))]
     WrongTokenizer { path: PathBuf, expected: String, found: String },
     #[error("token shard {} holds {tokens} tokens, and one window of seq_len {seq_len} needs {}", path.display(), seq_len + 1)]
     TooFewTokens { path: PathBuf, tokens: u64, seq_len: usize },
+    #[error("token shard {}: none of its {tokens} tokens is to be learnt", path.display())]
+    NothingToLearn { path: PathBuf, tokens: u64 },
 }
 
 fn at(path: &Path, line: Option<u64>) -> String {
@@ -102,6 +106,12 @@ impl DataError {
                 "write the shards again with the present tokenizer (danlu run --from shards)"
             }
             Self::TooFewTokens { .. } => "use a smaller train.seq_len, or more text",
+            Self::BadConversation { .. } => {
+                "repair or leave out the conversation; `[chat] learn` says whose turns are learnt"
+            }
+            Self::NothingToLearn { .. } => {
+                "the roles of [chat] learn do not occur in the conversations; `danlu data show --masked` shows what is learnt"
+            }
         };
         Some(hint.into())
     }

@@ -35,7 +35,7 @@ pub use augment::{
     AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose, Place,
     ReverseUnit, RotateUnit, Translate, augment,
 };
-pub use batches::{Batch, BatchConfig, Batches};
+pub use batches::{Batch, BatchConfig, Batches, Packing};
 pub use clean::{
     CONTAMINATION_FILE, CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, DroppedDocument, FUNNEL_FILE, Funnel,
     FunnelShare, Missing, ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide,
@@ -55,7 +55,10 @@ pub use document::Document;
 pub use error::DataError;
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
-pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
+pub use shard::{
+    ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,
+    write_shards,
+};
 pub use show::{ShowFilter, Shown, show};
 pub use source::{Problem, SourceConfig, TextSplit, read_source, source_files};
 pub use table::{DocumentReader, DocumentWriter, TABLE_VERSION, documents_file, read_documents};

@@ -7,12 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{TOKENIZER, documents, quiet, write_documents};
-use danlu_data::{BatchConfig, Batches, DataError, Document, Shard, write_shards};
+use danlu_data::{BatchConfig, Batches, ChatConfig, DataError, Document, Encoder, Packing, Role, Shard, write_shards};
+use danlu_text::{CHATML, ChatTemplate};
 use proptest::prelude::*;
+
+fn encoder<'a>(template: Option<&'a ChatTemplate>, chat: &'a ChatConfig) -> Encoder<'a> {
+    Encoder { tokenizer: &TOKENIZER, template, chat }
+}
 
 fn shard_of(dir: &Path, documents: &[Document]) -> PathBuf {
     let out = dir.join("train.tokens");
-    write_shards(&write_documents(dir, documents), &TOKENIZER, &out, &quiet).unwrap();
+    write_shards(&write_documents(dir, documents), &encoder(None, &ChatConfig::default()), &out, &quiet).unwrap();
     out
 }
 
@@ -43,7 +48,7 @@ fn the_summary_counts_by_language_and_checks_the_round_trip() {
     let mut documents = documents(9);
     documents.push(Document::new("forged <|endoftext|> boundary", "speeches"));
     let path = write_documents(dir.path(), &documents);
-    let summary = write_shards(&path, &TOKENIZER, &dir.path().join("s"), &quiet).unwrap();
+    let summary = write_shards(&path, &encoder(None, &ChatConfig::default()), &dir.path().join("s"), &quiet).unwrap();
     assert_eq!((summary.round_trip_failures, summary.unknown_tokens), (0, 0));
     assert_eq!((summary.by_language["zh"].documents, summary.by_source["speeches"].documents), (3, 7));
     let shard = Shard::open(&dir.path().join("s"), None).unwrap();
@@ -97,7 +102,7 @@ proptest! {
         batch_size in 1usize..7, seq_len in 1usize..40, seed: u64, shuffle: bool, count in 1usize..12,
     ) {
         let shard = open(&documents(count));
-        let batches = Batches::new(shard.clone(), BatchConfig { batch_size, seq_len, seed, shuffle }).unwrap();
+        let batches = Batches::new(shard.clone(), BatchConfig { batch_size, seq_len, seed, shuffle, packing: Packing::Stream }).unwrap();
         let all = shard.tokens().to_vec();
         let windows = batches.windows();
         let mut rows = Vec::new();
@@ -128,7 +133,7 @@ proptest! {
 #[test]
 fn epochs_differ_and_a_seed_decides() {
     let shard = open(&documents(60));
-    let config = BatchConfig { batch_size: 4, seq_len: 16, seed: 7, shuffle: true };
+    let config = BatchConfig { batch_size: 4, seq_len: 16, seed: 7, ..Default::default() };
     let batches = Batches::new(shard.clone(), config).unwrap();
     let (first, second) = (batches.batch(0), batches.batch(batches.windows() / 4 + 1));
     assert_ne!(first.inputs, second.inputs);
@@ -147,4 +152,138 @@ fn a_shard_shorter_than_a_window_is_an_error() {
     assert!(matches!(error, DataError::TooFewTokens { .. }), "{error}");
     let just = BatchConfig { seq_len: tokens as usize - 1, ..config };
     assert_eq!(Batches::new(shard, just).unwrap().windows(), 1);
+}
+
+/// The rows of one epoch as (inputs, targets, learnt, documents).
+type Row = (Vec<u32>, Vec<u32>, Vec<bool>, Vec<u32>);
+
+fn epoch_of(batches: &Batches, seq_len: usize) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for n in 0..batches.batches_per_epoch() {
+        let batch = batches.batch(n);
+        let all = vec![true; batch.inputs.len()];
+        let (learnt, documents) = (batch.learnt.unwrap_or(all), batch.documents.unwrap());
+        for at in (0..batch.inputs.len()).step_by(seq_len) {
+            let range = at..at + seq_len;
+            let cut = |list: &[u32]| list[range.clone()].to_vec();
+            rows.push((cut(&batch.inputs), cut(&batch.targets), learnt[range.clone()].to_vec(), cut(&documents)));
+        }
+    }
+    rows.truncate(batches.windows() as usize);
+    rows
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn best_fit_learns_every_token_once_and_cuts_only_what_is_too_long(
+        seq_len in 1usize..200, seed: u64, shuffle: bool, count in 1usize..30, batch_size in 1usize..5,
+    ) {
+        let shard = open(&documents(count));
+        let config = BatchConfig { batch_size, seq_len, seed, shuffle, packing: Packing::BestFit };
+        let batches = Batches::new(shard.clone(), config).unwrap();
+        let rows = epoch_of(&batches, seq_len);
+        let places = rows.len() * seq_len;
+        prop_assert!((batches.filled() - shard.len() as f64 / places as f64).abs() < 1e-12);
+        let mut learnt: Vec<u32> = Vec::new();
+        for (inputs, targets, kept, numbers) in &rows {
+            prop_assert!(numbers.is_sorted());
+            learnt.extend(targets.iter().zip(kept).filter(|(_, kept)| **kept).map(|(target, _)| *target));
+            for at in 1..seq_len {
+                // Within a document an input is the target before it.
+                prop_assert!(numbers[at] != numbers[at - 1] || inputs[at] == targets[at - 1] || !kept[at]);
+            }
+        }
+        let mut all = shard.tokens().to_vec();
+        all.sort_unstable();
+        learnt.sort_unstable();
+        prop_assert_eq!(learnt, all);
+        let whole = shard.documents().filter(|document| document.tokens.len() <= seq_len);
+        for document in whole {
+            let tokens = shard.tokens().slice(document.tokens.clone()).to_vec();
+            let found = rows.iter().any(|(inputs, targets, _, numbers)| {
+                (0..=seq_len - tokens.len()).any(|at| {
+                    targets[at..at + tokens.len()] == tokens
+                        && inputs[at] == shard.eos_id()
+                        && numbers[at] == numbers[at + tokens.len() - 1]
+                })
+            });
+            prop_assert!(found, "a document that fits was cut");
+        }
+    }
+
+    #[test]
+    fn windows_with_documents_are_the_stream_numbered(seq_len in 1usize..60, seed: u64, count in 2usize..12) {
+        let shard = open(&documents(count));
+        let stream = BatchConfig { batch_size: 2, seq_len, seed, shuffle: true, packing: Packing::Stream };
+        let plain = Batches::new(shard.clone(), stream).unwrap();
+        let numbered = Batches::new(shard.clone(), BatchConfig { packing: Packing::Documents, ..stream }).unwrap();
+        for n in 0..plain.batches_per_epoch() {
+            let (a, b) = (plain.batch(n), numbered.batch(n));
+            prop_assert_eq!((&a.inputs, &a.targets, &a.documents), (&b.inputs, &b.targets, &None));
+            let numbers = b.documents.unwrap();
+            for (inputs, numbers) in b.inputs.chunks(seq_len).zip(numbers.chunks(seq_len)) {
+                for at in 1..seq_len {
+                    prop_assert_eq!(numbers[at] - numbers[at - 1], u32::from(inputs[at] == shard.eos_id()));
+                }
+            }
+        }
+    }
+}
+
+fn conversation(turns: &[(&str, &str)]) -> Document {
+    let mut document = Document::new("rendered elsewhere", "chats");
+    let messages: Vec<_> =
+        turns.iter().map(|(role, content)| serde_json::json!({ "role": role, "content": content })).collect();
+    document.metadata.insert("messages".into(), messages.into());
+    document.metadata.insert("file".into(), "chats.jsonl".into());
+    document.metadata.insert("line".into(), 7.into());
+    document
+}
+
+/// What a shard of one conversation marks as to be learnt, and all of it.
+fn learnt_of(turns: &[(&str, &str)], learn: &[Role]) -> Result<(String, String), DataError> {
+    let dir = tempfile::tempdir().unwrap();
+    let template = ChatTemplate::new(CHATML.into(), None, None).unwrap();
+    let chat = ChatConfig { learn: learn.to_vec() };
+    // Plain text before and after, so that marks do not begin at a whole byte.
+    let documents = [Document::new("plain text", "s"), conversation(turns), Document::new("諸葛亮", "s")];
+    let path = write_documents(dir.path(), &documents);
+    let out = dir.path().join("s");
+    let summary = write_shards(&path, &encoder(Some(&template), &chat), &out, &quiet)?;
+    let shard = Shard::open(&out, None)?;
+    assert_eq!((summary.learnt_tokens, summary.round_trip_failures), (shard.learnt_tokens(), 0));
+    for index in [0, 2] {
+        assert!(shard.document(index).unwrap().tokens.into_iter().all(|token| shard.is_learnt(token)));
+    }
+    let tokens = shard.document(1).unwrap().tokens;
+    let all = shard.tokens().slice(tokens.clone()).to_vec();
+    let kept: Vec<u32> = tokens.filter(|&t| shard.is_learnt(t)).filter_map(|t| shard.tokens().get(t)).collect();
+    Ok((TOKENIZER.decode(&kept), TOKENIZER.decode(&all)))
+}
+
+#[test]
+fn of_a_conversation_the_wanted_turns_are_learnt_with_the_marker_that_ends_them() {
+    let turns = [
+        ("system", "簡潔"),
+        ("user", "春眠?"),
+        ("assistant", "不覺曉 <|im_end|>"),
+        ("user", "a"),
+        ("assistant", "b c"),
+    ];
+    let (learnt, all) = learnt_of(&turns, &[Role::Assistant]).unwrap();
+    assert_eq!(learnt, "不覺曉 <|im_end|><|im_end|>b c<|im_end|>");
+    assert!(all.starts_with("<|im_start|>system\n簡潔<|im_end|>\n<|im_start|>user\n春眠?"), "{all}");
+    let (learnt, _) = learnt_of(&turns, &[Role::User, Role::System]).unwrap();
+    let user = |text: &str| format!("<|im_start|>user\n{text}<|im_end|>");
+    assert_eq!(learnt, format!("<|im_start|>system\n簡潔<|im_end|>{}{}", user("春眠?"), user("a")));
+}
+
+#[test]
+fn a_conversation_of_which_nothing_would_be_learnt_is_an_error_with_its_place() {
+    let error = learnt_of(&[("user", "hello")], &[Role::Assistant]).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("chats.jsonl:7") && text.contains("no message by assistant"), "{text}");
+    assert!(error.hint().is_some());
 }

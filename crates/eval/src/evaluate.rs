@@ -6,7 +6,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use danlu_data::{DataError, Document, SourceConfig};
-use danlu_model::CausalLm;
+use danlu_model::{CausalLm, SequenceOptions};
 use danlu_text::{Tokenizer, detect_language};
 use serde::{Deserialize, Serialize};
 
@@ -222,7 +222,7 @@ fn logits(model: &CausalLm, inputs: &Inputs<'_>) -> Result<Vec<f32>, EvalError> 
     let device = model.device();
     let ids: Vec<i32> = inputs.ids.iter().map(|&id| id as i32).collect();
     let tokens: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [inputs.rows, inputs.cols]), &device);
-    let hidden = model.hidden(tokens, None); // (rows, cols, hidden)
+    let hidden = model.hidden(tokens, SequenceOptions::default()); // (rows, cols, hidden)
     let [rows, cols, width] = hidden.dims();
     let hidden: Tensor<2> = hidden.reshape([rows * cols, width]);
     let wanted: Vec<i32> = inputs.wanted.iter().map(|&at| at as i32).collect();

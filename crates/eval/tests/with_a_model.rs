@@ -44,7 +44,9 @@ fn nats_by_loss(model: &CausalLm, tokenizer: &Tokenizer, text: &str) -> f64 {
     let (n, device) = (targets.len(), model.device());
     let inputs: Tensor<2, Int> = Tensor::from_data(TensorData::new(inputs, [1, n]), &device);
     let targets: Tensor<1, Int> = Tensor::from_data(TensorData::new(targets, [n]), &device);
-    f64::from(model.loss_sum(inputs, targets, None).into_data_as::<f32>().try_into_vec::<f32>().unwrap()[0])
+    f64::from(
+        model.loss_sum(inputs, targets, Default::default()).into_data_as::<f32>().try_into_vec::<f32>().unwrap()[0],
+    )
 }
 
 fn close(a: f64, b: f64, tolerance: f64) {

@@ -33,7 +33,7 @@ fn trained(config: &ModelConfig) -> Result<CausalLm, Box<dyn Error>> {
         let (_, inputs) = tokens(2, 16, step, &device);
         let (targets, _) = tokens(2, 16, step + 1, &device);
         let targets = Tensor::from_data(TensorData::new(targets, [32]), &device);
-        let gradients = model.loss_sum(inputs, targets, None).backward();
+        let gradients = model.loss_sum(inputs, targets, Default::default()).backward();
         model = model.map(&mut Descent(&gradients));
     }
     Ok(model.valid())

@@ -3,8 +3,8 @@
 use crate::init::{RandomSource, Source};
 use crate::layers::{Builder, Decoder, Form, Linear, Mix, Pass};
 use crate::positions::Frequencies;
-use crate::sequences::Sequences;
-use crate::{DropoutKey, ModelConfig, ModelError, Positions, SpecialTokens};
+use crate::sequences::{SequenceOptions, Sequences};
+use crate::{ModelConfig, ModelError, Positions, SpecialTokens};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::activation;
@@ -135,9 +135,9 @@ impl CausalLm {
     /// # Panics
     /// If `time` is beyond `max_seq_len` or an id is outside the vocabulary, as Burn does: batches come from shards
     /// that were checked when opened. [`CausalLm::step`] returns errors instead.
-    pub fn hidden(&self, tokens: Tensor<2, Int>, dropout: Option<DropoutKey>) -> Tensor<3> {
+    pub fn hidden(&self, tokens: Tensor<2, Int>, options: SequenceOptions) -> Tensor<3> {
         let [batch, time] = tokens.dims();
-        let sequences = Sequences::new(self, batch, time, dropout);
+        let sequences = Sequences::new(self, batch, time, options);
         let mut x = sequences.embed(self, tokens);
         for (index, layer) in self.model.layers.iter().enumerate() {
             x = sequences.layer(self, index, layer, x);
@@ -151,7 +151,7 @@ impl CausalLm {
     ///
     /// Returns (batch, time, vocabulary).
     pub fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let hidden = self.hidden(tokens, None);
+        let hidden = self.hidden(tokens, SequenceOptions::default());
         self.head(hidden)
     }
 
@@ -161,9 +161,9 @@ impl CausalLm {
     /// * `targets`: (batch * time), -100 where nothing is to be learnt
     ///
     /// Returns one value.
-    pub fn loss_sum(&self, tokens: Tensor<2, Int>, targets: Tensor<1, Int>, dropout: Option<DropoutKey>) -> Tensor<1> {
+    pub fn loss_sum(&self, tokens: Tensor<2, Int>, targets: Tensor<1, Int>, options: SequenceOptions) -> Tensor<1> {
         let [batch, time] = tokens.dims();
-        let hidden = self.hidden(tokens, dropout).reshape([batch * time, self.config().hidden_size]);
+        let hidden = self.hidden(tokens, options).reshape([batch * time, self.config().hidden_size]);
         self.head_loss(hidden, targets)
     }
 

@@ -41,5 +41,5 @@ pub use hf_config::SpecialTokens;
 pub use layers::{Form, Linear};
 pub use parameters::ParameterInfo;
 pub use sampler::{Sampler, SamplingConfig, log_softmax, top_log_probabilities};
-pub use sequences::Recompute;
+pub use sequences::{Recompute, SequenceOptions};
 pub use state::State;

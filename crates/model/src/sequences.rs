@@ -7,7 +7,7 @@ use crate::{CausalLm, DropoutKey, Positions};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::Gradients;
-use danlu_ops::{AttentionOptions, JoinedHeads};
+use danlu_ops::{AttentionOptions, AttentionSegments, JoinedHeads};
 use serde::{Deserialize, Serialize};
 
 /// What is computed again in the backward pass rather than kept.
@@ -22,10 +22,29 @@ pub enum Recompute {
     Block,
 }
 
+/// What a pass over whole sequences is told besides the tokens. The default: one document a sequence, no dropout.
+#[derive(Clone, Debug, Default)]
+pub struct SequenceOptions {
+    /// Where the pass stands in training; none means no dropout.
+    pub dropout: Option<DropoutKey>,
+    /// (batch * time), to which of the documents packed into its sequence each token belongs: attention stays within a
+    /// document, and positions begin anew with each. A document's tokens are neighbours.
+    pub documents: Option<Vec<u32>>,
+}
+
+impl From<DropoutKey> for SequenceOptions {
+    fn from(key: DropoutKey) -> Self {
+        SequenceOptions { dropout: Some(key), documents: None }
+    }
+}
+
 /// What all layers share in one pass over (batch, time) tokens.
 pub(crate) struct Sequences {
     batch: usize,
     time: usize,
+    /// Of each token, (batch * time).
+    positions: Vec<usize>,
+    segments: Option<AttentionSegments>,
     /// cos and sin of rotary positions.
     rotary: Option<(Tensor<2>, Tensor<2>)>,
     dropout: Option<Dropout>,
@@ -33,20 +52,29 @@ pub(crate) struct Sequences {
 
 impl Sequences {
     /// # Panics
-    /// If `time` is beyond the model's context.
-    pub(crate) fn new(model: &CausalLm, batch: usize, time: usize, dropout: Option<DropoutKey>) -> Self {
+    /// If `time` is beyond the model's context, or there is not one document number for each token.
+    pub(crate) fn new(model: &CausalLm, batch: usize, time: usize, options: SequenceOptions) -> Self {
         let config = model.config();
         assert!(time <= config.max_seq_len, "{time} tokens in a context of {}", config.max_seq_len);
-        let positions: Vec<usize> = (0..time).collect();
-        let rotary =
-            (config.positions() == Positions::Rope).then(|| model.rotary_tables(&positions, &model.device().inner()));
-        Sequences { batch, time, rotary, dropout: Dropout::new(dropout, config.dropout, batch) }
+        let device = model.device().inner();
+        // Rotary attention depends on distances alone, so that one table serves all documents of a sequence.
+        let along: Vec<usize> = (0..time).collect();
+        let rotary = (config.positions() == Positions::Rope).then(|| model.rotary_tables(&along, &device));
+        let positions = match &options.documents {
+            None => (0..batch).flat_map(|_| 0..time).collect(),
+            Some(documents) => positions_within(documents, batch, time),
+        };
+        let segments = options.documents.map(|documents| {
+            let ids: Vec<i64> = documents.into_iter().map(i64::from).collect();
+            AttentionSegments::of(Tensor::from_data(TensorData::new(ids, [batch, time]), &device))
+        });
+        let dropout = Dropout::new(options.dropout, config.dropout, batch);
+        Sequences { batch, time, positions, segments, rotary, dropout }
     }
 
     /// The residual stream before the first layer, (batch * time, hidden).
     pub(crate) fn embed(&self, model: &CausalLm, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let positions: Vec<usize> = (0..self.batch).flat_map(|_| 0..self.time).collect();
-        let x = model.embed(tokens.reshape([self.batch * self.time]), &positions);
+        let x = model.embed(tokens.reshape([self.batch * self.time]), &self.positions);
         match &self.dropout {
             Some(dropout) => dropout.apply(0, x),
             None => x,
@@ -76,8 +104,11 @@ impl Sequences {
             head_dim: config.head_dim(),
         };
         let tables = self.rotary.as_ref().map(|(cos, sin)| (cos, sin));
-        let options =
-            AttentionOptions { precision: model.precision, ..AttentionOptions::causal(model.attention_scale()) };
+        let options = AttentionOptions {
+            precision: model.precision,
+            segments: self.segments.clone(),
+            ..AttentionOptions::causal(model.attention_scale())
+        };
         danlu_ops::self_attention(heads, tables, shape, &options)
     }
 }
@@ -94,17 +125,17 @@ impl CausalLm {
         &self,
         tokens: Tensor<2, Int>,
         targets: Tensor<1, Int>,
-        dropout: Option<DropoutKey>,
+        options: SequenceOptions,
         recompute: Recompute,
         take: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
         if recompute == Recompute::None {
-            let loss = self.loss_sum(tokens, targets, dropout);
+            let loss = self.loss_sum(tokens, targets, options);
             take(loss.backward());
             return loss.inner();
         }
         let [batch, time] = tokens.dims();
-        let sequences = Sequences::new(self, batch, time, dropout);
+        let sequences = Sequences::new(self, batch, time, options);
         let embedded = sequences.embed(self, tokens);
         let frozen = self.model.layers.iter().map(Module::valid);
         let mut inputs = vec![embedded.clone().inner()];
@@ -124,6 +155,18 @@ impl CausalLm {
         take(upstream(embedded, g).backward());
         loss.inner()
     }
+}
+
+/// Of each token its place within its document.
+fn positions_within(documents: &[u32], batch: usize, time: usize) -> Vec<usize> {
+    assert_eq!(documents.len(), batch * time, "document numbers of {batch} x {time} tokens");
+    let mut positions = vec![0; documents.len()];
+    for at in (0..documents.len()).filter(|at| at % time > 0) {
+        if documents[at] == documents[at - 1] {
+            positions[at] = positions[at - 1] + 1;
+        }
+    }
+    positions
 }
 
 /// A value whose gradient to `y` is `g`.

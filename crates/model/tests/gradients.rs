@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::Gradients;
 use common::*;
-use danlu_model::{CausalLm, DropoutKey, ModelConfig, Precision, Recompute};
+use danlu_model::{CausalLm, DropoutKey, ModelConfig, Precision, Recompute, SequenceOptions};
 use std::collections::BTreeMap;
 
 const BATCH: usize = 2;
@@ -34,12 +34,18 @@ fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
 
 fn loss(model: &CausalLm, dropout: Option<DropoutKey>) -> f64 {
     let (inputs, targets) = batch(&model.device());
-    f64::from(model.loss_sum(inputs, targets, dropout).into_data().as_slice::<f32>().unwrap()[0])
+    f64::from(
+        model
+            .loss_sum(inputs, targets, SequenceOptions { dropout, documents: None })
+            .into_data()
+            .as_slice::<f32>()
+            .unwrap()[0],
+    )
 }
 
 fn gradients(model: &CausalLm, dropout: Option<DropoutKey>) -> BTreeMap<String, Vec<f32>> {
     let (inputs, targets) = batch(&model.device());
-    let gradients = model.loss_sum(inputs, targets, dropout).backward();
+    let gradients = model.loss_sum(inputs, targets, SequenceOptions { dropout, documents: None }).backward();
     let mut collector = Collector { gradients: &gradients, collected: Vec::new() };
     model.visit(&mut collector);
     model.parameters().into_iter().map(|p| p.name).zip(collector.collected).collect()
@@ -119,7 +125,13 @@ fn recomputed(model: &CausalLm, dropout: Option<DropoutKey>) -> (f32, BTreeMap<S
         }
     };
     let (inputs, targets) = batch(&model.device());
-    let loss = model.loss_and_gradients(inputs, targets, dropout, Recompute::Block, &mut take);
+    let loss = model.loss_and_gradients(
+        inputs,
+        targets,
+        SequenceOptions { dropout, documents: None },
+        Recompute::Block,
+        &mut take,
+    );
     (loss.into_data().as_slice::<f32>().unwrap()[0], sums)
 }
 
@@ -174,7 +186,7 @@ fn a_split_batch_has_the_loss_of_the_whole_dropout_included() {
         .map(|i| {
             let key = DropoutKey { first_sequence: 10 + i as u64, ..key };
             let (inputs, targets) = (inputs.clone().narrow(0, i, 1), targets.clone().narrow(0, i * TIME, TIME));
-            f64::from(model.loss_sum(inputs, targets, Some(key)).into_data().as_slice::<f32>().unwrap()[0])
+            f64::from(model.loss_sum(inputs, targets, key.into()).into_data().as_slice::<f32>().unwrap()[0])
         })
         .sum();
     let whole = loss(&model, Some(key));
@@ -182,6 +194,33 @@ fn a_split_batch_has_the_loss_of_the_whole_dropout_included() {
     assert_eq!(loss(&model, Some(key)), whole);
     assert_ne!(loss(&model, Some(DropoutKey { step: 6, ..key })), whole);
     assert_ne!(loss(&model, None), whole);
+}
+
+#[test]
+fn packed_documents_have_the_losses_that_they_have_alone() {
+    for (what, config) in all_kinds() {
+        let model = lively(&config, 3);
+        let (inputs, targets) = batch(&Device::flex());
+        let options = |documents| SequenceOptions { dropout: None, documents };
+        let value = |loss: Tensor<1>| f64::from(loss.into_data().as_slice::<f32>().unwrap()[0]);
+        // Each sequence holds a document of 2 tokens and one with the rest.
+        let documents: Vec<u32> = (0..BATCH * TIME).map(|at| u32::from(at % TIME >= 2)).collect();
+        let packed = value(model.loss_sum(inputs.clone(), targets.clone(), options(Some(documents.clone()))));
+        let mut alone = 0.0;
+        for row in 0..BATCH {
+            for (from, length) in [(0, 2), (2, TIME - 2)] {
+                let inputs = inputs.clone().narrow(0, row, 1).narrow(1, from, length);
+                let targets = targets.clone().narrow(0, row * TIME + from, length);
+                alone += value(model.loss_sum(inputs, targets, options(None)));
+            }
+        }
+        assert!((packed - alone).abs() < 1e-5 * alone, "{what}: {packed}, alone {alone}");
+        assert_ne!(packed, loss(&model, None), "{what}: the documents made no difference");
+        let trainable = lively_on(&config, 3, &Device::flex().autodiff());
+        let again =
+            trainable.loss_and_gradients(inputs, targets, options(Some(documents)), Recompute::Block, &mut |_| {});
+        assert!((value(again) - packed).abs() < 1e-6 * packed, "{what}: recomputed");
+    }
 }
 
 #[test]

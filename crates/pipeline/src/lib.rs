@@ -27,3 +27,4 @@ pub use graph::{Decision, Graph, Selection, Stage};
 pub use observer::{Observer, Progress, Silent};
 pub use recipe::{CompressMethod, CompressSection, DataSection, Recipe, RecipeFile, SamplesSection, nearest};
 pub use runner::{RunOptions, RunOutcome, run};
+pub use stages::TOKENIZER_FOLDER;

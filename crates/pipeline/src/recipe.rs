@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use danlu_data::{CleanConfig, SourceConfig, SplitConfig};
+use danlu_data::{ChatConfig, CleanConfig, SourceConfig, SplitConfig};
 use danlu_eval::EvalConfig;
 use danlu_model::ModelConfig;
 use danlu_text::TokenizerConfig;
@@ -36,6 +36,9 @@ pub struct Recipe {
     /// The tokenizer trained on the cleaned text.
     #[serde(default)]
     pub tokenizer: TokenizerConfig,
+    /// Whose turns of conversations are learnt.
+    #[serde(default)]
+    pub chat: ChatConfig,
     /// The shape of the model.
     #[serde(default)]
     pub model: ModelConfig,

@@ -1,6 +1,7 @@
 //! What a training run may be told. One struct, one place for the defaults.
 
 use crate::TrainError;
+use danlu_data::Packing;
 use danlu_model::{LossOptions, Precision, Recompute};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,10 @@ pub struct TrainConfig {
     pub accumulate: usize,
     /// Tokens in one sequence.
     pub seq_len: usize,
+    /// How sequences are cut from documents: `stream`, windows over all documents as one running text; `documents`, the
+    /// same windows, in which attention and positions begin anew with each document; `best_fit`, whole documents put
+    /// together so that little room is left, attention within each.
+    pub packing: Packing,
     /// What the inputs of matrix products are rounded to: `f32`, or `bf16`, which is faster where the processor has
     /// bf16 arithmetic and keeps activations between products in half the memory. Weights, their gradients, the
     /// optimiser, the residual stream and all sums are f32 in both.
@@ -116,6 +121,7 @@ impl Default for TrainConfig {
             batch_size: 16,
             accumulate: 1,
             seq_len: 256,
+            packing: Packing::Stream,
             precision: Precision::F32,
             recompute: Recompute::None,
             learning_rate: 1e-3,

@@ -131,8 +131,8 @@ fn batches(job: &Job<'_>, shard: &Arc<Shard>, shuffle: bool) -> Result<Batches, 
             model: job.vocab_size,
         });
     }
-    let TrainConfig { batch_size, seq_len, .. } = job.config;
-    let config = BatchConfig { batch_size, seq_len, seed: job.seed, shuffle };
+    let TrainConfig { batch_size, seq_len, packing, .. } = job.config;
+    let config = BatchConfig { batch_size, seq_len, seed: job.seed, shuffle, packing };
     Ok(Batches::new(Arc::clone(shard), config)?)
 }
 

@@ -4,7 +4,7 @@ use crate::TrainError;
 use crate::optimizer::GradientSum;
 use burn::prelude::*;
 use danlu_data::Batch;
-use danlu_model::{CausalLm, DropoutKey, LossOptions, Recompute};
+use danlu_model::{CausalLm, DropoutKey, LossOptions, Recompute, SequenceOptions};
 use danlu_ops::IGNORED;
 
 /// What a model makes of a group of micro-batches.
@@ -32,6 +32,8 @@ pub struct MicroBatch {
     pub inputs: Tensor<2, Int>,
     /// (batch * seq); [`IGNORED`] where no loss is wanted
     pub targets: Tensor<1, Int>,
+    /// (batch * seq), which tokens attend to each other; see [`SequenceOptions::documents`].
+    pub documents: Option<Vec<u32>>,
     /// Targets that are not ignored.
     pub tokens: u64,
 }
@@ -45,14 +47,20 @@ impl MicroBatch {
         Self {
             inputs: Tensor::from_data(TensorData::new(ids, [rows, seq_len]), device),
             targets: Tensor::from_data(TensorData::new(targets.to_vec(), [targets.len()]), device),
+            documents: None,
             tokens: counted as u64,
         }
     }
 
     /// Copies a batch of the text to `device`.
     pub fn from_batch(batch: &Batch, seq_len: usize, device: &Device) -> Self {
-        let targets: Vec<i64> = batch.targets.iter().map(|&id| i64::from(id)).collect();
-        Self::new(&batch.inputs, &targets, seq_len, device)
+        let mut targets: Vec<i64> = batch.targets.iter().map(|&id| i64::from(id)).collect();
+        for (target, learnt) in targets.iter_mut().zip(batch.learnt.iter().flatten()) {
+            if !learnt {
+                *target = i64::from(IGNORED);
+            }
+        }
+        Self { documents: batch.documents.clone(), ..Self::new(&batch.inputs, &targets, seq_len, device) }
     }
 }
 
@@ -69,9 +77,10 @@ pub fn accumulate(
         if batch.tokens == 0 {
             continue;
         }
-        let MicroBatch { inputs, targets, tokens } = batch;
+        let MicroBatch { inputs, targets, documents, tokens } = batch;
         let mut take = |gradients| result.gradients.add(gradients, model);
-        let loss = model.loss_and_gradients(inputs, targets, dropout(index as u64), recompute, &mut take);
+        let options = SequenceOptions { dropout: dropout(index as u64), documents };
+        let loss = model.loss_and_gradients(inputs, targets, options, recompute, &mut take);
         result.loss_sum += f64::from(scalar(&loss)?);
         result.tokens += tokens;
     }
@@ -83,8 +92,9 @@ pub fn accumulate(
 pub fn evaluate(model: &CausalLm, batches: impl IntoIterator<Item = MicroBatch>) -> Result<(f64, u64), TrainError> {
     let model = model.valid().with_loss(LossOptions::default());
     let mut result = GroupResult::default();
-    for batch in batches {
-        let loss = model.loss_sum(batch.inputs, batch.targets, None);
+    for batch in batches.into_iter().filter(|batch| batch.tokens > 0) {
+        let options = SequenceOptions { dropout: None, documents: batch.documents };
+        let loss = model.loss_sum(batch.inputs, batch.targets, options);
         result.loss_sum += f64::from(scalar(&loss)?);
         result.tokens += batch.tokens;
     }

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use danlu_data::{ShowFilter, Shown};
-use danlu_pipeline::{Graph, RecipeFile, Stage};
-use danlu_store::Workspace;
+use danlu_data::{ChatConfig, Document, Encoder, LossMask, ShowFilter, Shown};
+use danlu_pipeline::{Graph, RecipeFile, Stage, TOKENIZER_FOLDER};
+use danlu_store::{Artifact, Workspace};
+use danlu_text::{ChatTemplate, Tokenizer};
 
 use crate::Usage;
 use crate::args::{DataShowArgs, Global};
-use crate::output::{count, line, note};
+use crate::output::{coloured, count, line, note, print};
 
 pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
@@ -27,8 +28,12 @@ pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
     if found.is_empty() {
         note("no document matches; leave a filter out, or look at the funnel in the report");
     }
+    let masks = if args.masked { Some(Masks::of(&workspace, &args.run)?) } else { None };
     for shown in &found {
-        if args.json {
+        if let Some(masks) = &masks {
+            heading(shown);
+            masks.render(&shown.document)?;
+        } else if args.json {
             line(&serde_json::to_string(shown)?);
         } else {
             render(shown, args.chars);
@@ -39,23 +44,73 @@ pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
 
 /// The folder that the clean stage left for a run or a recipe.
 fn cleaned_folder(workspace: &Workspace, run: &str) -> anyhow::Result<PathBuf> {
-    let store = workspace.artifacts();
+    let hint = "`danlu run RECIPE --only collect`, then `--only clean`, makes them";
+    stage_artifact(workspace, run, Stage::Clean)?
+        .map(|artifact| artifact.path)
+        .ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
+}
+
+/// What a stage left for a run or a recipe, where it has.
+fn stage_artifact(workspace: &Workspace, run: &str, stage: Stage) -> anyhow::Result<Option<Artifact>> {
     let key = if run.ends_with(".toml") {
-        Graph::of(&RecipeFile::load(Path::new(run))?)?.node(Stage::Clean).key.clone()
+        Graph::of(&RecipeFile::load(Path::new(run))?)?.node(stage).key.clone()
     } else {
         let db = workspace.db()?;
         let run = db.run(run)?;
         let stages = db.stages(&run.id)?;
-        stages.into_iter().find(|s| s.stage == Stage::Clean.name()).map(|s| s.key).unwrap_or_default()
+        stages.into_iter().find(|s| s.stage == stage.name()).map(|s| s.key).unwrap_or_default()
     };
-    let found = if key.is_empty() { None } else { store.find(Stage::Clean.name(), &key)? };
-    let hint = "`danlu run RECIPE --only collect`, then `--only clean`, makes them";
-    found
-        .map(|a| a.path)
-        .ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
+    Ok(if key.is_empty() { None } else { workspace.artifacts().find(stage.name(), &key)? })
+}
+
+/// What turns a run's documents into tokens with and without a loss.
+struct Masks {
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    chat: ChatConfig,
+}
+
+impl Masks {
+    fn of(workspace: &Workspace, run: &str) -> anyhow::Result<Self> {
+        let hint = "`danlu run RECIPE --only tokenizer` makes them";
+        let Artifact { path, manifest } = stage_artifact(workspace, run, Stage::Tokenizer)?
+            .ok_or_else(|| Usage::new(format!("{run}: it has no token shards yet"), hint))?;
+        let chat = manifest.config.get("chat").cloned().map(serde_json::from_value).transpose()?.unwrap_or_default();
+        let folder = path.join(TOKENIZER_FOLDER);
+        Ok(Self { tokenizer: Tokenizer::from_dir(&folder)?, template: ChatTemplate::from_dir(&folder)?, chat })
+    }
+
+    fn render(&self, document: &Document) -> anyhow::Result<()> {
+        let encoder = Encoder { tokenizer: &self.tokenizer, template: self.template.as_ref(), chat: &self.chat };
+        let encoded = encoder.encode(document)?;
+        let learnt = |at: usize| match &encoded.mask {
+            LossMask::All => true,
+            LossMask::Some(mask) => mask[at],
+        };
+        let (open, close) = if coloured() { ("\x1b[32m", "\x1b[0m") } else { ("\u{27e6}", "\u{27e7}") };
+        let mut at = 0;
+        while at < encoded.tokens.len() {
+            let same = (at..encoded.tokens.len()).take_while(|&i| learnt(i) == learnt(at)).count();
+            let text = self.tokenizer.decode(&encoded.tokens[at..at + same]);
+            print(&if learnt(at) { format!("{open}{text}{close}") } else { text });
+            at += same;
+        }
+        line("\n");
+        Ok(())
+    }
 }
 
 fn render(shown: &Shown, chars: usize) {
+    heading(shown);
+    let d = &shown.document;
+    match d.text.char_indices().nth(chars) {
+        Some((cut, _)) if chars > 0 => line(&format!("{} ...", &d.text[..cut])),
+        _ => line(&d.text),
+    }
+    line("");
+}
+
+fn heading(shown: &Shown) {
     let d = &shown.document;
     let why = match (&shown.step, &shown.reason) {
         (Some(step), Some(reason)) => {
@@ -71,9 +126,4 @@ fn render(shown: &Shown, chars: usize) {
         shown.split,
         count(d.text.len() as u64)
     ));
-    match d.text.char_indices().nth(chars) {
-        Some((cut, _)) if chars > 0 => line(&format!("{} ...", &d.text[..cut])),
-        _ => line(&d.text),
-    }
-    line("");
 }

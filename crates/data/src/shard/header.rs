@@ -2,7 +2,7 @@
 
 /// The first eight bytes of a shard.
 pub(super) const MAGIC: &[u8; 8] = b"DANLUTOK";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Tokens begin here.
 pub(super) const HEADER_BYTES: usize = 192;
 /// A row of the document table: first token u64, bytes of text u64, source u16, language u16, zero u32.
@@ -25,6 +25,8 @@ pub(super) struct Header {
     pub(super) table_offset: u64,
     pub(super) names_offset: u64,
     pub(super) names_bytes: u64,
+    /// Where the marks of what is learnt begin, a bit for each token; 0 when all of them are.
+    pub(super) learnt_offset: u64,
     /// BLAKE3 of everything after the header.
     pub(super) body_hash: [u8; 32],
 }
@@ -43,7 +45,7 @@ impl Header {
             fields.extend_from_slice(&value.to_le_bytes());
         }
         fields.extend_from_slice(&self.tokenizer_hash);
-        for value in [self.table_offset, self.names_offset, self.names_bytes] {
+        for value in [self.table_offset, self.names_offset, self.names_bytes, self.learnt_offset] {
             fields.extend_from_slice(&value.to_le_bytes());
         }
         fields.resize(128, 0);
@@ -82,6 +84,7 @@ impl Header {
             table_offset: u64_at(80),
             names_offset: u64_at(88),
             names_bytes: u64_at(96),
+            learnt_offset: u64_at(104),
             body_hash: array(&header[128..160]),
         };
         header.check_layout(file.len() as u64)?;
@@ -94,7 +97,12 @@ impl Header {
             let tokens_end = self.tokens.checked_mul(u64::from(self.width))?.checked_add(HEADER_BYTES as u64)?;
             let table_end = self.table_offset.checked_add(self.documents.checked_mul(ROW_BYTES as u64)?)?;
             let end = self.names_offset.checked_add(self.names_bytes)?;
-            let fits = matches!(self.width, 2 | 4) && tokens_end <= self.table_offset && table_end <= self.names_offset;
+            let marks_end = match self.learnt_offset {
+                0 => table_end,
+                offset if offset < table_end => return None,
+                offset => offset.checked_add(self.tokens.div_ceil(8))?,
+            };
+            let fits = matches!(self.width, 2 | 4) && tokens_end <= self.table_offset && marks_end <= self.names_offset;
             fits.then_some(end)
         })();
         match expected {

@@ -72,6 +72,10 @@ impl Shard {
         if let Some(token) = self.tokens().iter().find(|&token| token >= self.header.vocab_size) {
             return Err(format!("holds token {token}, beyond its vocabulary of {}", self.header.vocab_size));
         }
+        let spare = (self.header.tokens.next_multiple_of(8) - self.header.tokens) as u32;
+        if self.has_learnt() && spare > 0 && self.marks().last().is_some_and(|byte| byte >> (8 - spare) != 0) {
+            return Err("marks tokens beyond its end as to be learnt".into());
+        }
         let mut previous = 0;
         for index in 0..self.header.documents as usize {
             let (start, source, language) = (self.row_start(index), self.row_u16(index, 16), self.row_u16(index, 18));
@@ -104,6 +108,30 @@ impl Shard {
 
     pub fn vocab_size(&self) -> usize {
         self.header.vocab_size as usize
+    }
+
+    /// Whether some tokens are not to be learnt.
+    pub fn has_learnt(&self) -> bool {
+        self.header.learnt_offset != 0
+    }
+
+    /// Whether the token at `index` is to be learnt, as it is where nothing says otherwise.
+    pub fn is_learnt(&self, index: usize) -> bool {
+        !self.has_learnt() || self.marks().get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+    }
+
+    /// Number of tokens to be learnt.
+    pub fn learnt_tokens(&self) -> u64 {
+        if self.has_learnt() {
+            return self.marks().iter().map(|byte| u64::from(byte.count_ones())).sum();
+        }
+        self.len()
+    }
+
+    /// A bit for each token, the lowest of a byte first; bits beyond the last token are 0.
+    fn marks(&self) -> &[u8] {
+        let start = self.header.learnt_offset as usize;
+        &self.map[start..start + self.header.tokens.div_ceil(8) as usize]
     }
 
     /// The end-of-text token that closes each document.

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use danlu_text::Tokenizer;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::encode::{Encoded, Encoder, LossMask};
 use super::header::{HEADER_BYTES, Header};
 use super::read::Names;
 use crate::aside::AsideFile;
@@ -44,28 +44,31 @@ pub struct ShardSummary {
     pub unknown_tokens: u64,
     /// Documents whose tokens, decoded, are not their text to the byte. Every document is checked.
     pub round_trip_failures: u64,
+    /// Tokens that have a loss: all, but in conversations only those of the wanted roles.
+    pub learnt_tokens: u64,
 }
 
 /// Tokenizes a file of documents into the shard `out`, in the order of the documents.
 ///
 /// Each document is its tokens and the end-of-text token. Texts are encoded literally: a special token written in a
-/// document is ordinary text. Every document is decoded again and compared.
+/// document is ordinary text. Every document is decoded again and compared. Documents with `messages` are rendered by the
+/// chat template, and only the turns of `encoder.chat` are marked as to be learnt.
 pub fn write_shards(
     documents: &Path,
-    tokenizer: &Tokenizer,
+    encoder: &Encoder<'_>,
     out: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<ShardSummary, DataError> {
     let mut reader = read_documents(documents)?;
     let meter = reader.meter();
-    let mut writer = ShardWriter::create(out, tokenizer)?;
+    let mut writer = ShardWriter::create(out, encoder.tokenizer)?;
     loop {
         let chunk = next_chunk(&mut reader)?;
         if chunk.is_empty() {
             break;
         }
         let encoded: Vec<Encoded> =
-            chunk.par_iter().map(|document| encode(document, tokenizer)).collect::<Result<_, DataError>>()?;
+            chunk.par_iter().map(|document| encoder.encode(document)).collect::<Result<_, DataError>>()?;
         for (document, encoded) in chunk.iter().zip(&encoded) {
             writer.push(document, encoded)?;
         }
@@ -74,32 +77,20 @@ pub fn write_shards(
     writer.finish()
 }
 
-struct Encoded {
-    tokens: Vec<u32>,
-    exact: bool,
-    unknown: u64,
-}
-
-fn encode(document: &Document, tokenizer: &Tokenizer) -> Result<Encoded, DataError> {
-    let mut tokens = tokenizer.encode_literal(&document.text)?;
-    let exact = tokenizer.decode_bytes(&tokens) == document.text.as_bytes();
-    let unknown = tokenizer.unknown_id().map_or(0, |id| tokens.iter().filter(|&&token| token == id).count() as u64);
-    tokens.push(tokenizer.eos_id());
-    Ok(Encoded { tokens, exact, unknown })
-}
-
 /// Writes tokens as they come; the header, which counts them, comes last.
 struct ShardWriter {
     file: AsideFile,
     hasher: blake3::Hasher,
     header: Header,
     table: Vec<u8>,
+    /// A bit for each token; none while all are to be learnt.
+    marks: Option<Vec<u8>>,
     names: Names,
     summary: ShardSummary,
 }
 
 impl ShardWriter {
-    fn create(path: &Path, tokenizer: &Tokenizer) -> Result<Self, DataError> {
+    fn create(path: &Path, tokenizer: &danlu_text::Tokenizer) -> Result<Self, DataError> {
         let mut file = AsideFile::create(path)?;
         file.write_all(&[0; HEADER_BYTES]).map_err(|e| DataError::io("write", path, e))?;
         let hash = blake3::Hash::from_hex(tokenizer.hash())
@@ -116,11 +107,12 @@ impl ShardWriter {
             table_offset: 0,
             names_offset: 0,
             names_bytes: 0,
+            learnt_offset: 0,
             body_hash: [0; 32],
         };
         let summary = ShardSummary { vocab_size: u64::from(vocab_size), ..Default::default() };
-        let (table, names) = (Vec::new(), Names::default());
-        Ok(Self { file, hasher: blake3::Hasher::new(), header, table, names, summary })
+        let (table, marks, names) = (Vec::new(), None, Names::default());
+        Ok(Self { file, hasher: blake3::Hasher::new(), header, table, marks, names, summary })
     }
 
     fn push(&mut self, document: &Document, encoded: &Encoded) -> Result<(), DataError> {
@@ -137,6 +129,7 @@ impl ShardWriter {
             _ => encoded.tokens.iter().flat_map(|token| token.to_le_bytes()).collect(),
         };
         self.append(&packed)?;
+        self.mark(&encoded.mask, tokens);
         self.header.tokens += tokens;
         self.header.documents += 1;
         self.header.text_bytes += bytes;
@@ -147,6 +140,24 @@ impl ShardWriter {
         summary.unknown_tokens += encoded.unknown;
         summary.round_trip_failures += u64::from(!encoded.exact);
         Ok(())
+    }
+
+    /// Notes which of the next `count` tokens are to be learnt.
+    fn mark(&mut self, mask: &LossMask, count: u64) {
+        let first = self.header.tokens;
+        if self.marks.is_none() && matches!(mask, LossMask::Some(_)) {
+            self.marks = Some(all_marked(first)); // the first conversation; before it there was plain text
+        }
+        let learnt = |index: u64| match mask {
+            LossMask::All => true,
+            LossMask::Some(mask) => mask[index as usize],
+        };
+        self.summary.learnt_tokens += (0..count).filter(|&index| learnt(index)).count() as u64;
+        let Some(marks) = &mut self.marks else { return };
+        marks.resize((first + count).div_ceil(8) as usize, 0);
+        for at in (0..count).filter(|&index| learnt(index)).map(|index| first + index) {
+            marks[(at / 8) as usize] |= 1 << (at % 8);
+        }
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), DataError> {
@@ -161,7 +172,13 @@ impl ShardWriter {
         let table = std::mem::take(&mut self.table);
         self.append(&table)?;
         let names = serde_json::to_vec(&self.names).map_err(|e| DataError::io("write", self.file.path(), e.into()))?;
-        self.header.names_offset = self.header.table_offset + table.len() as u64;
+        let table_end = self.header.table_offset + table.len() as u64;
+        self.header.names_offset = table_end;
+        if let Some(marks) = self.marks.take() {
+            self.append(&marks)?;
+            self.header.learnt_offset = table_end;
+            self.header.names_offset += marks.len() as u64;
+        }
         self.header.names_bytes = names.len() as u64;
         self.append(&names)?;
         self.header.body_hash = *self.hasher.finalize().as_bytes();
@@ -171,6 +188,15 @@ impl ShardWriter {
         self.file.finish()?;
         Ok(self.summary)
     }
+}
+
+/// Marks of the first `count` tokens, all to be learnt.
+fn all_marked(count: u64) -> Vec<u8> {
+    let mut marks = vec![0xFF; count.div_ceil(8) as usize];
+    if let (Some(last), rest @ 1..) = (marks.last_mut(), count % 8) {
+        *last = (1 << rest) - 1;
+    }
+    marks
 }
 
 /// The number of a name, which is added where new. There are few: a linear search finds the last used soonest.

@@ -45,6 +45,9 @@ pub(crate) mod files {
     }
 }
 
+/// The folder of the tokenizer in its stage's artifact.
+pub const TOKENIZER_FOLDER: &str = files::TOKENIZER;
+
 /// What a stage leaves besides its files.
 pub(crate) struct Made {
     /// Goes into the manifest, from where later stages and the report read it.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use danlu_data::ShardSummary;
+use danlu_data::{Encoder, ShardSummary};
 use danlu_report::number::grouped;
+use danlu_text::ChatTemplate;
 use serde::{Deserialize, Serialize};
 
 use super::{Made, files, with_progress};
@@ -26,7 +27,11 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     let config = &context.file.recipe.tokenizer;
     let train = cleaned.join(files::documents("train"));
     let tokenizer = with_progress(context, |progress| danlu_data::train_tokenizer(&train, config, progress))?;
-    tokenizer.save(&work.join(files::TOKENIZER))?;
+    let folder = work.join(files::TOKENIZER);
+    tokenizer.save(&folder)?;
+    let template = ChatTemplate::from_dir(&folder)?;
+    let chat = &context.file.recipe.chat;
+    let encoder = Encoder { tokenizer: &tokenizer, template: template.as_ref(), chat };
     let mut shards = BTreeMap::new();
     for split in danlu_data::SplitConfig::NAMES {
         let documents = cleaned.join(files::documents(split));
@@ -36,7 +41,7 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
         context.go_on(Stage::Tokenizer)?;
         let out = work.join(files::shard(split));
         let summary =
-            with_progress(context, |progress| danlu_data::write_shards(&documents, &tokenizer, &out, progress))?;
+            with_progress(context, |progress| danlu_data::write_shards(&documents, &encoder, &out, progress))?;
         shards.insert(split.to_owned(), summary);
     }
     let summary = TokenizerSummary { vocab_size: tokenizer.vocab_size(), hash: tokenizer.hash().to_owned(), shards };

@@ -1,7 +1,7 @@
 //! A tiny run for the tests: a real poem and a speech as bytes, a model of a few thousand weights.
 #![allow(dead_code)] // each test file uses its own part
 
-use danlu_data::{Document, DocumentWriter, Shard, write_shards};
+use danlu_data::{ChatConfig, Document, DocumentWriter, Encoder, Shard, write_shards};
 use danlu_model::ModelConfig;
 use danlu_store::hash;
 use danlu_text::{Tokenizer, TokenizerConfig};
@@ -120,7 +120,8 @@ fn write_shard(folder: &Path, path: &Path) {
     let config = TokenizerConfig { vocab_size: VOCAB, ..TokenizerConfig::default() };
     let tokenizer = Tokenizer::train([TEXT].into_iter(), &config).unwrap();
     tokenizer.save(&folder.join("tokenizer")).unwrap();
-    write_shards(&documents, &tokenizer, path, &|_| {}).unwrap();
+    let encoder = Encoder { tokenizer: &tokenizer, template: None, chat: &ChatConfig::default() };
+    write_shards(&documents, &encoder, path, &|_| {}).unwrap();
 }
 
 /// Remembers what a run tells, sets the stop flag at a step, and spoils losses.
