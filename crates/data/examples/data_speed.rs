@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use danlu_data::{
-    CleanConfig, Dedup, Document, DocumentWriter, Duplicates, NearConfig, Outcome, Progress, SourceConfig, SplitConfig,
-    clean, collect, find_duplicates, read_documents, train_tokenizer, write_shards,
+    ChatConfig, CleanConfig, Dedup, Document, DocumentWriter, Duplicates, Encoder, NearConfig, Outcome, Progress,
+    SourceConfig, SplitConfig, clean, collect, find_duplicates, read_documents, train_tokenizer, write_shards,
 };
 use danlu_text::{TOKENIZER_FILE, Tokenizer, TokenizerConfig};
 use serde_json::json;
@@ -62,7 +62,8 @@ fn main() -> Result<(), Failure> {
     write_unique(&cleaned, &found, &unique)?;
     clock.lap("write_unique");
     let shard = out.join("train.shard");
-    let shards = write_shards(&unique, &tokenizer, &shard, &quiet)?;
+    let encoder = Encoder { tokenizer: &tokenizer, template: None, chat: &ChatConfig::default() };
+    let shards = write_shards(&unique, &encoder, &shard, &quiet)?;
     clock.lap("tokenize");
     let peak = danlu_memory::peak_resident_bytes();
     let result = result_hash(&found, &shard)?;
