@@ -98,6 +98,16 @@ pub struct RunArgs {
     /// Stop at the first malformed record instead of counting and skipping it.
     #[arg(long)]
     pub strict: bool,
+    /// Share cleaning with other processes at ADDRESS: a folder that all see, or s3://, gs://, az:// where built in.
+    /// Each of them runs `danlu data work ADDRESS`; the result is the same.
+    #[arg(long, value_name = "ADDRESS")]
+    pub share: Option<String>,
+    /// Megabytes of text in one shared part.
+    #[arg(long, value_name = "MB", default_value_t = 64.0, requires = "share")]
+    pub part_mb: f64,
+    /// Seconds without a sign of life after which a worker's part goes to another.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, requires = "share")]
+    pub lease: f64,
     /// End with one JSON line for programs.
     #[arg(long)]
     pub json: bool,
@@ -116,6 +126,23 @@ pub struct PlanArgs {
 pub enum DataCommand {
     /// Print documents of a run (by id or recipe), kept or dropped, with filters.
     Show(DataShowArgs),
+    /// Help with cleaning that a run shares (`danlu run RECIPE --share ADDRESS`)
+    ///
+    /// Any number of processes on any machines claim parts of the documents at the address, clean them and put the
+    /// results back. Start and kill them as you like: what one leaves undone another does, and the result stays the same.
+    Work(DataWorkArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct DataWorkArgs {
+    /// The address that the run shares: a folder, or s3://BUCKET/PREFIX, gs://, az:// where built in.
+    pub address: String,
+    /// Where parts lie while they are worked on (default: a new folder for temporary files).
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// End with one JSON line for programs.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

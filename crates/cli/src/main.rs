@@ -62,6 +62,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Run(args) => commands::run::run(global, args),
         Command::Plan(args) => commands::plan::plan(global, args),
         Command::Data(DataCommand::Show(args)) => commands::data::show(global, args),
+        Command::Data(DataCommand::Work(args)) => commands::work::work(args),
         Command::Generate(args) => commands::generate::generate(global, args),
         Command::Serve(args) => commands::serve::serve(global, args),
         Command::Eval(args) => commands::eval::eval(global, args),

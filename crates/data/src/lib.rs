@@ -39,8 +39,8 @@ pub use batches::{Batch, BatchConfig, Batches, Packing};
 pub use clean::{
     CONTAMINATION_FILE, CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, DroppedDocument, FUNNEL_FILE, Funnel,
     FunnelShare, Missing, ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide,
-    OutlierThresholds, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean, preset_names,
-    preset_text,
+    OutlierThresholds, Part, PartSummary, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean,
+    clean_part, clean_parts, preset_names, preset_text, split_documents,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
 pub use decontaminate::{

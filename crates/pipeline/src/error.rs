@@ -31,6 +31,11 @@ pub enum PipelineError {
     /// The device that was asked for is not in this build, or unknown.
     #[error("device `{name}`: {message}")]
     Device { name: String, message: String, hint: String },
+    /// A job that this program cannot help with.
+    #[error("the job at {address}: {message}")]
+    ForeignJob { address: String, message: String },
+    #[error(transparent)]
+    Work(#[from] danlu_work::WorkError),
     #[error(transparent)]
     Store(#[from] danlu_store::StoreError),
     #[error(transparent)]
@@ -60,6 +65,8 @@ impl PipelineError {
             Self::Busy { .. } => Some("wait for it to end, or give this run another --runs-dir".into()),
             Self::Interrupted { .. } => Some("give the same command again to go on from here".into()),
             Self::Artifact { .. } => Some("run again with --from STAGE to make this artifact anew".into()),
+            Self::ForeignJob { .. } => Some("use the same danlu on all machines".into()),
+            Self::Work(e) => e.hint(),
             Self::Store(e) => e.hint(),
             Self::Text(e) => e.hint(),
             Self::Data(e) => e.hint(),

@@ -17,6 +17,7 @@ pub mod plan;
 mod recipe;
 pub mod report;
 mod runner;
+mod shared;
 mod stages;
 mod view;
 
@@ -27,4 +28,5 @@ pub use graph::{Decision, Graph, Selection, Stage};
 pub use observer::{Observer, Progress, Silent};
 pub use recipe::{CompressMethod, CompressSection, DataSection, Recipe, RecipeFile, SamplesSection, nearest};
 pub use runner::{RunOptions, RunOutcome, run};
+pub use shared::{Share, work};
 pub use stages::TOKENIZER_FOLDER;

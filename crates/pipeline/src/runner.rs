@@ -11,12 +11,15 @@ use serde_json::{Value, json};
 use crate::graph::{self, Decision, Graph, Node, Selection, Stage};
 use crate::observer::Observer;
 use crate::recipe::RecipeFile;
+use crate::shared::Share;
 use crate::{PipelineError, stages, view};
 
 /// How to run, as opposed to what.
 pub struct RunOptions<'a> {
     pub selection: Selection,
     pub device: Device,
+    /// Where and how cleaning is shared with other processes.
+    pub share: Option<Share<'a>>,
     /// Set by Ctrl-C: the stage at work stops at the next safe place.
     pub stop: &'a AtomicBool,
 }
@@ -41,6 +44,7 @@ pub(crate) struct Context<'a> {
     /// When the stages were decided on, RFC 3339.
     pub began: String,
     pub device: &'a Device,
+    pub share: Option<Share<'a>>,
     pub stop: &'a AtomicBool,
     pub observer: &'a mut dyn Observer,
 }
@@ -89,6 +93,7 @@ pub fn run(
         store,
         began,
         device: &options.device,
+        share: options.share,
         stop: options.stop,
         observer,
     };

@@ -1,9 +1,10 @@
 //! `danlu run RECIPE`.
 
-use danlu_pipeline::{Decision, Graph, RecipeFile, RunOptions, RunOutcome, Selection, Stage};
+use danlu_pipeline::{Decision, Graph, RecipeFile, RunOptions, RunOutcome, Selection, Share, Stage};
 use danlu_store::Workspace;
 use serde_json::{Value, json};
 
+use crate::Usage;
 use crate::args::{Global, RunArgs};
 use crate::output::{duration, line, note, table};
 use crate::progress::Screen;
@@ -20,6 +21,7 @@ pub fn run(global: &Global, args: &RunArgs) -> anyhow::Result<()> {
     let options = RunOptions {
         selection,
         device: danlu_pipeline::select_device(&global.device)?,
+        share: args.share.as_deref().map(|address| share(address, args)).transpose()?,
         stop: stop_flag("training saves a checkpoint, another stage ends first"),
     };
     let outcome = danlu_pipeline::run(&file, &workspace, &options, &mut Screen::new())?;
@@ -28,6 +30,15 @@ pub fn run(global: &Global, args: &RunArgs) -> anyhow::Result<()> {
         line(&serde_json::to_string(&outcome.summary)?);
     }
     Ok(())
+}
+
+fn share<'a>(address: &'a str, args: &RunArgs) -> Result<Share<'a>, Usage> {
+    let positive = |name: &str, value: f64| match value.is_finite() && value > 0.0 {
+        true => Ok(value),
+        false => Err(Usage::new(format!("{name} {value} must be above 0"), "leave it out for the usual value")),
+    };
+    let part_bytes = (positive("--part-mb", args.part_mb)? * 1e6) as u64;
+    Ok(Share { address, part_bytes, lease_seconds: positive("--lease", args.lease)? })
 }
 
 fn dry_run(file: &RecipeFile, workspace: &Workspace, selection: Selection, as_json: bool) -> anyhow::Result<()> {

@@ -9,4 +9,5 @@ mod harness;
 mod kill;
 mod life;
 mod loop_closes;
+mod share;
 mod snapshots;

@@ -7,8 +7,9 @@ use danlu_sql::Rules;
 use super::funnel::Tally;
 use super::outliers::Outliers;
 use super::output::Output;
-use super::rows::RowPass;
-use super::{CleanConfig, Funnel, Outcome, OutlierThresholds, Reason, SplitConfig, StepFunnel, rules};
+use super::parts::Part;
+use super::rows::{ExactPass, RowPass};
+use super::{CleanConfig, Count, Funnel, Outcome, OutlierThresholds, Reason, SplitConfig, StepFunnel, rules};
 use crate::storage::{next_chunk, write_json};
 use crate::{
     Contamination, DataError, Decontaminator, DedupSummary, Document, DocumentWriter, ProgressFn, SIGNATURES_FILE,
@@ -44,9 +45,18 @@ impl GlobalStep {
     }
 }
 
+/// What the passes begin with.
+#[derive(Clone, Copy)]
+pub(super) enum Begin<'a> {
+    /// Collected documents.
+    Documents(&'a Path),
+    /// Documents whose first pass was made in parts.
+    Parts(&'a [Part]),
+}
+
 /// Runs all passes. Between two of them the documents lie in the folder `work`.
 pub(super) fn run(
-    collected: &Path,
+    begin: Begin<'_>,
     config: &CleanConfig,
     split: &SplitConfig,
     rules: &Rules,
@@ -58,7 +68,10 @@ pub(super) fn run(
     let mut cleaning = Cleaning { config, rules, output, work, progress, outliers: Vec::new(), duplicates: None, out };
     let wanted = GlobalStep::wanted(config);
     let mut sink = cleaning.sink(0, wanted.len())?;
-    let (collected, mut steps) = cleaning.first_pass(collected, &mut sink)?;
+    let (collected, mut steps) = match begin {
+        Begin::Documents(collected) => cleaning.first_pass(collected, &mut sink)?,
+        Begin::Parts(parts) => cleaning.gather(parts, &mut sink)?,
+    };
     for (number, step) in wanted.iter().enumerate() {
         let documents = sink.finish()?;
         sink = cleaning.sink(number + 1, wanted.len())?;
@@ -116,7 +129,7 @@ impl Cleaning<'_> {
         Ok(Sink::Table(Box::new(table), path))
     }
 
-    fn first_pass(&mut self, collected: &Path, sink: &mut Sink) -> Result<(super::Count, Vec<StepFunnel>), DataError> {
+    fn first_pass(&mut self, collected: &Path, sink: &mut Sink) -> Result<(Count, Vec<StepFunnel>), DataError> {
         let mut rows = RowPass::new(self.config, self.rules);
         let mut reader = read_documents(collected)?;
         let meter = reader.meter();
@@ -125,11 +138,36 @@ impl Cleaning<'_> {
             if chunk.is_empty() {
                 return Ok(rows.finish());
             }
-            for document in rows.take(chunk, &mut self.output)? {
+            for document in rows.take(chunk, &mut self.output.dropped)? {
                 sink.keep(&document, &mut self.output)?;
             }
             meter.report("clean", self.progress);
         }
+    }
+
+    /// Puts parts together in their order. Exact duplicates are looked for here, because they may lie in two parts.
+    fn gather(&mut self, parts: &[Part], sink: &mut Sink) -> Result<(Count, Vec<StepFunnel>), DataError> {
+        let mut exact = ExactPass::wanted(self.config);
+        let (mut collected, mut steps) = (Count::default(), Vec::new());
+        for part in parts {
+            part.summary.add_to(&mut collected, &mut steps);
+            part.each_dropped(&mut |document, fate| self.output.dropped.add_again(document, fate))?;
+            let mut reader = read_documents(&part.kept())?;
+            let meter = reader.meter();
+            loop {
+                let mut chunk = next_chunk(&mut reader)?;
+                if chunk.is_empty() {
+                    break;
+                }
+                if let Some(exact) = &mut exact {
+                    chunk = exact.take(chunk, &mut self.output.dropped)?;
+                }
+                chunk.iter().try_for_each(|document| sink.keep(document, &mut self.output))?;
+                meter.report("gather", self.progress);
+            }
+        }
+        steps.extend(exact.map(ExactPass::finish));
+        Ok((collected, steps))
     }
 
     fn global_pass(&mut self, step: GlobalStep, documents: &Path, sink: &mut Sink) -> Result<StepFunnel, DataError> {
@@ -219,7 +257,7 @@ impl Cleaning<'_> {
                 }
                 Outcome::Drop { document, reason } => {
                     tally.drop(&document, &reason);
-                    self.output.drop(&document, name, reason)?;
+                    self.output.dropped.add(&document, name, reason)?;
                 }
             }
             if row.is_multiple_of(4096) {

@@ -7,13 +7,15 @@
 //!        -> train / valid / test
 //! ```
 //!
-//! `rows.rs` is the first pass, `global.rs` what needs all documents, `output.rs` where documents go in the end.
+//! `rows.rs` is the first pass, `global.rs` what needs all documents, `output.rs` where documents go in the end. The first
+//! pass can also be made in parts, on many machines (`parts.rs`).
 
 mod config;
 mod funnel;
 mod global;
 mod outliers;
 mod output;
+mod parts;
 mod presets;
 mod rows;
 mod rules;
@@ -27,6 +29,7 @@ pub use funnel::{Count, DropRow, Funnel, FunnelShare, SplitRow, StepFunnel};
 pub use global::CONTAMINATION_FILE;
 pub use outliers::{OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds};
 pub use output::{DROPPED_FILE, DroppedDocument, FUNNEL_FILE};
+pub use parts::{Part, PartSummary, clean_part, clean_parts, split_documents};
 pub use presets::{preset_names, preset_text};
 
 use crate::storage::write_json;
@@ -80,6 +83,17 @@ pub fn clean(
     out: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
+    finish(global::Begin::Documents(collected), config, split, out, progress)
+}
+
+/// All passes, from what they begin with.
+fn finish(
+    begin: global::Begin<'_>,
+    config: &CleanConfig,
+    split: &SplitConfig,
+    out: &Path,
+    progress: &ProgressFn<'_>,
+) -> Result<Funnel, DataError> {
     split.check()?;
     config.check()?;
     let rules = rules::compile(config)?;
@@ -88,7 +102,7 @@ pub fn clean(
     }
     let work = out.join(WORK_FOLDER);
     remove(&work)?; // of a process that was killed
-    let cleaned = global::run(collected, config, split, &rules, out, &work, progress);
+    let cleaned = global::run(begin, config, split, &rules, out, &work, progress);
     remove(&work)?;
     let funnel = cleaned?;
     write_json(&out.join(FUNNEL_FILE), &funnel)?;

@@ -22,11 +22,34 @@ pub struct DroppedDocument {
     pub detail: String,
 }
 
+/// The file of dropped documents, if they are kept.
+pub(super) struct Dropped(Option<DocumentWriter>);
+
+impl Dropped {
+    pub(super) fn create(keep: bool, statistics: &[String], path: &Path) -> Result<Self, DataError> {
+        keep.then(|| DocumentWriter::dropped(path, statistics)).transpose().map(Self)
+    }
+
+    pub(super) fn add(&mut self, document: &Document, step: &str, reason: Reason) -> Result<(), DataError> {
+        let Reason { code, detail } = reason;
+        self.add_again(document, &Fate { step: step.into(), reason: code.into_owned(), detail })
+    }
+
+    /// A document that was dropped before.
+    pub(super) fn add_again(&mut self, document: &Document, fate: &Fate) -> Result<(), DataError> {
+        self.0.as_mut().map_or(Ok(()), |file| file.write_dropped(document, fate))
+    }
+
+    pub(super) fn finish(self) -> Result<(), DataError> {
+        self.0.map_or(Ok(()), DocumentWriter::finish)
+    }
+}
+
 /// Where the documents go in the end: the splits, and the file of dropped ones.
 pub(super) struct Output<'a> {
     split: &'a SplitConfig,
     splits: [DocumentWriter; 3],
-    dropped: Option<DocumentWriter>,
+    pub(super) dropped: Dropped,
     kept: Count,
     /// By split, source and language.
     rows: BTreeMap<(usize, String, String), Count>,
@@ -41,7 +64,7 @@ impl<'a> Output<'a> {
     ) -> Result<Self, DataError> {
         let create = |name: &str| DocumentWriter::with_statistics(&out.join(documents_file(name)), statistics);
         let [train, valid, test] = SplitConfig::NAMES;
-        let dropped = keep_dropped.then(|| DocumentWriter::dropped(&out.join(DROPPED_FILE), statistics)).transpose()?;
+        let dropped = Dropped::create(keep_dropped, statistics, &out.join(DROPPED_FILE))?;
         let splits = [create(train)?, create(valid)?, create(test)?];
         Ok(Self { split, splits, dropped, kept: Count::default(), rows: BTreeMap::new() })
     }
@@ -53,15 +76,10 @@ impl<'a> Output<'a> {
         self.splits[split].write(document)
     }
 
-    pub(super) fn drop(&mut self, document: &Document, step: &str, reason: Reason) -> Result<(), DataError> {
-        let Some(dropped) = &mut self.dropped else { return Ok(()) };
-        let fate = Fate { step: step.into(), reason: reason.code.into_owned(), detail: reason.detail };
-        dropped.write_dropped(document, &fate)
-    }
-
     /// Closes the files, and says what was kept, in all and by split.
     pub(super) fn finish(self) -> Result<(Count, Vec<SplitRow>), DataError> {
-        self.splits.into_iter().chain(self.dropped).try_for_each(DocumentWriter::finish)?;
+        self.splits.into_iter().try_for_each(DocumentWriter::finish)?;
+        self.dropped.finish()?;
         let row = |((split, source, language), count): ((usize, String, String), Count)| SplitRow {
             split: SplitConfig::NAMES[split].into(),
             source,

@@ -4,7 +4,7 @@ use danlu_sql::Rules;
 use rayon::prelude::*;
 
 use super::funnel::Tally;
-use super::output::Output;
+use super::output::Dropped;
 use super::steps::{Duplicates, steps};
 use super::{CleanConfig, Count, Dedup, Outcome, Reason, StatisticsKept, Step, StepFunnel, rules};
 use crate::{DataError, Document};
@@ -14,11 +14,46 @@ pub(super) struct RowPass<'a> {
     steps: Vec<Box<dyn Step>>,
     rules: &'a Rules,
     statistics: StatisticsKept,
-    duplicates: Option<Duplicates>,
+    exact: Option<ExactPass>,
     collected: Count,
     step_tallies: Vec<Tally>,
     rule_tallies: Vec<Tally>,
-    duplicates_tally: Tally,
+}
+
+/// Of documents with the same text the first is kept.
+#[derive(Default)]
+pub(super) struct ExactPass {
+    duplicates: Duplicates,
+    tally: Tally,
+}
+
+impl ExactPass {
+    /// If nothing but exact duplicates is asked for: other searches find these, too.
+    pub(super) fn wanted(config: &CleanConfig) -> Option<Self> {
+        (config.dedup == Dedup::Exact(true)).then(Self::default)
+    }
+
+    pub(super) fn take(&mut self, documents: Vec<Document>, out: &mut Dropped) -> Result<Vec<Document>, DataError> {
+        let mut left = Vec::with_capacity(documents.len());
+        for document in documents {
+            self.tally.entered.add(&document);
+            match self.duplicates.apply(document) {
+                Outcome::Keep(document) => {
+                    self.tally.kept.add(&document);
+                    left.push(document);
+                }
+                Outcome::Drop { document, reason } => {
+                    self.tally.drop(&reason.code, &document);
+                    out.add(&document, Duplicates::NAME, reason)?;
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    pub(super) fn finish(self) -> StepFunnel {
+        self.tally.finish(Duplicates::NAME.into())
+    }
 }
 
 /// What the steps made of one document.
@@ -41,16 +76,15 @@ impl<'a> RowPass<'a> {
             steps,
             rules,
             statistics: config.statistics,
-            duplicates: (config.dedup == Dedup::Exact(true)).then(Duplicates::default),
+            exact: ExactPass::wanted(config),
             collected: Count::default(),
             step_tallies,
             rule_tallies,
-            duplicates_tally: Tally::default(),
         }
     }
 
     /// Takes a chunk of documents through all steps. What is dropped goes to `out`; what is kept comes back, in order.
-    pub(super) fn take(&mut self, chunk: Vec<Document>, out: &mut Output<'_>) -> Result<Vec<Document>, DataError> {
+    pub(super) fn take(&mut self, chunk: Vec<Document>, out: &mut Dropped) -> Result<Vec<Document>, DataError> {
         chunk.iter().for_each(|document| self.collected.add(document));
         let passed: Vec<Passed> = chunk.into_par_iter().map(|document| pass(&self.steps, document)).collect();
         let mut left = Vec::with_capacity(passed.len());
@@ -61,12 +95,15 @@ impl<'a> RowPass<'a> {
                 Outcome::Drop { document, reason } => {
                     let step = self.steps[passed.end].name();
                     self.step_tallies[passed.end].drop(&reason.code, &document);
-                    out.drop(&document, step, reason)?;
+                    out.add(&document, step, reason)?;
                 }
             }
         }
         let left = self.ask_rules(left, out)?;
-        self.drop_duplicates(left, out)
+        match &mut self.exact {
+            Some(exact) => exact.take(left, out),
+            None => Ok(left),
+        }
     }
 
     fn count(&mut self, passed: &Passed) {
@@ -81,7 +118,7 @@ impl<'a> RowPass<'a> {
         }
     }
 
-    fn ask_rules(&mut self, documents: Vec<Document>, out: &mut Output<'_>) -> Result<Vec<Document>, DataError> {
+    fn ask_rules(&mut self, documents: Vec<Document>, out: &mut Dropped) -> Result<Vec<Document>, DataError> {
         if self.rules.is_empty() && self.rules.statistics().is_empty() {
             return Ok(documents);
         }
@@ -99,26 +136,7 @@ impl<'a> RowPass<'a> {
                 Outcome::Keep(document) => left.push(document),
                 Outcome::Drop { document, reason } => {
                     self.rule_tallies[last].drop(&reason.code, &document);
-                    out.drop(&document, self.rules.name(last), reason)?;
-                }
-            }
-        }
-        Ok(left)
-    }
-
-    fn drop_duplicates(&mut self, documents: Vec<Document>, out: &mut Output<'_>) -> Result<Vec<Document>, DataError> {
-        let Some(duplicates) = &mut self.duplicates else { return Ok(documents) };
-        let mut left = Vec::with_capacity(documents.len());
-        for document in documents {
-            self.duplicates_tally.entered.add(&document);
-            match duplicates.apply(document) {
-                Outcome::Keep(document) => {
-                    self.duplicates_tally.kept.add(&document);
-                    left.push(document);
-                }
-                Outcome::Drop { document, reason } => {
-                    self.duplicates_tally.drop(&reason.code, &document);
-                    out.drop(&document, Duplicates::NAME, reason)?;
+                    out.add(&document, self.rules.name(last), reason)?;
                 }
             }
         }
@@ -131,7 +149,7 @@ impl<'a> RowPass<'a> {
         let steps = self.steps.iter().zip(self.step_tallies).map(|(step, tally)| tally.finish(step.name().into()));
         let asked = self.rule_tallies.into_iter().enumerate();
         let asked = asked.map(|(rule, tally)| tally.finish(rules.name(rule).into()));
-        let last = self.duplicates.map(|_| self.duplicates_tally.finish(Duplicates::NAME.into()));
+        let last = self.exact.map(ExactPass::finish);
         (self.collected, steps.chain(asked).chain(last).collect())
     }
 }
