@@ -54,8 +54,11 @@ pub(super) fn run(
     work: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
+    // Read first: sets that are not there should not be found missing after hours of work.
+    let sets = config.decontaminate.as_ref().map(|sets| Decontaminator::read(sets, Path::new(""))).transpose()?;
     let output = Output::create(split, config.keep_dropped, rules.statistics(), out)?;
-    let mut cleaning = Cleaning { config, rules, output, work, progress, outliers: Vec::new(), duplicates: None, out };
+    let mut cleaning =
+        Cleaning { config, rules, output, work, progress, outliers: Vec::new(), duplicates: None, sets, out };
     let wanted = GlobalStep::wanted(config);
     let mut sink = cleaning.sink(0, wanted.len())?;
     let (collected, mut steps) = cleaning.first_pass(collected, &mut sink)?;
@@ -102,6 +105,8 @@ struct Cleaning<'a> {
     progress: &'a ProgressFn<'a>,
     outliers: Vec<OutlierThresholds>,
     duplicates: Option<DedupSummary>,
+    /// The evaluation sets that must not be in the data.
+    sets: Option<Decontaminator>,
     out: &'a Path,
 }
 
@@ -181,8 +186,7 @@ impl Cleaning<'_> {
         documents: &Path,
         sink: &mut Sink,
     ) -> Result<StepFunnel, DataError> {
-        let Some(config) = &self.config.decontaminate else { return Ok(StepFunnel::default()) };
-        let sets = Decontaminator::read(config, Path::new(""))?;
+        let Some(sets) = self.sets.take() else { return Ok(StepFunnel::default()) };
         let mut found = Contamination { too_short: sets.too_short.clone(), ..Contamination::default() };
         let rules = self.rules;
         let tally = self.filter(name, documents, sink, &mut |_, document| {
