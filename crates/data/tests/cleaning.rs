@@ -101,7 +101,8 @@ fn statistics_are_kept_with_the_documents() {
     run(dir.path(), &mixed(), &config(RULES)).unwrap();
     let kept = shown(dir.path(), "train").remove(0).document;
     assert_eq!(Vec::from_iter(kept.statistics), [("dup_line_ratio".to_owned(), 0.0), ("url_count".to_owned(), 0.0)]);
-    let menu = &shown(dir.path(), "dropped")[0].document;
+    let dropped = shown(dir.path(), "dropped");
+    let menu = &dropped.iter().find(|shown| shown.reason.as_deref() == Some("menu")).unwrap().document;
     assert_eq!(
         Vec::from_iter(menu.statistics.clone()),
         [("dup_line_ratio".to_owned(), 0.4)],

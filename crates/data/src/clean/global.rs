@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use danlu_sql::Rules;
+use rayon::prelude::*;
 
 use super::funnel::Tally;
 use super::outliers::Outliers;
@@ -64,8 +65,11 @@ pub(super) fn run(
     work: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
+    // Read first: sets that are not there should not be found missing after hours of work.
+    let sets = config.decontaminate.as_ref().map(|sets| Decontaminator::read(sets, Path::new(""))).transpose()?;
     let output = Output::create(split, config.keep_dropped, rules.statistics(), out)?;
-    let mut cleaning = Cleaning { config, rules, output, work, progress, outliers: Vec::new(), duplicates: None, out };
+    let mut cleaning =
+        Cleaning { config, rules, output, work, progress, outliers: Vec::new(), duplicates: None, sets, out };
     let wanted = GlobalStep::wanted(config);
     let mut sink = cleaning.sink(0, wanted.len())?;
     let (collected, mut steps) = match begin {
@@ -115,6 +119,8 @@ struct Cleaning<'a> {
     progress: &'a ProgressFn<'a>,
     outliers: Vec<OutlierThresholds>,
     duplicates: Option<DedupSummary>,
+    /// The evaluation sets that must not be in the data.
+    sets: Option<Decontaminator>,
     out: &'a Path,
 }
 
@@ -172,20 +178,28 @@ impl Cleaning<'_> {
 
     fn global_pass(&mut self, step: GlobalStep, documents: &Path, sink: &mut Sink) -> Result<StepFunnel, DataError> {
         match step {
-            GlobalStep::Outliers => {
-                let mut outliers = Outliers::find(documents, &self.config.outliers, self.rules)?;
-                let tally = self.filter(step.name(), documents, sink, &mut |_, document| {
-                    Ok(match outliers.reason(&document) {
-                        None => Outcome::Keep(document),
-                        Some(reason) => Outcome::Drop { document, reason },
-                    })
-                })?;
-                self.outliers = outliers.into_thresholds();
-                Ok(tally)
-            }
+            GlobalStep::Outliers => self.drop_outliers(step.name(), documents, sink),
             GlobalStep::Duplicates => self.drop_duplicates(step.name(), documents, sink),
             GlobalStep::Decontaminate => self.decontaminate(step.name(), documents, sink),
         }
+    }
+
+    fn drop_outliers(
+        &mut self,
+        name: &'static str,
+        documents: &Path,
+        sink: &mut Sink,
+    ) -> Result<StepFunnel, DataError> {
+        let mut outliers = Outliers::find(documents, &self.config.outliers, self.rules)?;
+        let tally = self.filter(name, documents, sink, &mut |_, chunk| {
+            let decide = |document| match outliers.reason(&document) {
+                None => Outcome::Keep(document),
+                Some(reason) => Outcome::Drop { document, reason },
+            };
+            chunk.into_iter().map(decide).collect()
+        })?;
+        self.outliers = outliers.into_thresholds();
+        Ok(tally)
     }
 
     fn drop_duplicates(
@@ -196,14 +210,8 @@ impl Cleaning<'_> {
     ) -> Result<StepFunnel, DataError> {
         let Some(config) = self.config.dedup.search() else { return Ok(StepFunnel::default()) };
         let found = find_duplicates(documents, config, self.work, self.progress)?;
-        let rules = self.rules;
-        let tally = self.filter(name, documents, sink, &mut |row, document| {
-            let id = document.id.clone();
-            match found.apply(row, document) {
-                // Parts were cut: what was measured before is no longer true.
-                Outcome::Keep(document) if document.id != id => rules::measure(rules, document).map(Outcome::Keep),
-                outcome => Ok(outcome),
-            }
+        let tally = self.filter(name, documents, sink, &mut |first, chunk| {
+            (first..).zip(chunk).map(|(row, document)| found.apply(row, document)).collect()
         })?;
         if let Some(signatures) = &found.signatures {
             let kept = self.out.join(SIGNATURES_FILE);
@@ -219,52 +227,58 @@ impl Cleaning<'_> {
         documents: &Path,
         sink: &mut Sink,
     ) -> Result<StepFunnel, DataError> {
-        let Some(config) = &self.config.decontaminate else { return Ok(StepFunnel::default()) };
-        let sets = Decontaminator::read(config, Path::new(""))?;
+        let Some(sets) = self.sets.take() else { return Ok(StepFunnel::default()) };
         let mut found = Contamination { too_short: sets.too_short.clone(), ..Contamination::default() };
-        let rules = self.rules;
-        let tally = self.filter(name, documents, sink, &mut |_, document| {
-            let id = document.id.clone();
-            let (outcome, hits) = sets.apply(document);
-            found.count(hits);
-            match outcome {
-                Outcome::Keep(document) if document.id != id => rules::measure(rules, document).map(Outcome::Keep),
-                outcome => Ok(outcome),
-            }
+        let tally = self.filter(name, documents, sink, &mut |_, chunk| {
+            let applied: Vec<_> = chunk.into_par_iter().map(|document| sets.apply(document)).collect();
+            let count = |(outcome, hits)| {
+                found.count(hits);
+                outcome
+            };
+            applied.into_iter().map(count).collect()
         })?;
         write_json(&self.out.join(CONTAMINATION_FILE), &found)?;
         Ok(tally)
     }
 
-    /// Reads a table and asks of each document, with the number of its row from 0, what becomes of it.
+    /// Reads a table chunk by chunk and does to each document what `decide` says of it, which is given the number of the
+    /// chunk's first row, from 0. A document whose text was changed is measured anew: what was measured of the old one is
+    /// no longer true.
     fn filter(
         &mut self,
         name: &'static str,
         documents: &Path,
         sink: &mut Sink,
-        decide: &mut dyn FnMut(u64, Document) -> Result<Outcome, DataError>,
+        decide: &mut dyn FnMut(u64, Vec<Document>) -> Vec<Outcome>,
     ) -> Result<StepFunnel, DataError> {
         let mut tally = GlobalTally::new(name);
         let mut reader = read_documents(documents)?;
         let meter = reader.meter();
-        for row in 0u64.. {
-            let Some(document) = reader.next().transpose()? else { break };
-            let (id, bytes) = (document.id.clone(), document.text.len() as u64);
-            match decide(row, document)? {
-                Outcome::Keep(document) => {
-                    tally.keep(bytes, &document, document.id != id);
-                    sink.keep(&document, &mut self.output)?;
-                }
-                Outcome::Drop { document, reason } => {
-                    tally.drop(&document, &reason);
-                    self.output.dropped.add(&document, name, reason)?;
+        let mut row = 0;
+        loop {
+            let chunk = next_chunk(&mut reader)?;
+            if chunk.is_empty() {
+                return Ok(tally.finish());
+            }
+            let before: Vec<(String, u64)> = chunk.iter().map(|d| (d.id.clone(), d.text.len() as u64)).collect();
+            let first = row;
+            row += chunk.len() as u64;
+            for ((id, bytes), outcome) in before.into_iter().zip(decide(first, chunk)) {
+                match outcome {
+                    Outcome::Keep(document) => {
+                        let changed = document.id != id;
+                        let document = if changed { rules::measure(self.rules, document)? } else { document };
+                        tally.keep(bytes, &document, changed);
+                        sink.keep(&document, &mut self.output)?;
+                    }
+                    Outcome::Drop { document, reason } => {
+                        tally.drop(&document, &reason);
+                        self.output.dropped.add(&document, name, reason)?;
+                    }
                 }
             }
-            if row.is_multiple_of(4096) {
-                meter.report(name, self.progress);
-            }
+            meter.report(name, self.progress);
         }
-        Ok(tally.finish())
     }
 }
 

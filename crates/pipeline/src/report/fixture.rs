@@ -120,6 +120,7 @@ fn data() -> DataFacts {
                 split("test", "speeches", "en", count(20, 110_000)),
                 split("test", "poems", "zh", count(10, 10_000)),
             ],
+            ..Funnel::default()
         },
         tokens: [("train", 1_440_000), ("valid", 30_000), ("test", 30_000)].map(|(s, n)| (s.to_owned(), n)).into(),
         dropped_samples: vec![

@@ -71,6 +71,9 @@ pub fn step(name: &str) -> T {
         "symbols" => ("symbols", "符号"),
         "repeated_lines" => ("repeated lines", "重复行"),
         "duplicates" => ("duplicates", "去重"),
+        "missing" => ("missing values", "缺失值"),
+        "outliers" => ("outliers", "离群值"),
+        "decontaminate" => ("evaluation sets", "评测集去污"),
         _ => return same(&name.replace('_', " ")),
     };
     t(en, zh)
@@ -86,6 +89,9 @@ pub fn reason(code: &str) -> T {
         "too_many_symbols" => ("too many symbols", "符号过多"),
         "repeated_lines" => ("repeated lines", "重复行过多"),
         "duplicate" => ("duplicate", "重复"),
+        "near_duplicate" => ("near duplicate", "近似重复"),
+        "duplicate_parts" => ("duplicate parts only", "全为重复片段"),
+        "contaminated" => ("in an evaluation set", "含评测集内容"),
         _ => return same(&code.replace('_', " ")),
     };
     t(en, zh)
