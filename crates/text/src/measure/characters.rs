@@ -2,8 +2,7 @@
 
 use std::sync::OnceLock;
 
-use rustc_hash::FxHashMap;
-
+use super::numbers::Numbers;
 use super::tokens::is_han;
 
 /// Sums over the characters of a text.
@@ -31,7 +30,9 @@ impl Characters {
     pub fn of(text: &str) -> Self {
         // Four rows of counters, so that equal neighbours do not wait for one another.
         let mut rows = [[0u32; 128]; 4];
-        let mut beyond: FxHashMap<char, u32> = FxHashMap::default();
+        // Of other characters each by number, of which a long text has a few thousand; more than 2^21 there are not.
+        let mut numbers = Numbers::for_at_most((text.len() / 2).min(1 << 21));
+        let mut beyond: Vec<(char, usize)> = Vec::new();
         let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
@@ -40,7 +41,11 @@ impl Characters {
                 rows[at % 4][byte as usize] += 1;
                 at += 1;
             } else if let Some(c) = text[at..].chars().next() {
-                *beyond.entry(c).or_default() += 1;
+                let number = numbers.of(u32::from(c).into()) as usize;
+                match beyond.get_mut(number) {
+                    Some((_, count)) => *count += 1,
+                    None => beyond.push((c, 1)),
+                }
                 at += c.len_utf8();
             }
         }
@@ -49,7 +54,6 @@ impl Characters {
             (char::from(byte), count)
         });
         // Sorted: a sum of floating-point numbers depends on the order.
-        let mut beyond: Vec<_> = beyond.into_iter().map(|(c, count)| (c, count as usize)).collect();
         beyond.sort_unstable();
         let mut this = Self::default();
         let mut plogp = 0.0;

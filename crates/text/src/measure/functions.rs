@@ -1,3 +1,7 @@
+use std::cell::RefCell;
+
+use zstd::bulk::Compressor;
+
 use super::c4;
 use super::word_list::spam_list;
 use super::{Analysis, toxicity_list};
@@ -289,10 +293,18 @@ static FUNCTIONS: &[TextFunction] = &[
 ];
 
 fn compression_ratio(t: &Analysis<'_>) -> f64 {
+    thread_local! {
+        // Making one costs more than compressing a page.
+        static COMPRESSOR: RefCell<Option<Compressor<'static>>> = RefCell::new(Compressor::new(1).ok());
+    }
     let bytes = t.text().as_bytes();
     // Compression into memory cannot fail but for want of it.
-    zstd::bulk::compress(bytes, 1)
-        .map_or(1.0, |packed| if bytes.is_empty() { 0.0 } else { ratio(packed.len(), bytes.len()) })
+    let packed = COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok());
+    match packed {
+        _ if bytes.is_empty() => 0.0,
+        Some(packed) => ratio(packed.len(), bytes.len()),
+        None => 1.0,
+    }
 }
 
 fn url_count(text: &str) -> usize {

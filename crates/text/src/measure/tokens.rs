@@ -399,8 +399,7 @@ fn middle<'a>(text: &'a str, out: &mut Vec<Token<'a>>) {
     }
     let mut start = 0;
     let mut before = None;
-    let mut marks = text.char_indices().peekable();
-    while let Some((at, c)) = marks.next() {
+    for (at, c) in text.char_indices() {
         let length = if at >= start { infix(before, c, &text[at..]) } else { None };
         if let Some(length) = length {
             push(&text[start..at], out);
