@@ -1,7 +1,7 @@
 use std::cell::{OnceCell, RefCell};
 
 use super::c4::{C4, sentences};
-use super::characters::Characters;
+use super::characters::{Characters, entropy};
 use super::lines::{Duplicates, LineCounts};
 use super::numbers::{Numbers, Vocabulary};
 use super::repeats::{Repeats, counted};
@@ -128,6 +128,11 @@ impl<'a> Analysis<'a> {
 
     fn vocabulary(&self) -> &Vocabulary {
         self.vocabulary.get_or_init(|| Vocabulary::of(self.tokens().iter().map(|token| token.text)))
+    }
+
+    /// Bits a token.
+    pub(super) fn word_entropy(&self) -> f64 {
+        entropy(self.vocabulary().counts.iter().map(|&count| count as usize))
     }
 
     /// Different words among all words, punctuation aside.

@@ -111,6 +111,11 @@ static FUNCTIONS: &[TextFunction] = &[
         "Bytes after compression (Zstandard, level 1) by bytes before; small for repetitive text, about 0.4 to 0.6 for a page of prose, above 1 for a few words.",
         compression_ratio,
     ),
+    number(
+        "control_char_count",
+        "Characters that print nothing and mean nothing in a text: controls other than tab and line ends, private use, noncharacters.",
+        |t| t.characters().control as f64,
+    ),
     number("digit_ratio", "Share of characters, white space aside, that are digits or other numerals, 0 to 1.", |t| {
         let c = t.characters();
         ratio(c.digits, c.all - c.white_space)
@@ -183,6 +188,12 @@ static FUNCTIONS: &[TextFunction] = &[
     },
     number("lang_score", "How sure `lang` is, 0 to 1.", |t| f64::from(t.language().confidence)),
     number("line_count", "Lines that are not blank.", |t| t.line_counts().filled as f64),
+    number_with(
+        "long_line_count",
+        "characters",
+        "Lines of at least so many characters (mC4, Xue et al. 2021, wants three of 200).",
+        |t, least| t.line_counts().lengths.iter().filter(|&&length| f64::from(length) >= least).count() as f64,
+    ),
     number("lorem_ipsum", "How often \"lorem ipsum\" stands in the text, in any case.", |t| {
         c4::lorem_ipsum_count(t.text()) as f64
     }),
@@ -286,6 +297,11 @@ static FUNCTIONS: &[TextFunction] = &[
         "word_count",
         "Words, punctuation aside; Chinese is cut by jieba, English as spaCy does, so that \"don't\" is two (Gopher, A.1.1).",
         |t| t.word_counts().words as f64,
+    ),
+    number(
+        "word_entropy",
+        "Entropy of words and punctuation marks in bits a word; low for lists of a few words, and rising with length.",
+        |t| t.word_entropy(),
     ),
     number("word_type_ratio", "Different words by words, punctuation aside, 0 to 1; falls with length.", |t| {
         ratio(t.distinct_words(), t.word_counts().words)
