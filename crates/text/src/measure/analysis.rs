@@ -200,8 +200,7 @@ impl<'a> Analysis<'a> {
     pub(super) fn character_repeats(&self) -> &RefCell<Repeats> {
         self.character_repeats.get_or_init(|| {
             let solid = || self.text.chars().filter(|c| !c.is_whitespace());
-            // There are fewer than 2^21 characters.
-            let mut numbers = Numbers::for_at_most(self.chars().min(1 << 21));
+            let mut numbers = Numbers::with_room_for(256);
             let mut counts = Vec::new();
             let ids: Vec<u32> = solid().map(|c| counted(numbers.of(u32::from(c).into()), &mut counts)).collect();
             RefCell::new(Repeats::new(&ids, &counts, std::iter::repeat_n(1, ids.len()), 0))

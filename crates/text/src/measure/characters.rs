@@ -32,8 +32,7 @@ impl Characters {
     pub fn of(text: &str) -> Self {
         // Four rows of counters, so that equal neighbours do not wait for one another.
         let mut rows = [[0u32; 128]; 4];
-        // Of other characters each by number, of which a long text has a few thousand; more than 2^21 there are not.
-        let mut numbers = Numbers::for_at_most((text.len() / 2).min(1 << 21));
+        let mut numbers = Numbers::with_room_for(256);
         let mut beyond: Vec<(char, usize)> = Vec::new();
         let bytes = text.as_bytes();
         let mut at = 0;

@@ -169,9 +169,7 @@ fn scripts<'a>(text: &'a str, han: Han, out: &mut Vec<Token<'a>>) {
         rest = left;
         match (script_of_run, han) {
             (Script::Space, _) => {}
-            (Script::Han, Han::Words) => {
-                out.extend(jieba().cut(run, true).into_iter().map(|word| token(word.word, TokenKind::Letters)));
-            }
+            (Script::Han, Han::Words) => han_words(run, out),
             (Script::Han, Han::Characters) | (Script::Hiragana, _) => {
                 let ends = run.char_indices().map(|(at, c)| &run[at..at + c.len_utf8()]);
                 out.extend(ends.map(|c| Token { text: c, chars: 1, kind: TokenKind::Letters }));
@@ -179,6 +177,19 @@ fn scripts<'a>(text: &'a str, han: Han, out: &mut Vec<Token<'a>>) {
             (Script::Katakana, _) => out.push(token(run, TokenKind::Letters)),
             (Script::Rest, _) => piece(run, out),
         }
+    }
+}
+
+/// What jieba gets at once, in bytes: it holds some 100 for each. A longer run without punctuation is hardly prose, and a word
+/// may be cut there.
+const LONGEST_RUN: usize = 1 << 16;
+
+fn han_words<'a>(run: &'a str, out: &mut Vec<Token<'a>>) {
+    let mut rest = run;
+    while !rest.is_empty() {
+        let (part, left) = rest.split_at(rest.floor_char_boundary(LONGEST_RUN));
+        out.extend(jieba().cut(part, true).into_iter().map(|word| token(word.word, TokenKind::Letters)));
+        rest = left;
     }
 }
 
@@ -491,6 +502,14 @@ mod tests {
             "[|it](https://a.org|/|b|)|''|quoted|''|and/or|GPL-2|+",
         );
         check("[1] #tag ... -5", "[|1|]|#|tag|...|-5");
+    }
+
+    #[test]
+    fn long_runs_of_chinese_are_cut_in_parts() {
+        let run = "北京".repeat(50_000);
+        assert!(tokens(&run).iter().filter(|token| token.text == "北京").count() > 49_990);
+        let brackets = "(".repeat(100_000) + &")'s".repeat(100_000);
+        assert!(tokens(&brackets).len() > 100_000);
     }
 
     #[test]
