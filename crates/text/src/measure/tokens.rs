@@ -193,7 +193,7 @@ fn han_words<'a>(run: &'a str, out: &mut Vec<Token<'a>>) {
     }
 }
 
-/// Chinese segmentation, loaded once for all threads (0.2 s).
+/// Chinese segmentation, loaded once for all threads (0.2 s, 33 MB).
 fn jieba() -> &'static Jieba {
     static JIEBA: OnceLock<Jieba> = OnceLock::new();
     JIEBA.get_or_init(Jieba::new)
