@@ -32,14 +32,14 @@ pub struct NgramConfig {
     /// N-grams of three and more words that occur fewer times are left out: 2 leaves out those that occur once, which are most
     /// and help least; 1 keeps all.
     pub min_count: u32,
-    /// When so many different n-grams have been seen, reading stops (about 40 bytes of memory for each while training, 20
+    /// When so many different n-grams have been seen, reading stops (about 60 bytes of memory for each while training, 24
     /// later). [`NgramModel::texts`] says how far it came.
     pub max_ngrams: usize,
 }
 
 impl Default for NgramConfig {
     fn default() -> Self {
-        Self { order: 5, min_count: 2, max_ngrams: 20_000_000 }
+        Self { order: 5, min_count: 2, max_ngrams: 10_000_000 }
     }
 }
 

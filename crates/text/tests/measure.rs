@@ -150,6 +150,9 @@ fn special_marks() {
     check("网址：https://例子.中国/路径", &[("url_count", 1.0)]);
     check("a.b+c@example.org, d@e.cn. no@ @no a@b a@b.1 邮箱me@x.com", &[("email_count", 3.0)]);
     check("na\u{FFFD}ve \u{FFFD}", &[("replacement_char_count", 2.0)]);
+    check("a\u{7}b\tc\u{E000}\n", &[("control_char_count", 2.0)]);
+    check("one two one two", &[("word_entropy", 1.0)]);
+    check("春眠不觉晓\nabc\n\nabcde", &[("long_line_count 5", 2.0), ("long_line_count 6", 0.0)]);
     check("國家与国家", &[("traditional_ratio", 1.0 / 5.0), ("han_ratio", 1.0)]);
     check("後來，餘下的 and more", &[("traditional_ratio", 3.0 / 5.0)]);
     check("ひらがな한글漢字", &[("cjk_ratio", 1.0), ("han_ratio", 2.0 / 8.0)]);

@@ -41,6 +41,7 @@ fn a_classifier_tells_centuries_of_english_apart() {
     }
     let (right, commonest) =
         accuracy(&examples, "new", &ClassifierConfig { buckets: 1 << 16, ..ClassifierConfig::default() });
+    assert!(right > 0.95 && commonest < 0.8, "{right} right, {commonest} by the commonest label");
 }
 
 /// Poems of Bai Juyi and Du Fu.
@@ -57,6 +58,7 @@ fn a_classifier_tells_poets_apart() {
     }
     let config = ClassifierConfig { buckets: 1 << 16, epochs: 10, ..ClassifierConfig::default() };
     let (right, commonest) = accuracy(&examples, "杜甫", &config);
+    assert!(right > commonest + 0.15, "{right} right, {commonest} by the commonest label");
 }
 
 #[test]
@@ -74,6 +76,7 @@ fn an_ngram_model_knows_its_kind_of_text() {
     let backwards: Vec<&str> = backwards.iter().map(String::as_str).collect();
     let (poem, mirrored, speech, later) =
         (mean(&held_out[..200]), mean(&backwards), mean(&old[30..]), mean(&new[100..]));
+    assert!(poem < mirrored, "poems {poem}, backwards {mirrored}");
     assert!(speech < later, "speeches of the time {speech}, of a century later {later}");
     assert!(speech.exp() > 20.0 && speech.exp() < 1000.0, "{}", speech.exp());
 }

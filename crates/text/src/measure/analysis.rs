@@ -1,7 +1,7 @@
 use std::cell::{OnceCell, RefCell};
 
 use super::c4::{C4, sentences};
-use super::characters::Characters;
+use super::characters::{Characters, entropy};
 use super::lines::{Duplicates, LineCounts};
 use super::numbers::{Numbers, Vocabulary};
 use super::repeats::{Repeats, counted};
@@ -130,6 +130,11 @@ impl<'a> Analysis<'a> {
         self.vocabulary.get_or_init(|| Vocabulary::of(self.tokens().iter().map(|token| token.text)))
     }
 
+    /// Bits a token.
+    pub(super) fn word_entropy(&self) -> f64 {
+        entropy(self.vocabulary().counts.iter().map(|&count| count as usize))
+    }
+
     /// Different words among all words, punctuation aside.
     pub(super) fn distinct_words(&self) -> usize {
         let vocabulary = self.vocabulary();
@@ -195,8 +200,7 @@ impl<'a> Analysis<'a> {
     pub(super) fn character_repeats(&self) -> &RefCell<Repeats> {
         self.character_repeats.get_or_init(|| {
             let solid = || self.text.chars().filter(|c| !c.is_whitespace());
-            // There are fewer than 2^21 characters.
-            let mut numbers = Numbers::for_at_most(self.chars().min(1 << 21));
+            let mut numbers = Numbers::with_room_for(256);
             let mut counts = Vec::new();
             let ids: Vec<u32> = solid().map(|c| counted(numbers.of(u32::from(c).into()), &mut counts)).collect();
             RefCell::new(Repeats::new(&ids, &counts, std::iter::repeat_n(1, ids.len()), 0))

@@ -2,8 +2,7 @@
 
 use std::sync::OnceLock;
 
-use rustc_hash::FxHashMap;
-
+use super::numbers::Numbers;
 use super::tokens::is_han;
 
 /// Sums over the characters of a text.
@@ -23,6 +22,8 @@ pub(super) struct Characters {
     pub traditional: usize,
     /// U+FFFD.
     pub replacement: usize,
+    /// Controls other than tab and line ends, private use, noncharacters.
+    pub control: usize,
     /// Bits a character.
     pub entropy: f64,
 }
@@ -31,7 +32,8 @@ impl Characters {
     pub fn of(text: &str) -> Self {
         // Four rows of counters, so that equal neighbours do not wait for one another.
         let mut rows = [[0u32; 128]; 4];
-        let mut beyond: FxHashMap<char, u32> = FxHashMap::default();
+        let mut numbers = Numbers::with_room_for(256);
+        let mut beyond: Vec<(char, usize)> = Vec::new();
         let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
@@ -40,7 +42,11 @@ impl Characters {
                 rows[at % 4][byte as usize] += 1;
                 at += 1;
             } else if let Some(c) = text[at..].chars().next() {
-                *beyond.entry(c).or_default() += 1;
+                let number = numbers.of(u32::from(c).into()) as usize;
+                match beyond.get_mut(number) {
+                    Some((_, count)) => *count += 1,
+                    None => beyond.push((c, 1)),
+                }
                 at += c.len_utf8();
             }
         }
@@ -49,18 +55,10 @@ impl Characters {
             (char::from(byte), count)
         });
         // Sorted: a sum of floating-point numbers depends on the order.
-        let mut beyond: Vec<_> = beyond.into_iter().map(|(c, count)| (c, count as usize)).collect();
         beyond.sort_unstable();
-        let mut this = Self::default();
-        let mut plogp = 0.0;
-        for (c, count) in ascii.chain(beyond).filter(|&(_, count)| count > 0) {
-            this.add(c, count);
-            plogp += count as f64 * (count as f64).log2();
-        }
-        if this.all > 0 {
-            let all = this.all as f64;
-            this.entropy = (all.log2() - plogp / all).max(0.0);
-        }
+        let counts: Vec<_> = ascii.chain(beyond).filter(|&(_, count)| count > 0).collect();
+        let mut this = Self { entropy: entropy(counts.iter().map(|&(_, count)| count)), ..Self::default() };
+        counts.into_iter().for_each(|(c, count)| this.add(c, count));
         this
     }
 
@@ -87,10 +85,32 @@ impl Characters {
         {
             self.other_cjk += count;
         }
+        let line_or_tab = matches!(c, '\t' | '\n' | '\r');
+        if (c.is_control() && !line_or_tab) || is_private(c) {
+            self.control += count;
+        }
         if c == '\u{FFFD}' {
             self.replacement += count;
         }
     }
+}
+
+/// Bits an item, of items that occur so often.
+pub(super) fn entropy(counts: impl Iterator<Item = usize>) -> f64 {
+    let (mut all, mut plogp) = (0, 0.0);
+    for count in counts {
+        all += count;
+        plogp += count as f64 * (count as f64).log2();
+    }
+    if all == 0 {
+        return 0.0;
+    }
+    ((all as f64).log2() - plogp / all as f64).max(0.0)
+}
+
+/// For private use, or no character at all.
+fn is_private(c: char) -> bool {
+    matches!(c, '\u{E000}'..='\u{F8FF}' | '\u{FDD0}'..='\u{FDEF}' | '\u{F0000}'..) || u32::from(c) & 0xFFFE == 0xFFFE
 }
 
 /// Whether a character is written otherwise in Simplified Chinese, always.

@@ -1,3 +1,7 @@
+use std::cell::RefCell;
+
+use zstd::bulk::Compressor;
+
 use super::c4;
 use super::word_list::spam_list;
 use super::{Analysis, toxicity_list};
@@ -107,6 +111,11 @@ static FUNCTIONS: &[TextFunction] = &[
         "Bytes after compression (Zstandard, level 1) by bytes before; small for repetitive text, about 0.4 to 0.6 for a page of prose, above 1 for a few words.",
         compression_ratio,
     ),
+    number(
+        "control_char_count",
+        "Characters that print nothing and mean nothing in a text: controls other than tab and line ends, private use, noncharacters.",
+        |t| t.characters().control as f64,
+    ),
     number("digit_ratio", "Share of characters, white space aside, that are digits or other numerals, 0 to 1.", |t| {
         let c = t.characters();
         ratio(c.digits, c.all - c.white_space)
@@ -179,6 +188,12 @@ static FUNCTIONS: &[TextFunction] = &[
     },
     number("lang_score", "How sure `lang` is, 0 to 1.", |t| f64::from(t.language().confidence)),
     number("line_count", "Lines that are not blank.", |t| t.line_counts().filled as f64),
+    number_with(
+        "long_line_count",
+        "characters",
+        "Lines of at least so many characters (mC4, Xue et al. 2021, wants three of 200).",
+        |t, least| t.line_counts().lengths.iter().filter(|&&length| f64::from(length) >= least).count() as f64,
+    ),
     number("lorem_ipsum", "How often \"lorem ipsum\" stands in the text, in any case.", |t| {
         c4::lorem_ipsum_count(t.text()) as f64
     }),
@@ -283,16 +298,29 @@ static FUNCTIONS: &[TextFunction] = &[
         "Words, punctuation aside; Chinese is cut by jieba, English as spaCy does, so that \"don't\" is two (Gopher, A.1.1).",
         |t| t.word_counts().words as f64,
     ),
+    number(
+        "word_entropy",
+        "Entropy of words and punctuation marks in bits a word; low for lists of a few words, and rising with length.",
+        |t| t.word_entropy(),
+    ),
     number("word_type_ratio", "Different words by words, punctuation aside, 0 to 1; falls with length.", |t| {
         ratio(t.distinct_words(), t.word_counts().words)
     }),
 ];
 
 fn compression_ratio(t: &Analysis<'_>) -> f64 {
+    thread_local! {
+        // Making one costs more than compressing a page.
+        static COMPRESSOR: RefCell<Option<Compressor<'static>>> = RefCell::new(Compressor::new(1).ok());
+    }
     let bytes = t.text().as_bytes();
     // Compression into memory cannot fail but for want of it.
-    zstd::bulk::compress(bytes, 1)
-        .map_or(1.0, |packed| if bytes.is_empty() { 0.0 } else { ratio(packed.len(), bytes.len()) })
+    let packed = COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok());
+    match packed {
+        _ if bytes.is_empty() => 0.0,
+        Some(packed) => ratio(packed.len(), bytes.len()),
+        None => 1.0,
+    }
 }
 
 fn url_count(text: &str) -> usize {

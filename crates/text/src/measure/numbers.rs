@@ -78,31 +78,46 @@ fn key(text: &str) -> u64 {
 
 /// Numbers for keys, in order of first occurrence.
 pub(super) struct Numbers {
-    mask: usize,
-    /// Key and number; `u32::MAX` where there is none.
+    /// Key and number; `u32::MAX` where there is none. At most half full.
     table: Vec<(u64, u32)>,
     next: u32,
 }
 
+const FREE: (u64, u32) = (0, u32::MAX);
+
 impl Numbers {
-    /// For at most so many different keys.
-    pub fn for_at_most(keys: usize) -> Self {
-        let slots = (keys * 2).next_power_of_two().max(2);
-        Self { mask: slots - 1, table: vec![(0, u32::MAX); slots], next: 0 }
+    /// With room for so many different keys; it grows.
+    pub fn with_room_for(keys: usize) -> Self {
+        Self { table: vec![FREE; (keys * 2).next_power_of_two().max(2)], next: 0 }
     }
 
     pub fn of(&mut self, key: u64) -> u32 {
-        let mut slot = spread(key) as usize & self.mask;
+        let mask = self.table.len() - 1;
+        let mut slot = spread(key) as usize & mask;
         loop {
             match self.table[slot] {
-                (_, u32::MAX) => {
-                    self.table[slot] = (key, self.next);
-                    self.next += 1;
-                    return self.next - 1;
-                }
+                (_, u32::MAX) => break,
                 (known, id) if known == key => return id,
-                _ => slot = (slot + 1) & self.mask,
+                _ => slot = (slot + 1) & mask,
             }
+        }
+        self.table[slot] = (key, self.next);
+        self.next += 1;
+        if self.next as usize * 2 > self.table.len() {
+            self.grow();
+        }
+        self.next - 1
+    }
+
+    fn grow(&mut self) {
+        let larger = vec![FREE; self.table.len() * 2];
+        let mask = larger.len() - 1;
+        for entry in std::mem::replace(&mut self.table, larger).into_iter().filter(|entry| entry.1 != u32::MAX) {
+            let mut slot = spread(entry.0) as usize & mask;
+            while self.table[slot].1 != u32::MAX {
+                slot = (slot + 1) & mask;
+            }
+            self.table[slot] = entry;
         }
     }
 }
@@ -135,7 +150,7 @@ mod tests {
 
         #[test]
         fn equal_keys_have_one_number(keys in prop::collection::vec(0u64..20, 0..60)) {
-            let mut numbers = Numbers::for_at_most(keys.len());
+            let mut numbers = Numbers::with_room_for(2);
             let found: Vec<u32> = keys.iter().map(|&key| numbers.of(key << 32)).collect();
             prop_assert_eq!(found, by_map(keys));
         }

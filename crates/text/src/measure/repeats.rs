@@ -74,7 +74,7 @@ impl Repeats {
     /// One more n: its n-grams by place, each named by the numbers of its first and its last n - 1 tokens.
     fn level(&mut self) {
         let pairs = self.places.windows(2).filter(|pair| pair[0].at + 1 == pair[1].at);
-        let mut numbers = Numbers::for_at_most(self.places.len());
+        let mut numbers = Numbers::with_room_for(self.places.len());
         let mut counts: Vec<u32> = Vec::new();
         let mut places = Vec::with_capacity(self.places.len());
         for pair in pairs {
