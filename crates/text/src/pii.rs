@@ -77,7 +77,8 @@ fn at_start(bytes: &[u8], position: usize, free: usize) -> bool {
         return true;
     }
     let before = bytes[position - 1];
-    let in_number = b".-:".contains(&before) && position >= 2 && bytes[position - 2].is_ascii_digit();
+    let follows = position - 1 == free; // a separator after what was found
+    let in_number = !follows && b".-:".contains(&before) && position >= 2 && bytes[position - 2].is_ascii_digit();
     !is_word(before) && !in_number
 }
 

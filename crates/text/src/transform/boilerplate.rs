@@ -179,7 +179,7 @@ struct Matcher {
 /// The list is a constant that a test compiles: `None` would mean that it is wrong.
 static BUILT_IN: LazyLock<Option<Matcher>> = LazyLock::new(|| {
     let owned =
-        BOILERPLATE.iter().enumerate().flat_map(|(owner, line)| line.words.iter().map(move |word| (owner, word)));
+        BOILERPLATE.iter().enumerate().flat_map(|(owner, line)| line.words.iter().map(move |word| (owner, *word)));
     let (owners, words): (Vec<usize>, Vec<&str>) = owned.unzip();
     let whole = |line: &BoilerplatePattern| {
         RegexBuilder::new(&format!("^(?:{})$", line.pattern)).case_insensitive(true).build().ok()
