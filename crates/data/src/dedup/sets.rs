@@ -33,9 +33,11 @@ impl SetWriter {
         if self.memory.len() + set.len() > self.limit {
             self.flush()?;
         }
-        if self.memory.capacity() < self.memory.len() + set.len() {
-            let more = self.memory.len().clamp(1 << 16, self.limit.max(1 << 16)).max(set.len());
-            self.memory.reserve_exact(more.min(self.limit.saturating_sub(self.memory.len())).max(set.len()));
+        let needed = self.memory.len() + set.len();
+        if self.memory.capacity() < needed {
+            // Doubling would overshoot the limit.
+            let most = self.limit.max(needed);
+            self.memory.reserve_exact((2 * needed).min(most) - self.memory.len());
         }
         self.memory.extend_from_slice(set);
         Ok(())
