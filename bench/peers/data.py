@@ -3,7 +3,8 @@
 As its examples do it (examples/process_common_crawl_dump.py, examples/minhash_deduplication.py), with the signatures
 taken in the pass that filters, which spares a reading. English and Chinese documents go through pipelines of their
 own, because its rules and word splitter are of one language; the Chinese rules are changed as its authors changed
-them for FineWeb-2: no English stop words, no ASCII punctuation at line ends, lengths in characters.
+them for FineWeb-2: stop words of the language, words of one character, no ASCII punctuation at line ends, shorter
+lines, fewer letters (its splitter makes punctuation marks words), more repetition.
 """
 
 import argparse
@@ -45,9 +46,11 @@ def filters(language):
         return [GopherRepetitionFilter(), GopherQualityFilter(), C4QualityFilter(), FineWebQualityFilter()]
     return [
         GopherRepetitionFilter(language=language),
-        GopherQualityFilter(language=language, min_avg_word_length=1, stop_words=CHINESE_STOPS),
+        GopherQualityFilter(
+            language=language, min_avg_word_length=1, max_non_alpha_words_ratio=0.6, stop_words=CHINESE_STOPS
+        ),
         C4QualityFilter(language=language, filter_no_terminal_punct=False, min_words_per_line=-1, min_num_sentences=-1),
-        FineWebQualityFilter(language=language, short_line_length=10),
+        FineWebQualityFilter(language=language, short_line_length=10, char_duplicates_ratio=0.1),
     ]
 
 
@@ -110,15 +113,14 @@ def run(folder, language, args):
 
 
 def counted(folder, language):
-    """Documents after the filters and in the end, and tokens, from its own statistics."""
-    def stats(name):
-        path = folder / "logs" / language / name / "stats.json"
-        return json.loads(path.read_text()) if path.exists() else []
+    """Documents after the filters, those that deduplication dropped, and tokens, by its own statistics."""
+    steps = json.loads((folder / "logs" / language / "drop and tokenize" / "stats.json").read_text())
 
-    entered = sum(s["stats"].get("documents", {}).get("total", 0) for s in stats("drop and tokenize") if "READER" in s["name"])
-    tokens = sum(s["stats"].get("tokens", {}).get("total", 0) for s in stats("drop and tokenize") if "TOKENIZER" in s["name"])
-    dropped = sum(s["stats"].get("dropped", {}).get("total", 0) for s in stats("drop and tokenize") if "DEDUP" in s["name"])
-    return entered, dropped, tokens
+    def total(step, name):
+        value = next(s["stats"].get(name, 0) for s in steps if step in s["name"])
+        return value["total"] if isinstance(value, dict) else value
+
+    return total("READER", "documents"), total("DEDUP", "dropped"), total("TOKENIZER", "tokens")
 
 
 def main():

@@ -385,7 +385,7 @@ mod tests {
         let decontaminator = decontaminator(dir.path(), |_| {}).unwrap();
         let hits = decontaminator.hits(&Document::new("題目：小明有十五個蘋果 他把其中的三分之一分給了同學", "web"));
         assert_eq!((hits.len(), hits[0].item.as_str()), (1, "math test.jsonl:2"));
-        assert_eq!(hits[0].ngram, "小明有十五個蘋果 他把其中的三分之一分給");
+        assert_eq!(hits[0].ngram, "小明有十五個蘋果 他把其中的三分之一分給了");
         assert!(decontaminator.hits(&Document::new("小明有十五個蘋果，他把其中的三分之一", "web")).is_empty());
     }
 

@@ -47,7 +47,8 @@ impl Ngrams {
         });
     }
 
-    /// Calls `each` with the hash of every full window and the bytes of the text it stands in, in order.
+    /// Calls `each` with the hash of every full window and the bytes of the text it stands in, in order. Whether there was
+    /// one.
     pub(crate) fn windows(&self, size: NgramSize, mut each: impl FnMut(u64, Range<usize>)) -> bool {
         let powers = powers(size.words.max(size.chars) as usize);
         let weight = |token: usize| if self.single[token] { size.words } else { size.chars };

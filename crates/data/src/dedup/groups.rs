@@ -211,7 +211,7 @@ mod tests {
     fn a_chain_keeps_what_no_kept_document_resembles() {
         assert_eq!(verdicts(&[1; 5], KeepRule::First, &[0, 1, 2, 3, 4]), [(1, 0), (3, 2)]);
         assert_eq!(verdicts(&[1, 1, 9, 1, 1], KeepRule::Longest, &[0, 1, 2, 3, 4]), [(1, 2), (3, 2)]);
-        assert_eq!(verdicts(&[1; 5], KeepRule::First, &[0, 2, 4]), []);
+        assert!(verdicts(&[1; 5], KeepRule::First, &[0, 2, 4]).is_empty());
     }
 
     #[test]

@@ -40,9 +40,8 @@ impl MinHash {
         for block in &self.blocks {
             let mut least = [u32::MAX; BLOCK];
             for &x in fingerprints {
-                for lane in 0..BLOCK {
-                    let value = block.factors[lane].wrapping_mul(x).wrapping_add(block.offsets[lane]);
-                    least[lane] = least[lane].min(value);
+                for ((least, factor), offset) in least.iter_mut().zip(&block.factors).zip(&block.offsets) {
+                    *least = (*least).min(factor.wrapping_mul(x).wrapping_add(*offset));
                 }
             }
             signature.extend_from_slice(&least);

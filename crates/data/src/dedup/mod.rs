@@ -174,6 +174,8 @@ pub(crate) struct Budget {
     /// A quarter of it, in bytes: the sorter, the n-gram sets and the table of documents have one each; the last is left
     /// for the chunks of documents that are being worked on.
     part: u64,
+    /// What the suffix array may take: the parts of the sorter and the sets, which are done by then.
+    suffix_bytes: u64,
     /// Memory for each document.
     row_bytes: u64,
     work: PathBuf,
@@ -184,11 +186,24 @@ impl Budget {
         let simhash = if config.simhash.is_some() { 8 } else { 0 };
         let value = if matches!(config.keep, KeepRule::Best(_)) { 8 } else { 0 };
         let row_bytes = Rows::BYTES_EACH + simhash + value;
-        Self { memory_mb: config.memory_mb, part: (config.memory_mb << 20) / 4, row_bytes, work: work.into() }
+        let part = (config.memory_mb << 20) / 4;
+        Self { memory_mb: config.memory_mb, part, suffix_bytes: 2 * part, row_bytes, work: work.into() }
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.work.join(format!("dedup-{name}.tmp"))
+    }
+
+    /// Removes what a killed search left.
+    fn clear(&self) -> Result<(), DataError> {
+        std::fs::create_dir_all(&self.work).map_err(|e| DataError::io("create", &self.work, e))?;
+        for name in ["buckets", "repeats", "samples", "sets", "shared", "signatures"] {
+            let path = self.file(name);
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(|e| DataError::io("remove", &path, e))?;
+            }
+        }
+        Ok(())
     }
 
     /// The least `memory_mb` of which a half is so many bytes.
@@ -210,7 +225,7 @@ impl Budget {
 
 /// Finds the duplicates among the documents of a file, and against earlier runs.
 ///
-/// Files of the search lie under `work` and disappear with it; those of a killed search are overwritten by the next. The
+/// Files of the search lie under `work` and disappear with it; those of a killed search are removed by the next. The
 /// same documents and configuration give the same result, whatever the number of threads and the memory.
 ///
 /// # Errors
@@ -223,7 +238,6 @@ pub fn find_duplicates(
     progress: &ProgressFn<'_>,
 ) -> Result<Duplicates, DataError> {
     config.check()?;
-    std::fs::create_dir_all(work).map_err(|e| DataError::io("create", work, e))?;
     search_within(documents, config, &Budget::new(config, work), progress)
 }
 
@@ -233,6 +247,7 @@ fn search_within(
     budget: &Budget,
     progress: &ProgressFn<'_>,
 ) -> Result<Duplicates, DataError> {
+    budget.clear()?;
     let mut search = Search::begin(documents, config, budget, progress)?;
     search.exact();
     search.near_earlier()?;

@@ -11,7 +11,8 @@ use super::minhash::jaccard_at_least;
 
 /// Sorted sets of fingerprints by row, in memory up to a limit, beyond it in a file.
 pub(super) struct SetWriter {
-    places: HashMap<u32, (u64, u32)>,
+    /// Row, first number, numbers; in the order of rows.
+    places: Vec<(u32, u64, u32)>,
     memory: Vec<u32>,
     limit: usize,
     written: u64,
@@ -20,20 +21,23 @@ pub(super) struct SetWriter {
 }
 
 impl SetWriter {
-    /// `bytes` is what the sets may take in memory, half of it later for those read from the file.
+    /// `bytes` is what the sets may take in memory, be it all of them or those read from the file last.
     pub(super) fn new(bytes: u64, path: PathBuf) -> Self {
         let limit = (bytes / 4) as usize;
-        Self { places: HashMap::new(), memory: Vec::new(), limit, written: 0, path, file: None }
+        Self { places: Vec::new(), memory: Vec::new(), limit, written: 0, path, file: None }
     }
 
+    /// Rows must come in order.
     pub(super) fn push(&mut self, row: u32, set: &[u32]) -> Result<(), DataError> {
-        self.places.insert(row, (self.written + self.memory.len() as u64, set.len() as u32));
+        self.places.push((row, self.written + self.memory.len() as u64, set.len() as u32));
         if self.memory.len() + set.len() > self.limit {
             self.flush()?;
         }
-        if self.memory.capacity() < self.memory.len() + set.len() {
-            let more = self.memory.len().clamp(1 << 16, self.limit.max(1 << 16)).max(set.len());
-            self.memory.reserve_exact(more.min(self.limit.saturating_sub(self.memory.len())).max(set.len()));
+        let needed = self.memory.len() + set.len();
+        if self.memory.capacity() < needed {
+            // Doubling would overshoot the limit.
+            let most = self.limit.max(needed);
+            self.memory.reserve_exact((2 * needed).min(most) - self.memory.len());
         }
         self.memory.extend_from_slice(set);
         Ok(())
@@ -70,7 +74,7 @@ impl SetWriter {
 
 /// Compares documents by the true Jaccard similarity of their sets.
 pub(super) struct Sets {
-    places: HashMap<u32, (u64, u32)>,
+    places: Vec<(u32, u64, u32)>,
     store: Store,
     threshold: f64,
     pub(super) bytes_on_disk: u64,
@@ -90,7 +94,7 @@ enum Store {
 
 impl Likeness for Sets {
     fn similarity(&mut self, a: u32, b: u32) -> Result<Option<f64>, DataError> {
-        let (Some(&at_a), Some(&at_b)) = (self.places.get(&a), self.places.get(&b)) else { return Ok(None) };
+        let (Some(at_a), Some(at_b)) = (self.place(a), self.place(b)) else { return Ok(None) };
         if let Store::Memory(all) = &self.store {
             let of = |(offset, len): (u64, u32)| &all[offset as usize..offset as usize + len as usize];
             return Ok(jaccard_at_least(of(at_a), of(at_b), self.threshold));
@@ -101,6 +105,12 @@ impl Likeness for Sets {
 }
 
 impl Sets {
+    fn place(&self, row: u32) -> Option<(u64, u32)> {
+        let index = self.places.binary_search_by_key(&row, |&(row, _, _)| row).ok()?;
+        let (_, offset, len) = self.places[index];
+        Some((offset, len))
+    }
+
     fn load(&mut self, row: u32, (offset, len): (u64, u32)) -> Result<Arc<[u32]>, DataError> {
         let Store::Disk { file, path, cache, cached, limit } = &mut self.store else { return Ok(Arc::default()) };
         if let Some(set) = cache.get(&row) {

@@ -135,7 +135,7 @@ fn collect(
     budget: &Budget,
     progress: &ProgressFn<'_>,
 ) -> Result<Regions, DataError> {
-    let limit = (budget.part * 2 / BYTES_EACH).min(i32::MAX as u64 - 1);
+    let limit = (budget.suffix_bytes / BYTES_EACH).min(i32::MAX as u64 - 1);
     let (mut regions, mut needed) = (Regions::default(), 0u64);
     let mut samples = Samples { merge: shared.read()?, next: None };
     samples.advance()?;

@@ -60,7 +60,8 @@ fn documents(texts: &[String]) -> Vec<Document> {
     texts.iter().enumerate().map(|(i, text)| Document::new(text.as_str(), ["a", "b"][i % 2])).collect()
 }
 
-/// Runs a search in a folder of its own, with parts of memory of `part` bytes, and checks that nothing else stays there.
+/// Runs a search in a folder where a killed one has left its files, with parts of memory of `part` bytes, and checks that
+/// nothing stays there.
 fn search(documents: &[Document], config: &DedupConfig, part: u64) -> Duplicates {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("documents.jsonl");
@@ -68,13 +69,13 @@ fn search(documents: &[Document], config: &DedupConfig, part: u64) -> Duplicates
     std::fs::write(&path, lines.join("\n")).unwrap();
     let work = dir.path().join("work");
     std::fs::create_dir(&work).unwrap();
-    // As a killed search leaves them.
     for name in ["buckets", "sets", "repeats", "samples", "shared", "signatures"] {
         std::fs::write(work.join(format!("dedup-{name}.tmp")), "left over").unwrap();
     }
     let budget = Budget { part, ..Budget::new(config, &work) };
     config.check().unwrap();
     let found = search_within(&path, config, &budget, &quiet).unwrap();
+    assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0);
     found
 }
 
@@ -153,7 +154,7 @@ fn planted_copies_are_found_and_near_misses_stay() {
     let (mut texts, mut planted) = (Vec::new(), BTreeSet::new());
     for pair in 0..600 {
         let first = units(&mut numbers, 150, pair % 2 == 0);
-        let changes = 1 + pair / 2 % 14;
+        let changes = 1 + pair / 2 % 8;
         let second = changed(&mut numbers, &first, changes);
         let (first, second) = (join(&first), join(&second));
         if (0.8..1.0).contains(&jaccard(&first, &second)) {
@@ -194,7 +195,8 @@ fn neither_threads_nor_memory_change_the_result() {
         };
         let (one, two, spilled) = (run(1, PLENTY), run(2, PLENTY), run(2, 20_000));
         assert_eq!((one.summary.spilled_bytes, one.summary.clone()), (0, two.summary.clone()));
-        assert!(spilled.summary.spilled_bytes > 0 && one.drops.len() > 50 && one.cuts.len() > 20);
+        assert!(spilled.summary.spilled_bytes > 0 && one.cuts.len() > 20);
+        assert!(!alternative || one.drops.len() > 50);
         for other in [two, spilled] {
             assert_eq!((&one.drops, &one.cuts), (&other.drops, &other.cuts));
         }
@@ -239,8 +241,12 @@ fn simhash_finds_small_changes() {
     let mut numbers = Numbers(9);
     let mut all = Vec::new();
     for chinese in [true, false] {
-        let first = units(&mut numbers, 2000, chinese);
-        all.extend([join(&first), join(&changed(&mut numbers, &first, 1)), join(&units(&mut numbers, 2000, chinese))]);
+        let first = units(&mut numbers, 20_000, chinese);
+        all.extend([
+            join(&first),
+            join(&changed(&mut numbers, &first, 1)),
+            join(&units(&mut numbers, 20_000, chinese)),
+        ]);
     }
     let config = DedupConfig { simhash: Some(SimHashConfig::default()), ..Default::default() };
     let found = search(&documents(&all), &config, PLENTY);
@@ -325,7 +331,7 @@ fn too_much_for_the_suffix_array_is_an_error_with_the_remedy() {
     texts(&[&format!("a{text}"), &format!("b{text}")]).iter().for_each(|document| writer.write(document).unwrap());
     writer.finish().unwrap();
     let config = DedupConfig { substring: Some(SubstringConfig::default()), ..Default::default() };
-    let budget = Budget { part: 20_000, ..Budget::new(&config, dir.path()) };
+    let budget = Budget { suffix_bytes: 40_000, ..Budget::new(&config, dir.path()) };
     let error = search_within(&path, &config, &budget, &quiet).err().unwrap().to_string();
     assert!(error.contains("clean.dedup.memory_mb to 2"), "{error}");
 }
