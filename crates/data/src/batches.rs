@@ -35,7 +35,8 @@ pub struct Batch {
 /// The batches of a shard. The batch at step n is a pure function of (shard, config, n): resuming needs no replay.
 ///
 /// The shard is one stream of tokens, cut into windows of `seq_len` inputs and their successors. Rows are counted
-/// through all epochs, and every epoch covers each of its windows exactly once, so a batch may straddle two epochs.
+/// through all epochs, and every epoch covers each of its windows exactly once, so a batch may straddle two epochs. The
+/// stages of a curriculum follow each other in every epoch; windows are shuffled within them.
 #[derive(Clone, Debug)]
 pub struct Batches {
     shard: Arc<Shard>,
@@ -43,6 +44,8 @@ pub struct Batches {
     windows: u64,
     /// Whether the windows' borders can move by up to seq_len - 1 tokens.
     moving: bool,
+    /// The first window of each stage of a curriculum and one past the last; empty where there is none.
+    stages: Vec<u64>,
 }
 
 impl Batches {
@@ -62,7 +65,9 @@ impl Batches {
         // With borders anywhere in 0..seq_len, this many windows fit whatever the border.
         let moved = tokens.saturating_sub(seq_len) / seq_len;
         let moving = config.shuffle && moved > 0;
-        Ok(Self { shard, config, windows: if moving { moved } else { still }, moving })
+        let windows = if moving { moved } else { still };
+        let stages = stages(shard.stages(), seq_len, windows);
+        Ok(Self { shard, config, windows, moving, stages })
     }
 
     /// The batch of step `n`, from 0.
@@ -89,7 +94,14 @@ impl Batches {
         }
         let seed = mix(self.config.seed ^ mix(epoch));
         let border = if self.moving { mix(seed) % seq_len } else { 0 };
-        border + Permutation::new(self.windows, seed).apply(place) * seq_len
+        // A window never leaves its stage; without a curriculum all are one.
+        let next = self.stages.partition_point(|&begin| begin <= place);
+        let (begin, end) = match next {
+            0 => (0, self.windows),
+            next => (self.stages[next - 1], self.stages.get(next).copied().unwrap_or(self.windows)),
+        };
+        let seed = if begin == 0 { seed } else { mix(seed ^ begin) };
+        border + (begin + Permutation::new(end - begin, seed).apply(place - begin)) * seq_len
     }
 
     /// Batches until every window of an epoch has been seen, rounded up.
@@ -109,4 +121,16 @@ impl Batches {
     pub fn shard(&self) -> &Arc<Shard> {
         &self.shard
     }
+}
+
+/// The first window of each stage, and one past the last.
+fn stages(begins: &[u64], seq_len: u64, windows: u64) -> Vec<u64> {
+    if begins.len() < 2 {
+        return Vec::new();
+    }
+    let first = |&token: &u64| token.div_ceil(seq_len).min(windows);
+    let mut all: Vec<u64> = begins.iter().map(first).chain([windows]).collect();
+    all[0] = 0;
+    all.dedup();
+    all
 }

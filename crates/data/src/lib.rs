@@ -18,8 +18,12 @@ mod clean;
 mod collect;
 mod document;
 mod error;
+mod files;
+mod mixture;
+mod monitor;
 mod permutation;
 mod progress;
+mod provenance;
 mod shard;
 mod show;
 mod source;
@@ -31,11 +35,23 @@ pub use clean::{
     CleanConfig, Count, DROPPED_FILE, DropRow, DroppedDocument, FUNNEL_FILE, Funnel, FunnelShare, Outcome, Reason,
     SplitConfig, SplitRow, Step, StepFunnel, clean, standard_steps,
 };
-pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
+pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect, collect_without};
 pub use document::Document;
 pub use error::DataError;
+pub use mixture::{
+    CurriculumConfig, Mixture, MixtureConfig, MixtureItem, MixtureRow, MixtureSummary, mix_shard, mixture_items,
+};
+pub use monitor::{
+    Change, Corpus, DataCard, DataReport, Distribution, Drift, DroppedSample, Fence, Outliers, Repeats, SNAPSHOT_VERSION,
+    SampledDocument, ShareShift, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, SourceCard, StatisticDrift,
+    StatisticLimits, TimeRange, TopWords, Violation, Vocabulary, VocabularyDrift, WatchConfig, data_page, drift,
+};
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
+pub use provenance::{
+    ArtifactRef, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact, Selection, ShardPlace,
+    TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget, trace,
+};
 pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
 pub use show::{ShowFilter, Shown, show};
 pub use source::{Problem, SourceConfig, TextSplit, read_source, source_files};

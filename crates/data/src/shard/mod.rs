@@ -5,4 +5,5 @@ mod read;
 mod write;
 
 pub use read::{Shard, ShardDocument, TokenSlice};
+pub(crate) use write::ShardWriter;
 pub use write::{ShardCount, ShardSummary, write_shards};

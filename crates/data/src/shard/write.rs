@@ -7,10 +7,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::header::{HEADER_BYTES, Header};
-use super::read::Names;
+use super::read::{Names, Shard, ShardDocument};
 use crate::aside::AsideFile;
 use crate::storage::next_chunk;
-use crate::{DataError, Document, ProgressFn, read_documents};
+use crate::{DataError, Document, MixtureSummary, ProgressFn, read_documents};
 
 /// Counts of one language or source in a shard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct ShardSummary {
     pub unknown_tokens: u64,
     /// Documents whose tokens, decoded, are not their text to the byte. Every document is checked.
     pub round_trip_failures: u64,
+    /// What a mixture made of the documents, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixture: Option<MixtureSummary>,
 }
 
 /// Tokenizes a file of documents into the shard `out`, in the order of the documents.
@@ -89,7 +92,7 @@ fn encode(document: &Document, tokenizer: &Tokenizer) -> Result<Encoded, DataErr
 }
 
 /// Writes tokens as they come; the header, which counts them, comes last.
-struct ShardWriter {
+pub(crate) struct ShardWriter {
     file: AsideFile,
     hasher: blake3::Hasher,
     header: Header,
@@ -100,8 +103,6 @@ struct ShardWriter {
 
 impl ShardWriter {
     fn create(path: &Path, tokenizer: &Tokenizer) -> Result<Self, DataError> {
-        let mut file = AsideFile::create(path)?;
-        file.write_all(&[0; HEADER_BYTES]).map_err(|e| DataError::io("write", path, e))?;
         let hash = blake3::Hash::from_hex(tokenizer.hash())
             .map_err(|e| DataError::BadConfig { key: "tokenizer", message: format!("bad hash: {e}") })?;
         let vocab_size = tokenizer.vocab_size() as u32;
@@ -118,34 +119,62 @@ impl ShardWriter {
             names_bytes: 0,
             body_hash: [0; 32],
         };
-        let summary = ShardSummary { vocab_size: u64::from(vocab_size), ..Default::default() };
+        Self::with_header(path, header)
+    }
+
+    /// A shard of tokens of the same tokenizer as those of `shard`.
+    pub(crate) fn like(path: &Path, shard: &Shard) -> Result<Self, DataError> {
+        let header = Header { tokens: 0, documents: 0, text_bytes: 0, ..shard.header().clone() };
+        Self::with_header(path, header)
+    }
+
+    fn with_header(path: &Path, header: Header) -> Result<Self, DataError> {
+        let mut file = AsideFile::create(path)?;
+        file.write_all(&[0; HEADER_BYTES]).map_err(|e| DataError::io("write", path, e))?;
+        let summary = ShardSummary { vocab_size: u64::from(header.vocab_size), ..Default::default() };
         let (table, names) = (Vec::new(), Names::default());
         Ok(Self { file, hasher: blake3::Hasher::new(), header, table, names, summary })
     }
 
     fn push(&mut self, document: &Document, encoded: &Encoded) -> Result<(), DataError> {
-        let (bytes, tokens) = (document.text.len() as u64, encoded.tokens.len() as u64);
-        let source = number_of(&mut self.names.sources, &document.source, "sources")?;
-        let language = number_of(&mut self.names.languages, &document.language, "languages")?;
+        self.push_tokens(&document.source, &document.language, document.text.len() as u64, &encoded.tokens)?;
+        self.summary.unknown_tokens += encoded.unknown;
+        self.summary.round_trip_failures += u64::from(!encoded.exact);
+        Ok(())
+    }
+
+    /// Adds a document of another shard of the same tokenizer.
+    pub(crate) fn copy(&mut self, shard: &Shard, document: &ShardDocument<'_>) -> Result<(), DataError> {
+        let tokens = shard.tokens().slice(document.tokens.clone()).to_vec();
+        self.push_tokens(document.source, document.language, document.bytes, &tokens)
+    }
+
+    /// The documents that follow are the next stage of a curriculum.
+    pub(crate) fn begin_stage(&mut self) {
+        self.names.stages.push(self.header.tokens);
+    }
+
+    fn push_tokens(&mut self, source: &str, language: &str, bytes: u64, tokens: &[u32]) -> Result<(), DataError> {
+        let count = tokens.len() as u64;
+        let source_number = number_of(&mut self.names.sources, source, "sources")?;
+        let language_number = number_of(&mut self.names.languages, language, "languages")?;
         self.table.extend_from_slice(&self.header.tokens.to_le_bytes());
         self.table.extend_from_slice(&bytes.to_le_bytes());
-        self.table.extend_from_slice(&source.to_le_bytes());
-        self.table.extend_from_slice(&language.to_le_bytes());
+        self.table.extend_from_slice(&source_number.to_le_bytes());
+        self.table.extend_from_slice(&language_number.to_le_bytes());
         self.table.extend_from_slice(&[0; 4]);
         let packed: Vec<u8> = match self.header.width {
-            2 => encoded.tokens.iter().flat_map(|&token| (token as u16).to_le_bytes()).collect(),
-            _ => encoded.tokens.iter().flat_map(|token| token.to_le_bytes()).collect(),
+            2 => tokens.iter().flat_map(|&token| (token as u16).to_le_bytes()).collect(),
+            _ => tokens.iter().flat_map(|token| token.to_le_bytes()).collect(),
         };
         self.append(&packed)?;
-        self.header.tokens += tokens;
+        self.header.tokens += count;
         self.header.documents += 1;
         self.header.text_bytes += bytes;
         let summary = &mut self.summary;
-        summary.total.add(bytes, tokens);
-        summary.by_language.entry(document.language.clone()).or_default().add(bytes, tokens);
-        summary.by_source.entry(document.source.clone()).or_default().add(bytes, tokens);
-        summary.unknown_tokens += encoded.unknown;
-        summary.round_trip_failures += u64::from(!encoded.exact);
+        summary.total.add(bytes, count);
+        summary.by_language.entry(language.into()).or_default().add(bytes, count);
+        summary.by_source.entry(source.into()).or_default().add(bytes, count);
         Ok(())
     }
 
@@ -154,7 +183,7 @@ impl ShardWriter {
         self.file.write_all(bytes).map_err(|e| DataError::io("write", self.file.path(), e))
     }
 
-    fn finish(mut self) -> Result<ShardSummary, DataError> {
+    pub(crate) fn finish(mut self) -> Result<ShardSummary, DataError> {
         let tokens_end = HEADER_BYTES as u64 + self.header.tokens * u64::from(self.header.width);
         self.header.table_offset = tokens_end.next_multiple_of(8);
         self.append(&[0; 8][..(self.header.table_offset - tokens_end) as usize])?;
