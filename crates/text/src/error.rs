@@ -21,6 +21,8 @@ pub enum TextError {
     Encode { bytes: usize, message: String },
     #[error("chat template: {message}")]
     ChatTemplate { message: String },
+    #[error("a word list of {entries} entries cannot be searched for: {message}")]
+    BadWordList { entries: usize, message: String },
 }
 
 impl TextError {
@@ -42,6 +44,7 @@ impl TextError {
             Self::VocabularyTooLarge { largest, .. } => Some(format!(
                 "set tokenizer.vocab_size to {largest} or less, lower tokenizer.min_frequency, or add text"
             )),
+            Self::BadWordList { .. } => Some("split the list, or name fewer words".into()),
             Self::ChatTemplate { .. } => {
                 Some("the template stands under `chat_template` in the model folder's tokenizer_config.json".into())
             }
