@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::table::Fate;
-use crate::{COLLECTED_FILE, DROPPED_FILE, DataError, Document, DocumentWriter, SplitConfig, documents_file, read_documents};
+use crate::{
+    COLLECTED_FILE, DROPPED_FILE, DataError, Document, DocumentWriter, DroppedDocument, SplitConfig, read_documents,
+};
 
 /// A document and, where it was dropped, why.
 pub(crate) struct Row {
@@ -11,45 +12,52 @@ pub(crate) struct Row {
     pub(crate) fate: Option<Fate>,
 }
 
+/// Why and where a document was dropped.
+pub(crate) struct Fate {
+    pub(crate) step: String,
+    pub(crate) reason: String,
+    pub(crate) detail: String,
+}
+
 /// The tables of documents in a folder, with what they hold: `collected`, `train`, `valid`, `test`, `dropped`.
 pub(crate) fn document_files(dir: &Path) -> Vec<(&'static str, PathBuf)> {
-    let splits = SplitConfig::NAMES.map(|split| (split, documents_file(split)));
+    let splits = SplitConfig::NAMES.map(|split| (split, format!("{split}.jsonl.zst")));
     let others = [("collected", COLLECTED_FILE.to_owned()), ("dropped", DROPPED_FILE.to_owned())];
     let all = splits.into_iter().chain(others).map(|(name, file)| (name, dir.join(file)));
     all.filter(|(_, path)| path.is_file()).collect()
 }
 
+fn is_dropped(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == DROPPED_FILE)
+}
+
 /// Hands the rows of a table to `sink`, in order.
-pub(crate) fn read_rows(
-    path: &Path,
-    sink: &mut dyn FnMut(Row) -> Result<(), DataError>,
-) -> Result<(), DataError> {
+pub(crate) fn read_rows(path: &Path, sink: &mut dyn FnMut(Row) -> Result<(), DataError>) -> Result<(), DataError> {
     let mut reader = read_documents(path)?;
-    while let Some(row) = reader.next_row() {
-        let (document, fate) = row?;
-        sink(Row { document, fate })?;
+    if !is_dropped(path) {
+        return reader.try_for_each(|document| sink(Row { document: document?, fate: None }));
+    }
+    while let Some(record) = reader.next_record::<DroppedDocument>() {
+        let DroppedDocument { document, step, reason, detail } = record?;
+        sink(Row { document, fate: Some(Fate { step, reason, detail }) })?;
     }
     Ok(())
 }
 
 /// Writes the table `from` as `to` without the documents that `drop` names; gives how many those were.
-pub(crate) fn rewrite_table(
-    from: &Path,
-    to: &Path,
-    drop: &mut dyn FnMut(&Document) -> bool,
-) -> Result<u64, DataError> {
-    let mut reader = read_documents(from)?;
-    let is_dropped = from.file_name().is_some_and(|name| name == DROPPED_FILE);
-    let create = if is_dropped { DocumentWriter::dropped } else { DocumentWriter::with_statistics };
-    let mut writer = create(to, reader.statistics())?;
+pub(crate) fn rewrite_table(from: &Path, to: &Path, drop: &mut dyn FnMut(&Document) -> bool) -> Result<u64, DataError> {
+    let mut writer = DocumentWriter::create(to)?;
     let mut dropped = 0;
-    while let Some(row) = reader.next_row() {
-        match row? {
-            (document, _) if drop(&document) => dropped += 1,
-            (document, Some(fate)) => writer.write_dropped(&document, &fate)?,
-            (document, None) => writer.write(&document)?,
+    read_rows(from, &mut |Row { document, fate }| {
+        match fate {
+            _ if drop(&document) => dropped += 1,
+            Some(Fate { step, reason, detail }) => {
+                writer.write_record(&DroppedDocument { document, step, reason, detail })?;
+            }
+            None => writer.write(&document)?,
         }
-    }
+        Ok(())
+    })?;
     writer.finish()?;
     Ok(dropped)
 }

@@ -42,15 +42,16 @@ pub use mixture::{
     CurriculumConfig, Mixture, MixtureConfig, MixtureItem, MixtureRow, MixtureSummary, mix_shard, mixture_items,
 };
 pub use monitor::{
-    Change, Corpus, DataCard, DataReport, Distribution, Drift, DroppedSample, Fence, Outliers, Repeats, SNAPSHOT_VERSION,
-    SampledDocument, ShareShift, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, SourceCard, StatisticDrift,
-    StatisticLimits, TimeRange, TopWords, Violation, Vocabulary, VocabularyDrift, WatchConfig, data_page, drift,
+    Change, Corpus, DataCard, DataReport, Distribution, Drift, DroppedSample, Fence, Outliers, Repeats,
+    SNAPSHOT_VERSION, SampledDocument, ShareShift, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, SourceCard,
+    StatisticDrift, StatisticLimits, TimeRange, TopWords, Violation, Vocabulary, VocabularyDrift, WatchConfig,
+    data_page, drift,
 };
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
 pub use provenance::{
-    ArtifactRef, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact, Selection, ShardPlace,
-    TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget, trace,
+    ArtifactRef, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact, Selection,
+    ShardPlace, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget, trace,
 };
 pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
 pub use show::{ShowFilter, Shown, show};

@@ -1,10 +1,15 @@
-//! `danlu data show RUN`.
+//! `danlu data show RUN`, and what the other data commands share.
 
-use std::path::{Path, PathBuf};
+mod input;
+pub mod provenance;
+pub mod report;
+pub mod watch;
+
+use std::path::Path;
 
 use danlu_data::{ShowFilter, Shown};
 use danlu_pipeline::{Graph, RecipeFile, Stage};
-use danlu_store::Workspace;
+use danlu_store::{Artifact, Workspace};
 
 use crate::Usage;
 use crate::args::{DataShowArgs, Global};
@@ -12,7 +17,7 @@ use crate::output::{count, line, note};
 
 pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
-    let folder = cleaned_folder(&workspace, &args.run)?;
+    let folder = cleaned(&workspace, &args.run)?.path;
     let dropped = args.reason.is_some();
     let filter = ShowFilter {
         split: Some(if dropped { "dropped".into() } else { args.split.clone() }),
@@ -37,8 +42,8 @@ pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder that the clean stage left for a run or a recipe.
-fn cleaned_folder(workspace: &Workspace, run: &str) -> anyhow::Result<PathBuf> {
+/// What the clean stage left for a run or a recipe.
+fn cleaned(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
     let store = workspace.artifacts();
     let key = if run.ends_with(".toml") {
         Graph::of(&RecipeFile::load(Path::new(run))?)?.node(Stage::Clean).key.clone()
@@ -50,9 +55,7 @@ fn cleaned_folder(workspace: &Workspace, run: &str) -> anyhow::Result<PathBuf> {
     };
     let found = if key.is_empty() { None } else { store.find(Stage::Clean.name(), &key)? };
     let hint = "`danlu run RECIPE --only collect`, then `--only clean`, makes them";
-    found
-        .map(|a| a.path)
-        .ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
+    found.ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
 }
 
 fn render(shown: &Shown, chars: usize) {

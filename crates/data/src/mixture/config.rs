@@ -81,7 +81,10 @@ impl MixtureConfig {
         }
         let Some(curriculum) = &self.curriculum else { return Ok(()) };
         if !(1..=1000).contains(&curriculum.stages) {
-            return bad("mixture.curriculum.stages", format!("must lie between 1 and 1000, and is {}", curriculum.stages));
+            return bad(
+                "mixture.curriculum.stages",
+                format!("must lie between 1 and 1000, and is {}", curriculum.stages),
+            );
         }
         if !(0.0..=1.0).contains(&curriculum.mixing) {
             return bad("mixture.curriculum.mixing", format!("must lie between 0 and 1, and is {}", curriculum.mixing));

@@ -127,7 +127,9 @@ fn check_names(rows: &[MixtureRow], weights: &BTreeMap<String, f64>) -> Result<(
     let missing: Vec<&str> = known.iter().copied().filter(|name| !weights.contains_key(*name)).collect();
     let message = match () {
         () if !unknown.is_empty() => format!("no documents of {}; there are {}", quoted(unknown), quoted(known)),
-        () if !missing.is_empty() => format!("no weight for {}; give each a weight, or 0 to leave it out", quoted(missing)),
+        () if !missing.is_empty() => {
+            format!("no weight for {}; give each a weight, or 0 to leave it out", quoted(missing))
+        }
         () => return Ok(()),
     };
     Err(DataError::BadConfig { key: "mixture.weights", message })
@@ -163,7 +165,8 @@ struct Chosen {
 fn choose(items: &[MixtureItem], budgets: &[f64], seed: u64) -> Vec<Chosen> {
     let mut available = vec![0u64; budgets.len()];
     items.iter().for_each(|item| available[item.group as usize] += item.tokens);
-    let epochs: Vec<f64> = budgets.iter().zip(&available).map(|(&b, &a)| if a > 0 { b / a as f64 } else { 0.0 }).collect();
+    let epochs: Vec<f64> =
+        budgets.iter().zip(&available).map(|(&b, &a)| if a > 0 { b / a as f64 } else { 0.0 }).collect();
     let mut left: Vec<f64> =
         epochs.iter().zip(&available).map(|(&e, &a)| (e - (e + 1e-9).floor()).max(0.0) * a as f64).collect();
     let mut by_chance: Vec<u32> = (0..items.len() as u32).collect();

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use crate::files::document_files;
 use crate::{DataError, Document, SourceConfig, read_documents, read_source};
 
 /// The documents that a snapshot is made of.
@@ -19,6 +20,12 @@ pub struct Corpus {
 impl Corpus {
     pub fn of(files: Vec<PathBuf>) -> Self {
         Self { files, text_field: "text".into(), source: None }
+    }
+
+    /// The kept documents in a folder that [`clean`](crate::clean) wrote.
+    pub fn of_cleaned(dir: &Path) -> Self {
+        let kept = document_files(dir).into_iter().filter(|(name, _)| *name != "dropped");
+        Self::of(kept.map(|(_, path)| path).collect())
     }
 
     /// Hands every document to `sink`; gives the number of records that could not be read.

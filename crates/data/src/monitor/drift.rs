@@ -192,12 +192,13 @@ impl Comparison<'_> {
     fn statistics(&mut self) {
         let (accepted, delivered) = (self.accepted, self.delivered);
         let names: BTreeSet<&String> = accepted.groups.iter().flat_map(|group| group.statistics.keys()).collect();
-        let mut subjects: Vec<(String, Box<dyn Fn(&SnapshotGroup) -> bool>)> = vec![("all".into(), Box::new(|_| true))];
+        let mut subjects: Vec<(String, Box<dyn Fn(&SnapshotGroup) -> bool>)> =
+            vec![("all".into(), Box::new(|_: &SnapshotGroup| true))];
         for name in accepted.by_source().into_keys().map(str::to_owned) {
-            subjects.push((format!("source {name}"), Box::new(move |group| group.source == name)));
+            subjects.push((format!("source {name}"), Box::new(move |group: &SnapshotGroup| group.source == name)));
         }
         for name in accepted.by_language().into_keys().map(str::to_owned) {
-            subjects.push((format!("language {name}"), Box::new(move |group| group.language == name)));
+            subjects.push((format!("language {name}"), Box::new(move |group: &SnapshotGroup| group.language == name)));
         }
         for (subject, wanted) in &subjects {
             let documents = |of: &Snapshot| -> u64 {

@@ -19,15 +19,16 @@ mod time;
 mod vocabulary;
 mod watch;
 
-
 pub use corpus::Corpus;
 pub use distribution::Distribution;
 pub use drift::{Drift, ShareShift, StatisticDrift, Violation, VocabularyDrift, drift};
 pub use ids::Repeats;
 pub use page::data_page;
 pub use report::{Change, DataCard, DataReport, DroppedSample, Fence, Outliers, SourceCard};
+pub use snapshot::{
+    SNAPSHOT_VERSION, SampledDocument, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, Vocabulary,
+};
 pub(crate) use statistics::carried;
-pub use snapshot::{SNAPSHOT_VERSION, SampledDocument, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, Vocabulary};
 pub use time::TimeRange;
 pub use vocabulary::TopWords;
 pub use watch::{StatisticLimits, WatchConfig};

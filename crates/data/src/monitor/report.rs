@@ -294,7 +294,8 @@ fn visible(line: &str) -> String {
             out.push('…');
             break;
         }
-        let plain = c == ' ' || !(c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}'));
+        let plain =
+            c == ' ' || !(c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}'));
         match c {
             _ if plain => out.push(c),
             _ => out.extend(c.escape_default()),

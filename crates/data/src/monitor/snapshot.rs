@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use danlu_text::measure::Analysis;
+use danlu_text::Analysis;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -230,6 +230,7 @@ impl Builder<'_> {
 
     fn finish(self, inputs: Vec<SnapshotInput>, problems: u64) -> Result<Snapshot, DataError> {
         let Partial { groups, words, time, samples } = self.all;
+        check_carried(&self.statistics, &groups)?;
         let names = self.statistics.names();
         let group = |((source, language), (count, distributions)): ((String, String), (Count, Vec<Distribution>))| {
             let named = names.iter().map(|&name| name.to_owned()).zip(distributions);
@@ -256,6 +257,26 @@ impl Builder<'_> {
             time,
             samples: samples.into_values().collect(),
         })
+    }
+}
+
+/// That every statistic which no function measures is carried by some document; those of the defaults need not be.
+fn check_carried(
+    statistics: &Statistics,
+    groups: &BTreeMap<(String, String), (Count, Vec<Distribution>)>,
+) -> Result<(), DataError> {
+    let names = statistics.names();
+    let is_there = |name: &str| {
+        let index = names.iter().position(|known| *known == name).unwrap_or(0);
+        groups.values().any(|(_, distributions)| distributions.get(index).is_some_and(|one| one.count > 0))
+    };
+    match statistics.carried_only().find(|name| !DEFAULT_STATISTICS.contains(name) && !is_there(name)) {
+        Some(name) => {
+            let message =
+                format!("no text function is called {name:?}, and no document carries a statistic of that name");
+            Err(DataError::BadConfig { key: "statistics", message })
+        }
+        None => Ok(()),
     }
 }
 
@@ -319,7 +340,10 @@ impl Partial {
         for (key, (count, distributions)) in other.groups {
             let known = self.groups.contains_key(&key) || self.groups.len() < MAX_GROUPS;
             let key = if known { key } else { (OTHERS.into(), OTHERS.into()) };
-            let group = self.groups.entry(key).or_insert_with(|| (Count::default(), vec![Distribution::default(); distributions.len()]));
+            let group = self
+                .groups
+                .entry(key)
+                .or_insert_with(|| (Count::default(), vec![Distribution::default(); distributions.len()]));
             group.0.documents += count.documents;
             group.0.bytes += count.bytes;
             group.1.iter_mut().zip(&distributions).for_each(|(all, part)| all.merge(part));

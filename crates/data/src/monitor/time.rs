@@ -115,7 +115,9 @@ mod tests {
         check(json!(1_700_000_000_123u64), Some("2023-11-14"));
         check(json!("1700000000"), Some("2023-11-14"));
         check(json!("Tue, 14 Nov 2023 23:13:20 +0100"), Some("2023-11-14"));
-        for none in [json!("long ago"), json!(7), json!("12345-x"), json!("1998-x"), json!(null), json!([1998]), json!("")] {
+        for none in
+            [json!("long ago"), json!(7), json!("12345-x"), json!("1998-x"), json!(null), json!([1998]), json!("")]
+        {
             check(none, None);
         }
     }

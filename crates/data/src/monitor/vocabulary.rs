@@ -101,7 +101,8 @@ impl TopWords {
         let (mut p_rest, mut q_rest, mut divergence) = (1.0, 1.0, 0.0);
         let only_theirs = other.top.iter().filter(|(word, _)| !ours.contains_key(word.as_str()));
         for (word, _) in self.top.iter().chain(only_theirs) {
-            let share = |counts: &HashMap<&str, u64>, all: f64| counts.get(word.as_str()).map_or(0.0, |&c| c as f64 / all);
+            let share =
+                |counts: &HashMap<&str, u64>, all: f64| counts.get(word.as_str()).map_or(0.0, |&c| c as f64 / all);
             let (p, q) = (share(&ours, p_all), share(&theirs, q_all));
             p_rest -= p;
             q_rest -= q;
@@ -177,7 +178,8 @@ mod tests {
     fn divergence_by_hand() {
         let (a, b) = (words(&[("x", 1), ("y", 1)]), words(&[("x", 3), ("y", 1)]));
         // p = (1/2, 1/2), q = (3/4, 1/4), m = (5/8, 3/8).
-        let expect = 0.25 * 0.8f64.log2() + 0.375 * 1.2f64.log2() + 0.25 * (4.0 / 3.0f64).log2() + 0.125 * (2.0 / 3.0f64).log2();
+        let expect =
+            0.25 * 0.8f64.log2() + 0.375 * 1.2f64.log2() + 0.25 * (4.0 / 3.0f64).log2() + 0.125 * (2.0 / 3.0f64).log2();
         assert!((a.divergence(&b) - expect).abs() < 1e-12);
         assert_eq!(a.divergence(&a), 0.0);
         assert_eq!(a.divergence(&words(&[("z", 9)])), 1.0);

@@ -84,8 +84,10 @@ impl WatchConfig {
     /// A file that cannot be read or parsed, an unknown key, a threshold that makes no sense.
     pub fn load(path: &Path) -> Result<Self, DataError> {
         let text = std::fs::read_to_string(path).map_err(|e| DataError::io("read", path, e))?;
-        let file: WatchFile = toml::from_str(&text)
-            .map_err(|e| DataError::BadThresholds { path: path.into(), message: e.to_string().trim_end().to_owned() })?;
+        let file: WatchFile = toml::from_str(&text).map_err(|e| DataError::BadThresholds {
+            path: path.into(),
+            message: e.to_string().trim_end().to_owned(),
+        })?;
         file.watch.check()?;
         Ok(file.watch)
     }
@@ -136,7 +138,9 @@ mod tests {
 
     #[test]
     fn what_is_not_given_keeps_its_default() {
-        let config = load("[watch]\npsi = 0.3\n[watch.statistics.char_count]\nks = 0.5\n[watch.statistics.x]\nignore = true").unwrap();
+        let config =
+            load("[watch]\npsi = 0.3\n[watch.statistics.char_count]\nks = 0.5\n[watch.statistics.x]\nignore = true")
+                .unwrap();
         assert_eq!((config.psi, config.ks), (0.3, WatchConfig::default().ks));
         assert_eq!(config.limits("char_count"), Some((0.3, 0.5)));
         assert_eq!(config.limits("x"), None);

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::lineage::{ArtifactRef, Lineage, ModelRef, name};
+use super::lineage::{ArtifactRef, Lineage, ModelRef, TRAIN, name};
 use super::select::{Selected, Selection, Table};
 use super::tombstones::{self, Tombstone};
 use crate::document::content_id;
@@ -30,7 +30,8 @@ const TOKENIZER_DIR: &str = "tokenizer";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ForgetPlan {
     version: u32,
-    /// RFC 3339; artifacts that are written again bear it as their time.
+    /// RFC 3339; token shards that are written again bear it as their time, so that what was trained on them is seen to be
+    /// older.
     pub time: String,
     /// Every id that the documents have or had, before and after cleaning.
     pub documents: Vec<Tombstone>,
@@ -150,24 +151,24 @@ pub fn plan_forget(
     let holding: BTreeMap<_, _> = counts.iter().map(|(&index, tables)| (name(all[index]), splits(tables))).collect();
     let models = lineage.models(workspace, &holding)?;
     // Shards made from the tables have them too.
-    let with_shards = |artifact: &Artifact| {
-        !shards_of(&artifact.path).is_empty()
-            && lineage.ancestors(artifact).iter().any(|one| holding.contains_key(&name(one)))
+    let made_of = |artifact: &Artifact, kept: bool| {
+        let holds = |one: &&Artifact| holding.get(&name(one)).is_some_and(|splits| !kept || !splits.is_empty());
+        lineage.ancestors(artifact).iter().any(holds)
     };
     let (mut artifacts, mut derived) = (Vec::new(), Vec::new());
     for (index, artifact) in all.iter().enumerate() {
         let tables = counts.remove(&index).unwrap_or_default();
-        if !tables.is_empty() || with_shards(artifact) {
+        let with_shards = !shards_of(&artifact.path).is_empty();
+        if !tables.is_empty() || (with_shards && made_of(artifact, true)) {
             artifacts.push(PlannedArtifact { artifact: (*artifact).into(), tables });
-        } else if !models.iter().any(|model| model.artifact.key == artifact.manifest.key)
-            && lineage.ancestors(artifact).iter().any(|one| holding.contains_key(&name(one)))
-        {
+        } else if !with_shards && artifact.manifest.stage != TRAIN && made_of(artifact, false) {
             derived.push(ArtifactRef::from(*artifact));
         }
     }
     let time = now_rfc3339();
     let keys: Vec<String> = models.iter().map(|model| model.artifact.key.clone()).collect();
-    let tombstone = |(id, place)| Tombstone { id, place, time: time.clone(), reason: reason.into(), models: keys.clone() };
+    let tombstone =
+        |(id, place)| Tombstone { id, place, time: time.clone(), reason: reason.into(), models: keys.clone() };
     let documents = selected.ids.into_iter().map(tombstone).collect();
     Ok(ForgetPlan { version: JOURNAL_VERSION, documents, artifacts, models, derived, time })
 }
@@ -195,9 +196,9 @@ fn shards_of(dir: &Path) -> Vec<(String, PathBuf)> {
 }
 
 /// Called before each artifact with how many are done and how many there are; an error stops there.
-type Step<'a> = dyn FnMut(u64, u64) -> Result<(), DataError> + 'a;
+pub(super) type Step<'a> = dyn FnMut(u64, u64) -> Result<(), DataError> + 'a;
 
-fn carry_out(workspace: &Workspace, plan: &ForgetPlan, step: &mut Step<'_>) -> Result<Forgotten, DataError> {
+pub(super) fn carry_out(workspace: &Workspace, plan: &ForgetPlan, step: &mut Step<'_>) -> Result<Forgotten, DataError> {
     let journal = workspace.root().join(JOURNAL_FILE);
     let text = serde_json::to_string_pretty(plan).map_err(|e| DataError::io("write", &journal, e.into()))?;
     atomic::write_bytes(&journal, text.as_bytes())?;
@@ -228,8 +229,8 @@ fn remove_from(
     let _claim = store.lock_work(stage, key)?;
     // One that was removed in the meantime holds nothing.
     let Some(mut artifact) = store.find(stage, key)? else { return Ok(Vec::new()) };
-    if artifact.manifest.created == plan.time {
-        return Ok(told_before(&artifact, plan));
+    if let Some(files) = told_before(&artifact, plan) {
+        return Ok(files);
     }
     let ids: BTreeSet<&str> = plan.documents.iter().map(|document| document.id.as_str()).collect();
     let work = store.work_dir(stage, key)?;
@@ -240,7 +241,9 @@ fn remove_from(
     let removed = rewriting.tables()?;
     let shards = rewriting.shards(planned, plan, &artifact)?;
     let files = rewriting.files;
-    copy_others(&artifact.path, &work, &files)?;
+    copy_others(&artifact.path, &work, &|path| {
+        path == artifact.path.join(MANIFEST_FILE) || files.iter().any(|file| file.path == path)
+    })?;
     let summary = &mut artifact.manifest.summary;
     if let Some(funnel) = forget_in_funnel(&artifact.path, &work, &removed)? {
         *summary = merge_summary(summary.take(), funnel);
@@ -249,7 +252,9 @@ fn remove_from(
         update_shard_summary(&mut summary["shards"][&split], &shard);
     }
     note(summary, plan, &files);
-    artifact.manifest.created.clone_from(&plan.time);
+    if files.iter().any(|file| file.tokens.is_some() && file.documents > 0) {
+        artifact.manifest.created.clone_from(&plan.time);
+    }
     store.replace(&work, artifact.manifest)?;
     Ok(files)
 }
@@ -299,8 +304,8 @@ impl Rewriting<'_> {
             let shard = Shard::open(&path, Some(tokenizer.hash()))?;
             let (documents, tokens, summary) = self.shard(&shard, &to, &tokenizer)?;
             let mixed = !artifact.manifest.summary["shards"][&split]["mixture"].is_null();
-            let expected = if mixed { u64::from(documents == 0) } else { u64::MAX };
-            let expected = expected.min(expected_in_shard(planned, plan, artifact, &split));
+            // A mixture shows documents several times, or not at all.
+            let expected = if mixed { 0 } else { expected_in_shard(planned, plan, artifact, &split) };
             let missing = expected.saturating_sub(documents);
             self.files.push(ForgottenFile { path, documents, tokens: Some(tokens), missing });
             summaries.push((split, summary));
@@ -343,16 +348,16 @@ fn expected_in_shard(planned: &PlannedArtifact, plan: &ForgetPlan, artifact: &Ar
     plan.artifacts.iter().filter(made_from).filter_map(|one| one.tables.get(split)).sum()
 }
 
-/// Everything else of an artifact, unchanged; the manifest is written by the store.
-fn copy_others(from: &Path, to: &Path, done: &[ForgottenFile]) -> Result<(), DataError> {
+/// Everything of an artifact that is not written anew.
+fn copy_others(from: &Path, to: &Path, anew: &dyn Fn(&Path) -> bool) -> Result<(), DataError> {
     for entry in std::fs::read_dir(from).map_err(|e| DataError::io("list", from, e))? {
         let path = entry.map_err(|e| DataError::io("list", from, e))?.path();
         let Some(name) = path.file_name() else { continue };
         let target = to.join(name);
         if path.is_dir() {
             std::fs::create_dir_all(&target).map_err(|e| DataError::io("create the folder", &target, e))?;
-            copy_others(&path, &target, &[])?;
-        } else if name != MANIFEST_FILE && !done.iter().any(|file| file.path == path) {
+            copy_others(&path, &target, anew)?;
+        } else if !anew(&path) {
             atomic::link_or_copy(&path, &target)?;
         }
     }
@@ -370,7 +375,9 @@ fn forget_in_funnel(from: &Path, to: &Path, removed: &Removed) -> Result<Option<
     let entered = funnel.kept;
     let mut dropped: BTreeMap<(String, String), Count> = BTreeMap::new();
     for ((split, source, language), &count) in removed {
-        for row in funnel.splits.iter_mut().filter(|r| r.split == *split && r.source == *source && r.language == *language) {
+        for row in
+            funnel.splits.iter_mut().filter(|r| r.split == *split && r.source == *source && r.language == *language)
+        {
             subtract(&mut row.count, count);
         }
         subtract(&mut funnel.kept, count);
@@ -434,9 +441,9 @@ fn note(summary: &mut Value, plan: &ForgetPlan, files: &[ForgottenFile]) {
     }
 }
 
-/// What an artifact says was removed at the time of the plan.
-fn told_before(artifact: &Artifact, plan: &ForgetPlan) -> Vec<ForgottenFile> {
-    let entries = artifact.manifest.summary[FORGOTTEN].as_array();
-    let entry = entries.into_iter().flatten().find(|entry| entry["time"] == plan.time.as_str());
-    entry.and_then(|entry| serde_json::from_value(entry["files"].clone()).ok()).unwrap_or_default()
+/// What an artifact says was removed by this plan; `None` where that has not been done yet.
+fn told_before(artifact: &Artifact, plan: &ForgetPlan) -> Option<Vec<ForgottenFile>> {
+    let entries = artifact.manifest.summary[FORGOTTEN].as_array()?;
+    let entry = entries.iter().find(|entry| entry["time"] == plan.time.as_str())?;
+    Some(serde_json::from_value(entry["files"].clone()).unwrap_or_default())
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::DataError;
 
 /// The stage whose artifacts are models.
-const TRAIN: &str = "train";
+pub(super) const TRAIN: &str = "train";
 
 /// An artifact by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

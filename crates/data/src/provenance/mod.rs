@@ -13,6 +13,9 @@ mod select;
 mod tombstones;
 mod trace;
 
+#[cfg(test)]
+mod tests;
+
 pub use forget::{ForgetPlan, Forgotten, ForgottenFile, PlannedArtifact, forget, pending_forget, plan_forget};
 pub use lineage::{ArtifactRef, ModelRef};
 pub use select::{Condition, Selection};

@@ -80,7 +80,9 @@ impl Selection {
             (false, false) => return bad("give ids or conditions, not both".into()),
             _ => {}
         }
-        let is_id = |id: &str| (LEAST_ID_DIGITS..=32).contains(&id.len()) && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let is_id = |id: &str| {
+            (LEAST_ID_DIGITS..=32).contains(&id.len()) && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
         match self.ids.iter().find(|id| !is_id(id)) {
             Some(id) => bad(format!("{id:?} is no id: {LEAST_ID_DIGITS} to 32 hexadecimal digits")),
             None => Ok(()),
@@ -221,6 +223,10 @@ mod tests {
             let ids = ids.iter().map(|id| (*id).to_owned()).collect();
             Selection { ids, conditions: vec![] }.check().unwrap_err().to_string()
         };
-        assert!(said(&[]).contains("give ids") && said(&["abc"]).contains("\"abc\"") && said(&["ABCDEF01"]).contains("no id"));
+        assert!(
+            said(&[]).contains("give ids")
+                && said(&["abc"]).contains("\"abc\"")
+                && said(&["ABCDEF01"]).contains("no id")
+        );
     }
 }

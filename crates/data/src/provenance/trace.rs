@@ -6,9 +6,9 @@ use danlu_store::{Artifact, Workspace};
 use danlu_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
+use super::Place;
 use super::lineage::{ArtifactRef, Lineage, ModelRef, name};
 use super::tombstones::{self, Tombstone};
-use super::Place;
 use crate::files::{Row, document_files, read_rows};
 use crate::{DataError, Document, FUNNEL_FILE, Funnel, Shard};
 
@@ -37,11 +37,21 @@ pub struct Trace {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
 pub enum Fate {
-    Kept { split: String },
-    Dropped { step: String, reason: String, detail: String },
+    Kept {
+        split: String,
+    },
+    Dropped {
+        step: String,
+        reason: String,
+        detail: String,
+    },
     /// Collected and not among the cleaned documents: dropped, and dropped documents were not kept.
     Gone,
-    Forgotten { time: String, reason: String, models: Vec<String> },
+    Forgotten {
+        time: String,
+        reason: String,
+        models: Vec<String>,
+    },
 }
 
 /// A document in a token shard.
@@ -160,7 +170,9 @@ fn originals(lineage: &Lineage, clean: &Artifact, id: &str, found: &mut [Trace])
         }
         for trace in &mut cleaned {
             trace.collected_id = Some(original.id.clone());
-            trace.artifacts.splice(0..0, root.clone());
+            if let Some(root) = &root {
+                trace.artifacts.insert(0, root.clone());
+            }
         }
         more.extend(cleaned);
     }

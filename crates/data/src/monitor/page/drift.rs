@@ -35,10 +35,7 @@ pub(super) fn section(drift: &Drift) -> Section {
     for vocabulary in &drift.vocabularies {
         let name = language(&vocabulary.language);
         let value = number::significant(vocabulary.words, 3);
-        let summary = t(
-            format!("Words of {}: divergence {value}", name.en),
-            format!("{}用词：散度 {value}", name.zh),
-        );
+        let summary = t(format!("Words of {}: divergence {value}", name.en), format!("{}用词：散度 {value}", name.zh));
         let per_mille = |share: f64| same(&number::significant(share * 1000.0, 3));
         let rows =
             vocabulary.shifts.iter().map(|(word, a, b)| vec![same(word), per_mille(*a), per_mille(*b)]).collect();
@@ -99,7 +96,8 @@ fn statistics(all: &[&StatisticDrift]) -> Block {
     let rows = all
         .iter()
         .map(|one| {
-            let mut cells = vec![label(one), figure(one.psi), figure(one.psi_limit), figure(one.ks), figure(one.ks_limit)];
+            let mut cells =
+                vec![label(one), figure(one.psi), figure(one.psi_limit), figure(one.ks), figure(one.ks_limit)];
             cells.extend([one.mean.0, one.mean.1, one.quantiles.0[1], one.quantiles.1[1]].map(figure));
             Row { cells, strong: beyond(one) }
         })

@@ -97,7 +97,8 @@ fn cleaning(report: &DataReport, funnel: &crate::Funnel) -> Section {
     if !report.dropped.is_empty() {
         let blocks = vec![Block::Samples(report.dropped.iter().map(dropped).collect())];
         let count = report.dropped.len();
-        let summary = t(format!("{count} dropped documents, drawn at random"), format!("随机抽取的 {count} 篇被丢弃文档"));
+        let summary =
+            t(format!("{count} dropped documents, drawn at random"), format!("随机抽取的 {count} 篇被丢弃文档"));
         section = section.block(Block::Details { summary, blocks });
     }
     section
@@ -181,10 +182,7 @@ fn vocabulary(snapshot: &Snapshot) -> Option<Section> {
         ];
         let name = language(code);
         let told = |count: &str, kinds: &str| {
-            t(
-                format!("{}: {count} words, {kinds} different", name.en),
-                format!("{}：{count} 词，{kinds} 种", name.zh),
-            )
+            t(format!("{}: {count} words, {kinds} different", name.en), format!("{}：{count} 词，{kinds} 种", name.zh))
         };
         let summary = told(&number::grouped(words.total), &number::grouped(words.distinct));
         section = section.block(Block::Details { summary, blocks: vec![table(columns, rows)] });
@@ -208,10 +206,16 @@ fn card(report: &DataReport) -> Section {
     let mut pairs: Vec<(T, T)> = Vec::new();
     if snapshot.time.documents > 0 {
         let time = &snapshot.time;
-        pairs.push((t("dates", "日期"), same(&format!("{} – {} ({})", time.first, time.last, number::grouped(time.documents)))));
+        pairs.push((
+            t("dates", "日期"),
+            same(&format!("{} – {} ({})", time.first, time.last, number::grouped(time.documents))),
+        ));
     }
     for (stage, key) in &card.artifacts {
-        pairs.push((t(format!("artifact of {stage}"), format!("{stage} 产物")), same(&key.chars().take(16).collect::<String>())));
+        pairs.push((
+            t(format!("artifact of {stage}"), format!("{stage} 产物")),
+            same(&key.chars().take(16).collect::<String>()),
+        ));
     }
     if !card.command.is_empty() {
         pairs.push((t("this page", "本页由此生成"), same(&card.command)));
@@ -239,7 +243,10 @@ fn card(report: &DataReport) -> Section {
     }
     if !card.filters.is_null() {
         let text = serde_json::to_string_pretty(&card.filters).unwrap_or_default();
-        section = section.block(Block::Details { summary: t("Settings of cleaning", "清洗设置"), blocks: vec![Block::Code(text)] });
+        section = section
+            .block(Block::Details {
+                summary: t("Settings of cleaning", "清洗设置"), blocks: vec![Block::Code(text)]
+            });
     }
     section
 }

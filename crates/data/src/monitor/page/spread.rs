@@ -77,7 +77,6 @@ fn bins(of: &Distribution) -> Vec<Bin> {
     if high - low <= 1e-9 * high.abs().max(1.0) {
         return vec![Bin { from: low - 0.5, to: high + 0.5, count: of.count }];
     }
-    // Whole numbers of a short range have a bar each.
     let wide = (high - low) / BARS as f64;
     let edge = |i: usize| low + wide * i as f64;
     let mut counts = [0.0; BARS];
