@@ -138,7 +138,11 @@ fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value) -> Value {
         // Not `strict`: where no record is malformed it changes nothing, and where one is, `decide` looks.
         Stage::Collect => json!({ "sources": r.data.sources, "files": sources }),
         Stage::Clean => json!({ "clean": r.clean, "split": r.split }),
-        Stage::Tokenizer => json!({ "tokenizer": r.tokenizer }),
+        // Without a mixture the key is what it was before there were any.
+        Stage::Tokenizer => match &r.mixture {
+            Some(mixture) => json!({ "tokenizer": r.tokenizer, "mixture": mixture }),
+            None => json!({ "tokenizer": r.tokenizer }),
+        },
         Stage::Train => json!({ "model": r.model, "train": r.train, "seed": r.seed }),
         Stage::Evaluate => json!({ "evaluate": r.evaluate, "samples": r.samples, "seed": r.seed }),
         Stage::Compress => json!({ "compress": r.compress, "evaluate": r.evaluate }),
