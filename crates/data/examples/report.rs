@@ -41,15 +41,26 @@ fn main() -> Result<(), DataError> {
     let seconds = start.elapsed().as_secs_f64();
     let megabytes = snapshot.total.bytes as f64 / 1e6;
     println!("{megabytes:.1} MB in {seconds:.2} s: {:.1} MB/s", megabytes / seconds);
-    let accepted = Snapshot::of(&Corpus::of(vec![collected.path.join(COLLECTED_FILE)]), &SnapshotConfig::default(), &quiet)?;
+    let accepted =
+        Snapshot::of(&Corpus::of(vec![collected.path.join(COLLECTED_FILE)]), &SnapshotConfig::default(), &quiet)?;
     let mut report = DataReport::of_snapshot("corpora", "cargo run -p danlu-data --example report", snapshot)
         .with_artifacts(&cleaned, Some(&collected))?;
     report.drift = Some(drift(&accepted, &report.snapshot, &WatchConfig::default()));
-    std::fs::write(&out, data_page(&report)).map_err(|source| DataError::Io { action: "write", path: out.into(), source })?;
+    std::fs::write(&out, data_page(&report)).map_err(|source| DataError::Io {
+        action: "write",
+        path: out.into(),
+        source,
+    })?;
     std::fs::remove_dir_all(&dir).map_err(|source| DataError::Io { action: "remove", path: dir, source })
 }
 
-fn publish(workspace: &Workspace, stage: &str, key: &str, config: Value, summary: Value) -> Result<Artifact, DataError> {
+fn publish(
+    workspace: &Workspace,
+    stage: &str,
+    key: &str,
+    config: Value,
+    summary: Value,
+) -> Result<Artifact, DataError> {
     let store = workspace.artifacts();
     let manifest = Manifest {
         stage: stage.into(),

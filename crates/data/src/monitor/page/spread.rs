@@ -1,16 +1,19 @@
 //! Distributions as histograms and tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use danlu_report::{Bin, Block, Histogram, Section, T, number};
 
 use super::names::{language, left, right, same, statistic, t, table};
+use crate::Count;
 use crate::monitor::distribution::Distribution;
 use crate::monitor::report::{Fence, Outliers};
 use crate::monitor::snapshot::Snapshot;
 
 /// Bars of a histogram.
 const BARS: usize = 32;
+/// Sources and languages with a histogram of their own: those with most documents.
+const DRAWN: usize = 6;
 
 pub(super) fn section(snapshot: &Snapshot, outliers: &[Outliers]) -> Section {
     let names: BTreeSet<&String> = snapshot.groups.iter().flat_map(|group| group.statistics.keys()).collect();
@@ -33,15 +36,20 @@ pub(super) fn section(snapshot: &Snapshot, outliers: &[Outliers]) -> Section {
     section.block(limits(outliers))
 }
 
-/// The quantiles of a statistic by source and language, folded away.
+/// A statistic by source and language, as a table and histograms, folded away.
 fn groups(snapshot: &Snapshot, name: &str, all: &Distribution) -> Block {
     let mut rows = vec![row(t("all", "全部"), all)];
-    for source in snapshot.by_source().into_keys() {
+    let mut charts = Vec::new();
+    for (source, drawn) in largest(snapshot.by_source()) {
         let label = t(format!("source {source}"), format!("来源 {source}"));
-        rows.push(row(label, &snapshot.distribution(name, |group| group.source == source)));
+        let of = snapshot.distribution(name, |group| group.source == source);
+        rows.push(row(label.clone(), &of));
+        charts.extend(drawn.then(|| histogram(name, &label, &of)));
     }
-    for code in snapshot.by_language().into_keys() {
-        rows.push(row(language(code), &snapshot.distribution(name, |group| group.language == code)));
+    for (code, drawn) in largest(snapshot.by_language()) {
+        let of = snapshot.distribution(name, |group| group.language == code);
+        rows.push(row(language(code), &of));
+        charts.extend(drawn.then(|| histogram(name, &language(code), &of)));
     }
     let columns = [
         left("documents of", "文档"),
@@ -56,7 +64,26 @@ fn groups(snapshot: &Snapshot, name: &str, all: &Distribution) -> Block {
     ];
     let label = statistic(name);
     let summary = t(format!("{} by source and language", label.en), format!("{}：按来源与语言", label.zh));
-    Block::Details { summary, blocks: vec![table(columns, rows)] }
+    let blocks = std::iter::once(table(columns, rows)).chain(charts).collect();
+    Block::Details { summary, blocks }
+}
+
+/// Names by number of documents, and whether each has a histogram of its own: not where there is but one.
+fn largest(counts: BTreeMap<&str, Count>) -> Vec<(&str, bool)> {
+    let mut names: Vec<(&str, Count)> = counts.into_iter().collect();
+    names.sort_by(|a, b| b.1.documents.cmp(&a.1.documents).then(a.0.cmp(b.0)));
+    let several = names.len() > 1;
+    names.into_iter().enumerate().map(|(rank, (name, _))| (name, several && rank < DRAWN)).collect()
+}
+
+fn histogram(name: &str, group: &T, of: &Distribution) -> Block {
+    let label = statistic(name);
+    Block::Histogram(Histogram {
+        title: t(format!("{}, {}", label.en, group.en), format!("{}，{}", label.zh, group.zh)),
+        x_label: label,
+        y_label: t("documents", "文档"),
+        bins: bins(of),
+    })
 }
 
 fn row(label: T, of: &Distribution) -> Vec<T> {
