@@ -12,7 +12,7 @@ use super::*;
 use crate::files::{document_files, read_rows};
 use crate::{
     COLLECTED_FILE, CleanConfig, DataError, FUNNEL_FILE, Funnel, Progress, Shard, SourceConfig, SplitConfig, clean,
-    collect_without, write_shards,
+    collect_without, train_tokenizer, write_shards,
 };
 
 fn quiet(_: Progress<'_>) {}
@@ -117,9 +117,9 @@ impl House {
         let store = self.workspace.artifacts();
         let cleaned = self.cleaned().path;
         let work = store.work_dir("tokenizer", "t1").unwrap();
-        let tokenizer =
-            Tokenizer::train([SECRET, "床前明月光"].iter(), &TokenizerConfig { vocab_size: 300, ..Default::default() })
-                .unwrap();
+        let train = document_files(&cleaned).into_iter().find(|(split, _)| *split == "train").unwrap().1;
+        let config = TokenizerConfig { vocab_size: 300, ..Default::default() };
+        let tokenizer = train_tokenizer(&train, &config, &quiet).unwrap();
         tokenizer.save(&work.join("tokenizer")).unwrap();
         let mut shards = serde_json::Map::new();
         for (split, path) in document_files(&cleaned).into_iter().filter(|(split, _)| *split != "dropped") {
