@@ -141,6 +141,105 @@ pub struct DataWorkArgs {
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
     /// End with one JSON line for programs.
+    /// What the data looks like: counts, distributions, words, duplicates, what was dropped and changed; as a page
+    Report(DataReportArgs),
+    /// Compare a new delivery with an accepted one; exit code 1 and the reasons when it has drifted
+    Watch(DataWatchArgs),
+    /// Follow a document from its source file to the models that saw it
+    Trace(DataTraceArgs),
+    /// Remove documents from all tables and token shards, and name the models that saw them
+    Forget(DataForgetArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct DataReportArgs {
+    /// A run id, a recipe, files of documents or of text (patterns too), or a snapshot (.json).
+    #[arg(required = true, value_name = "RUN|FILES")]
+    pub input: Vec<String>,
+    /// Write the page here.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write the snapshot here, for `watch` and `--against`.
+    #[arg(long, value_name = "FILE")]
+    pub snapshot: Option<PathBuf>,
+    /// Show what moved since this run, file or snapshot.
+    #[arg(long, value_name = "RUN|FILE")]
+    pub against: Option<String>,
+    /// What counts as drift: a TOML file with a table [watch].
+    #[arg(long, value_name = "FILE", requires = "against")]
+    pub thresholds: Option<PathBuf>,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+    /// Print the whole report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How documents are read and measured.
+#[derive(Args, Debug)]
+pub struct ReadingArgs {
+    /// Field that holds the text in records that danlu did not write.
+    #[arg(long, default_value = "text")]
+    pub text_field: String,
+    /// What to call the source of files that danlu did not write (default: the file's name).
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Metadata field that holds the documents' time.
+    #[arg(long, value_name = "FIELD")]
+    pub time_field: Option<String>,
+    /// Measure this instead of the usual statistics; may be given several times. dup_ngram_ratio_5 is
+    /// dup_ngram_ratio(text, 5).
+    #[arg(long = "statistic", value_name = "NAME")]
+    pub statistics: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct DataWatchArgs {
+    /// The new delivery: a run id, a recipe, files, or a snapshot (.json).
+    #[arg(required = true, value_name = "NEW")]
+    pub delivery: Vec<String>,
+    /// The accepted one: a run id, a recipe, a file, or a snapshot (.json).
+    #[arg(long, value_name = "OLD")]
+    pub accepted: String,
+    /// What counts as drift: a TOML file with a table [watch], such as psi = 0.2, ks = 0.1, volume = 0.5.
+    #[arg(long, value_name = "FILE")]
+    pub thresholds: Option<PathBuf>,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+    /// Print all that was compared as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct DataTraceArgs {
+    /// A run id (the start of one is enough), or a recipe file.
+    pub run: String,
+    /// A document's id, or the first 8 digits of it and more.
+    pub id: String,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct DataForgetArgs {
+    /// A run id (the start of one is enough), or a recipe file. What was made of the same collected documents by other
+    /// recipes is written again too.
+    pub run: String,
+    /// A document to forget; may be given several times. Its first 8 digits and more are enough.
+    #[arg(long = "id", value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Forget all documents for which every condition holds: source=NAME, language=CODE, contains=TEXT,
+    /// metadata.KEY=VALUE.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub conditions: Vec<String>,
+    /// Why; kept with the tombstones in forgotten.jsonl.
+    #[arg(long, default_value = "asked for")]
+    pub reason: String,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     #[arg(long)]
     pub json: bool,
 }

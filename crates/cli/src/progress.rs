@@ -1,5 +1,6 @@
 //! Draws a run as it goes: bars on a terminal, plain lines elsewhere.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use danlu_pipeline::{Decision, Observer, Progress, Stage};
@@ -133,5 +134,25 @@ impl Observer for Screen {
     fn stage_finished(&mut self, stage: Stage, seconds: f64, result: &str) {
         self.clear();
         self.say(&format!("{stage:<10} done in {}: {result}", duration(seconds)));
+    }
+}
+
+/// Draws the progress of data work that belongs to no run; the bar goes when the work ends.
+pub fn data_progress() -> impl Fn(danlu_data::Progress<'_>) + Sync {
+    let screen = Mutex::new(Bar(Screen::new()));
+    move |p: danlu_data::Progress<'_>| {
+        // A poisoned lock means that drawing panicked; the work itself is sound.
+        let mut screen = screen.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = Progress { label: p.label.to_owned(), done: p.done, total: p.total, unit: p.unit };
+        screen.0.progress(&progress);
+    }
+}
+
+/// Clears what was drawn when it is dropped.
+struct Bar(Screen);
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.clear();
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{read_files, source_files};
 use crate::storage::write_json;
-use crate::{Count, DataError, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig};
+use crate::{Count, DataError, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig, Tombstones};
 
 /// The file of collected documents in a collect artifact.
 pub const COLLECTED_FILE: &str = "documents.parquet";
@@ -24,6 +24,9 @@ pub struct CollectSummary {
     pub problem_count: u64,
     /// The first 1000 of them.
     pub problems: Vec<Problem>,
+    /// Documents left out because they were forgotten, in all.
+    #[serde(default)]
+    pub forgotten: u64,
 }
 
 /// What was read of one source.
@@ -34,6 +37,9 @@ pub struct SourceSummary {
     /// UTF-8 bytes of text.
     pub bytes: u64,
     pub problems: u64,
+    /// Documents left out because they were forgotten ([`Tombstones`]).
+    #[serde(default)]
+    pub forgotten: u64,
 }
 
 /// Reads all sources, in order, into `out/documents.parquet` and `out/summary.json`.
@@ -51,6 +57,21 @@ pub fn collect(
     out: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<CollectSummary, DataError> {
+    collect_without(sources, base, strict, &Tombstones::default(), out, progress)
+}
+
+/// As [`collect`], leaving out documents that were forgotten; they are counted.
+///
+/// # Errors
+/// Those of [`collect`].
+pub fn collect_without(
+    sources: &[SourceConfig],
+    base: &Path,
+    strict: bool,
+    forgotten: &Tombstones,
+    out: &Path,
+    progress: &ProgressFn<'_>,
+) -> Result<CollectSummary, DataError> {
     check_names(sources)?;
     let files: Vec<Vec<PathBuf>> = sources.iter().map(|source| source_files(source, base)).collect::<Result<_, _>>()?;
     let sizes = files.iter().flatten().map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
@@ -58,6 +79,7 @@ pub fn collect(
         writer: DocumentWriter::create(&out.join(COLLECTED_FILE))?,
         summary: CollectSummary::default(),
         strict,
+        forgotten,
         read: Arc::default(),
         total: sizes.sum(),
         since_report: 0,
@@ -73,6 +95,7 @@ struct Collector<'a> {
     writer: DocumentWriter,
     summary: CollectSummary,
     strict: bool,
+    forgotten: &'a Tombstones,
     read: Arc<AtomicU64>,
     total: u64,
     since_report: usize,
@@ -84,6 +107,7 @@ impl Collector<'_> {
         let mut counts = SourceSummary { files: files.len() as u64, ..Default::default() };
         read_files(source, base, files, self.read.clone(), &mut |record| {
             match record {
+                Ok(document) if self.forgotten.contains(&document.id) => counts.forgotten += 1,
                 Ok(document) => {
                     counts.documents += 1;
                     counts.bytes += document.text.len() as u64;
@@ -100,6 +124,7 @@ impl Collector<'_> {
         })?;
         self.summary.total.documents += counts.documents;
         self.summary.total.bytes += counts.bytes;
+        self.summary.forgotten += counts.forgotten;
         self.summary.sources.insert(source.name.clone(), counts);
         Ok(())
     }

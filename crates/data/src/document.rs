@@ -25,30 +25,31 @@ pub struct Document {
 impl Document {
     pub fn new(text: impl Into<String>, source: impl Into<String>) -> Self {
         let text = text.into();
-        let id = content_id(&text);
+        let id = content_id(text.as_bytes());
         let (language, metadata, statistics) = (String::new(), Map::new(), BTreeMap::new());
         Self { id, text, source: source.into(), language, metadata, statistics }
     }
 
     /// Replaces the text, and the id with it. What was measured of the old text is forgotten.
     pub fn set_text(&mut self, text: String) {
-        self.id = content_id(&text);
+        self.id = content_id(text.as_bytes());
         self.text = text;
         self.statistics.clear();
     }
 
     /// The id as a number: evenly distributed, so it also decides splits and samples.
     pub(crate) fn id_number(&self) -> u128 {
-        u128::from_str_radix(&self.id, 16).unwrap_or_else(|_| hash_number(&self.text))
+        u128::from_str_radix(&self.id, 16).unwrap_or_else(|_| hash_number(self.text.as_bytes()))
     }
 }
 
-fn content_id(text: &str) -> String {
+/// The id of a document with this text, in UTF-8.
+pub(crate) fn content_id(text: &[u8]) -> String {
     format!("{:032x}", hash_number(text))
 }
 
-fn hash_number(text: &str) -> u128 {
-    let hash = blake3::hash(text.as_bytes());
+fn hash_number(text: &[u8]) -> u128 {
+    let hash = blake3::hash(text);
     hash.as_bytes().iter().take(16).fold(0, |number, &byte| number << 8 | u128::from(byte))
 }
 

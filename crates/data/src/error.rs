@@ -41,6 +41,12 @@ pub enum DataError {
     BadSignatures { path: PathBuf, message: String },
     #[error("conversation {document}: {message}")]
     BadConversation { document: String, message: String },
+    #[error("snapshot {}: {message}", path.display())]
+    BadSnapshot { path: PathBuf, message: String },
+    #[error("{}: {message}", path.display())]
+    BadThresholds { path: PathBuf, message: String },
+    #[error("no document of {place} has the id {id:?}")]
+    NoSuchDocument { id: String, place: String },
     #[error("token shard {}: {message}", path.display())]
     BadShard { path: PathBuf, message: String },
     #[error("token shard {} was made with tokenizer {}, not {}", path.display(), short(found), short(expected))]
@@ -101,6 +107,13 @@ impl DataError {
             Self::NewerTable { .. } => "use the danlu that wrote it, or delete the artifact's folder and run again",
             Self::BadSignatures { .. } => {
                 "signatures must be of a run with the same [clean.dedup.near]; run that one again with save_signatures = true"
+            }
+            Self::BadSnapshot { .. } => "make it again with `danlu data report ... --snapshot FILE`",
+            Self::BadThresholds { .. } => {
+                "the file holds one table [watch], with keys such as psi = 0.2, ks = 0.1 and volume = 0.5"
+            }
+            Self::NoSuchDocument { .. } => {
+                "`danlu data show RUN --json` prints ids; a document that cleaning changed has another id after it"
             }
             Self::WrongTokenizer { .. } => {
                 "write the shards again with the present tokenizer (danlu run --from shards)"

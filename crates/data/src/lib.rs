@@ -23,8 +23,12 @@ mod dedup;
 mod document;
 mod error;
 mod ngrams;
+mod files;
+mod mixture;
+mod monitor;
 mod permutation;
 mod progress;
+mod provenance;
 mod shard;
 mod show;
 mod source;
@@ -43,7 +47,6 @@ pub use clean::{
     OutlierThresholds, Part, PartSummary, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean,
     clean_part, clean_parts, preset_names, preset_text, split_documents,
 };
-pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
 pub use decontaminate::{
     Contamination, ContaminationAction, ContaminationHit, DecontaminateConfig, Decontaminator, find_contamination,
 };
@@ -52,13 +55,27 @@ pub use dedup::{
     LargeCluster, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
     find_duplicates,
 };
+pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect, collect_without};
 pub use document::Document;
 pub use error::DataError;
+pub use mixture::{
+    CurriculumConfig, Mixture, MixtureConfig, MixtureItem, MixtureRow, MixtureSummary, mix_shard, mixture_items,
+};
+pub use monitor::{
+    Change, Corpus, DataCard, DataReport, Distribution, Drift, DroppedSample, Fence, Outliers, Repeats,
+    SNAPSHOT_VERSION, SampledDocument, ShareShift, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, SourceCard,
+    StatisticDrift, StatisticLimits, TimeRange, TopWords, Violation, Vocabulary, VocabularyDrift, WatchConfig,
+    data_page, drift,
+};
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
 pub use shard::{
     ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,
     write_shards,
+};
+pub use provenance::{
+    ArtifactRef, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact, Selection,
+    ShardPlace, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget, trace,
 };
 pub use show::{ShowFilter, Shown, show};
 pub use source::{Problem, SourceConfig, TextSplit, read_source, source_files};

@@ -145,7 +145,7 @@ fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value, files: &Value)
         // Not `strict`: where no record is malformed it changes nothing, and where one is, `decide` looks.
         Stage::Collect => json!({ "sources": r.data.sources, "files": sources }),
         Stage::Clean => json!({ "clean": r.clean, "split": r.split, "files": files }),
-        Stage::Tokenizer => json!({ "tokenizer": r.tokenizer, "chat": r.chat }),
+        Stage::Tokenizer => json!({ "tokenizer": r.tokenizer, "chat": r.chat, "mixture": r.mixture }),
         Stage::Train => json!({ "model": r.model, "train": r.train, "seed": r.seed }),
         Stage::Evaluate => json!({ "evaluate": r.evaluate, "samples": r.samples, "seed": r.seed }),
         Stage::Compress => json!({ "compress": r.compress, "evaluate": r.evaluate }),

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use danlu_data::{ChatConfig, CleanConfig, SourceConfig, SplitConfig};
+use danlu_data::{ChatConfig, CleanConfig, MixtureConfig, SourceConfig, SplitConfig};
 use danlu_eval::EvalConfig;
 use danlu_model::ModelConfig;
 use danlu_text::TokenizerConfig;
@@ -33,6 +33,9 @@ pub struct Recipe {
     /// Which share of the documents is kept for validation and test.
     #[serde(default)]
     pub split: SplitConfig,
+    /// How much of each source training sees, and in which order; everything once, as it lies, where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixture: Option<MixtureConfig>,
     /// The tokenizer trained on the cleaned text.
     #[serde(default)]
     pub tokenizer: TokenizerConfig,
@@ -202,6 +205,9 @@ impl RecipeFile {
                 &e.hint().unwrap_or_else(|| "docs/cleaning.md has the keys of [clean] with examples".into()),
             )
         })?;
+        if let Some(mixture) = &r.mixture {
+            mixture.check()?;
+        }
         // The rest of what training would refuse, before an hour of data work.
         danlu_train::plan_for(&r.train, &r.model, r.tokenizer.vocab_size, 1.0)?;
         Ok(())

@@ -1,6 +1,11 @@
-//! `danlu data show RUN`.
+//! `danlu data show RUN`, and what the other data commands share.
 
-use std::path::{Path, PathBuf};
+mod input;
+pub mod provenance;
+pub mod report;
+pub mod watch;
+
+use std::path::Path;
 
 use danlu_data::{ChatConfig, Document, Encoder, LossMask, ShowFilter, Shown};
 use danlu_pipeline::{Graph, RecipeFile, Stage, TOKENIZER_FOLDER};
@@ -13,7 +18,7 @@ use crate::output::{coloured, count, line, note, print};
 
 pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
-    let folder = cleaned_folder(&workspace, &args.run)?;
+    let folder = cleaned(&workspace, &args.run)?.path;
     let dropped = args.reason.is_some();
     let filter = ShowFilter {
         split: Some(if dropped { "dropped".into() } else { args.split.clone() }),
@@ -42,11 +47,10 @@ pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder that the clean stage left for a run or a recipe.
-fn cleaned_folder(workspace: &Workspace, run: &str) -> anyhow::Result<PathBuf> {
+/// What the clean stage left for a run or a recipe.
+fn cleaned(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
     let hint = "`danlu run RECIPE --only collect`, then `--only clean`, makes them";
     stage_artifact(workspace, run, Stage::Clean)?
-        .map(|artifact| artifact.path)
         .ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
 }
 

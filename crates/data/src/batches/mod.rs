@@ -61,12 +61,14 @@ pub struct Batch {
 /// The batches of a shard. The batch at step n is a pure function of (shard, config, n): resuming needs no replay.
 ///
 /// Rows are counted through all epochs, and every epoch covers each of them exactly once, so a batch may straddle two
-/// epochs.
+/// epochs. The stages of a curriculum follow each other in every epoch; rows are shuffled within them.
 #[derive(Clone, Debug)]
 pub struct Batches {
     shard: Arc<Shard>,
     config: BatchConfig,
     rows: Rows,
+    /// The first row of each stage of a curriculum and one past the last; empty where there is none.
+    stages: Vec<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,17 +96,21 @@ impl Batches {
             return Err(DataError::NothingToLearn { path: shard.path().into(), tokens: shard.len() });
         }
         let (tokens, seq_len) = (shard.len(), config.seq_len as u64);
-        let rows = match config.packing {
+        let (rows, stages) = match config.packing {
             Packing::Stream | Packing::Documents => {
                 let still = tokens.saturating_sub(1) / seq_len;
                 // With borders anywhere in 0..seq_len, this many windows fit whatever the border.
                 let moved = tokens.saturating_sub(seq_len) / seq_len;
                 let moving = config.shuffle && moved > 0;
-                Rows::Windows { count: if moving { moved } else { still }, moving }
+                let count = if moving { moved } else { still };
+                (Rows::Windows { count, moving }, stages(shard.stages(), seq_len, count))
             }
-            Packing::BestFit => Rows::Packed(Arc::new(Packed::new(&shard, config.seq_len))),
+            Packing::BestFit => {
+                let (packed, stages) = Packed::new(&shard, config.seq_len);
+                (Rows::Packed(Arc::new(packed)), stages)
+            }
         };
-        let batches = Self { shard, config, rows };
+        let batches = Self { shard, config, rows, stages };
         if batches.windows() == 0 {
             let path = batches.shard.path().into();
             return Err(DataError::TooFewTokens { path, tokens, seq_len: config.seq_len });
@@ -136,7 +142,7 @@ impl Batches {
     fn append(&self, row: u64, batch: &mut Batch) {
         let (epoch, place) = (row / self.windows(), row % self.windows());
         let seed = mix(self.config.seed ^ mix(epoch));
-        let place = if self.config.shuffle { Permutation::new(self.windows(), seed).apply(place) } else { place };
+        let place = if self.config.shuffle { self.shuffled(place, seed) } else { place };
         let seq_len = self.config.seq_len;
         match &self.rows {
             Rows::Windows { moving, .. } => {
@@ -155,6 +161,17 @@ impl Batches {
                 self.fill_up(begin + seq_len - batch.inputs.len(), packed.row(place).count() as u32, batch);
             }
         }
+    }
+
+    /// The row that stands at `place` of an epoch. A row never leaves its stage; without a curriculum all are one.
+    fn shuffled(&self, place: u64, seed: u64) -> u64 {
+        let next = self.stages.partition_point(|&begin| begin <= place);
+        let (begin, end) = match next {
+            0 => (0, self.windows()),
+            next => (self.stages[next - 1], self.stages.get(next).copied().unwrap_or(self.windows())),
+        };
+        let seed = if begin == 0 { seed } else { mix(seed ^ begin) };
+        begin + Permutation::new(end - begin, seed).apply(place - begin)
     }
 
     /// Appends targets and what stands before each: the last token of the document before, which is the end-of-text
@@ -226,6 +243,18 @@ impl Batches {
     pub fn shard(&self) -> &Arc<Shard> {
         &self.shard
     }
+}
+
+/// The first window of each stage, and one past the last.
+fn stages(begins: &[u64], seq_len: u64, windows: u64) -> Vec<u64> {
+    if begins.len() < 2 {
+        return Vec::new();
+    }
+    let first = |&token: &u64| token.div_ceil(seq_len).min(windows);
+    let mut all: Vec<u64> = begins.iter().map(first).chain([windows]).collect();
+    all[0] = 0;
+    all.dedup();
+    all
 }
 
 fn extend(list: &mut Option<Vec<u32>>, value: u32, count: usize) {

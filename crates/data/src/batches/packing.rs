@@ -25,12 +25,28 @@ struct Piece {
 }
 
 impl Packed {
-    /// Rows of `seq_len` targets from all documents of `shard`.
-    pub(super) fn new(shard: &Shard, seq_len: usize) -> Self {
+    /// Rows of `seq_len` targets from all documents of `shard`, and where the stages of a curriculum begin and the last
+    /// one ends. Documents of different stages share no row.
+    pub(super) fn new(shard: &Shard, seq_len: usize) -> (Self, Vec<u64>) {
         let pieces: Vec<Piece> = shard.documents().flat_map(|document| cut(document.tokens, seq_len)).collect();
-        let (row_of, rows) = best_fit(&pieces, seq_len);
+        let begins = if shard.stages().len() < 2 { &[0][..] } else { shard.stages() };
+        let (mut row_of, mut rows, mut stages) = (Vec::with_capacity(pieces.len()), 0, Vec::new());
+        for number in 0..begins.len() {
+            let from = if number == 0 { 0 } else { pieces.partition_point(|piece| piece.start < begins[number]) };
+            let to = begins.get(number + 1).map_or(pieces.len(), |end| pieces.partition_point(|p| p.start < *end));
+            let (of_stage, count) = best_fit(&pieces[from..to], seq_len);
+            row_of.extend(of_stage.iter().map(|row| row + rows as u32));
+            stages.push(rows as u64);
+            rows += count;
+        }
+        stages.push(rows as u64);
+        let stages = if begins.len() < 2 { Vec::new() } else { stages };
+        (Self::of(&pieces, &row_of, rows), stages)
+    }
+
+    fn of(pieces: &[Piece], row_of: &[u32], rows: usize) -> Self {
         let mut starts = vec![0u64; rows + 1];
-        for &row in &row_of {
+        for &row in row_of {
             starts[row as usize + 1] += 1;
         }
         for row in 0..rows {
@@ -39,7 +55,7 @@ impl Packed {
         // Within a row pieces stand in the order of the shard.
         let mut next = starts.clone();
         let mut sorted = vec![Piece { start: 0, length: 0 }; pieces.len()];
-        for (piece, &row) in pieces.iter().zip(&row_of) {
+        for (piece, &row) in pieces.iter().zip(row_of) {
             sorted[next[row as usize] as usize] = *piece;
             next[row as usize] += 1;
         }

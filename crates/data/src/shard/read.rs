@@ -12,6 +12,9 @@ use crate::DataError;
 pub(super) struct Names {
     pub(super) sources: Vec<String>,
     pub(super) languages: Vec<String>,
+    /// The first token of each stage of a curriculum.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) stages: Vec<u64>,
 }
 
 /// An opened, verified token shard. Cheap to share behind an `Arc`; the file is mapped, not loaded.
@@ -85,6 +88,10 @@ impl Shard {
             }
             previous = start;
         }
+        let stages = &self.names.stages;
+        if !stages.is_sorted() || stages.last().is_some_and(|&begin| begin > self.header.tokens) {
+            return Err("has stages that do not follow each other".into());
+        }
         Ok(())
     }
 
@@ -142,6 +149,15 @@ impl Shard {
     /// BLAKE3 of the tokenizer.json that the tokens are of, in hex.
     pub fn tokenizer_hash(&self) -> String {
         blake3::Hash::from_bytes(self.header.tokenizer_hash).to_hex().to_string()
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The first token of each stage of a curriculum, in order; empty where there is none.
+    pub fn stages(&self) -> &[u64] {
+        &self.names.stages
     }
 
     /// All tokens as one stream.

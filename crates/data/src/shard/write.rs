@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::encode::{Encoded, Encoder, LossMask};
 use super::header::{HEADER_BYTES, Header};
-use super::read::Names;
+use super::read::{Names, Shard, ShardDocument};
 use crate::aside::AsideFile;
 use crate::storage::next_chunk;
-use crate::{DataError, Document, ProgressFn, read_documents};
+use crate::{DataError, Document, MixtureSummary, ProgressFn, read_documents};
 
 /// Counts of one language or source in a shard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct ShardSummary {
     pub round_trip_failures: u64,
     /// Tokens that have a loss: all, but in conversations only those of the wanted roles.
     pub learnt_tokens: u64,
+    /// What a mixture made of the documents, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixture: Option<MixtureSummary>,
 }
 
 /// Tokenizes a file of documents into the shard `out`, in the order of the documents.
@@ -78,7 +81,7 @@ pub fn write_shards(
 }
 
 /// Writes tokens as they come; the header, which counts them, comes last.
-struct ShardWriter {
+pub(crate) struct ShardWriter {
     file: AsideFile,
     hasher: blake3::Hasher,
     header: Header,
@@ -91,8 +94,6 @@ struct ShardWriter {
 
 impl ShardWriter {
     fn create(path: &Path, tokenizer: &danlu_text::Tokenizer) -> Result<Self, DataError> {
-        let mut file = AsideFile::create(path)?;
-        file.write_all(&[0; HEADER_BYTES]).map_err(|e| DataError::io("write", path, e))?;
         let hash = blake3::Hash::from_hex(tokenizer.hash())
             .map_err(|e| DataError::BadConfig { key: "tokenizer", message: format!("bad hash: {e}") })?;
         let vocab_size = tokenizer.vocab_size() as u32;
@@ -110,35 +111,75 @@ impl ShardWriter {
             learnt_offset: 0,
             body_hash: [0; 32],
         };
-        let summary = ShardSummary { vocab_size: u64::from(vocab_size), ..Default::default() };
+        Self::with_header(path, header)
+    }
+
+    /// A shard of tokens of the same tokenizer as those of `shard`.
+    pub(crate) fn like(path: &Path, shard: &Shard) -> Result<Self, DataError> {
+        let header = Header { tokens: 0, documents: 0, text_bytes: 0, learnt_offset: 0, ..shard.header().clone() };
+        Self::with_header(path, header)
+    }
+
+    fn with_header(path: &Path, header: Header) -> Result<Self, DataError> {
+        let mut file = AsideFile::create(path)?;
+        file.write_all(&[0; HEADER_BYTES]).map_err(|e| DataError::io("write", path, e))?;
+        let summary = ShardSummary { vocab_size: u64::from(header.vocab_size), ..Default::default() };
         let (table, marks, names) = (Vec::new(), None, Names::default());
         Ok(Self { file, hasher: blake3::Hasher::new(), header, table, marks, names, summary })
     }
 
     fn push(&mut self, document: &Document, encoded: &Encoded) -> Result<(), DataError> {
-        let (bytes, tokens) = (document.text.len() as u64, encoded.tokens.len() as u64);
-        let source = number_of(&mut self.names.sources, &document.source, "sources")?;
-        let language = number_of(&mut self.names.languages, &document.language, "languages")?;
+        let bytes = document.text.len() as u64;
+        self.push_tokens(&document.source, &document.language, bytes, &encoded.tokens, &encoded.mask)?;
+        self.summary.unknown_tokens += encoded.unknown;
+        self.summary.round_trip_failures += u64::from(!encoded.exact);
+        Ok(())
+    }
+
+    /// Adds a document of another shard of the same tokenizer.
+    pub(crate) fn copy(&mut self, shard: &Shard, document: &ShardDocument<'_>) -> Result<(), DataError> {
+        let tokens = shard.tokens().slice(document.tokens.clone()).to_vec();
+        let mask = match shard.has_learnt() {
+            true => LossMask::Some(document.tokens.clone().map(|token| shard.is_learnt(token)).collect()),
+            false => LossMask::All,
+        };
+        self.push_tokens(document.source, document.language, document.bytes, &tokens, &mask)
+    }
+
+    /// The documents that follow are the next stage of a curriculum.
+    pub(crate) fn begin_stage(&mut self) {
+        self.names.stages.push(self.header.tokens);
+    }
+
+    fn push_tokens(
+        &mut self,
+        source: &str,
+        language: &str,
+        bytes: u64,
+        tokens: &[u32],
+        mask: &LossMask,
+    ) -> Result<(), DataError> {
+        let count = tokens.len() as u64;
+        let source_number = number_of(&mut self.names.sources, source, "sources")?;
+        let language_number = number_of(&mut self.names.languages, language, "languages")?;
         self.table.extend_from_slice(&self.header.tokens.to_le_bytes());
         self.table.extend_from_slice(&bytes.to_le_bytes());
-        self.table.extend_from_slice(&source.to_le_bytes());
-        self.table.extend_from_slice(&language.to_le_bytes());
+        self.table.extend_from_slice(&source_number.to_le_bytes());
+        self.table.extend_from_slice(&language_number.to_le_bytes());
         self.table.extend_from_slice(&[0; 4]);
         let packed: Vec<u8> = match self.header.width {
-            2 => encoded.tokens.iter().flat_map(|&token| (token as u16).to_le_bytes()).collect(),
-            _ => encoded.tokens.iter().flat_map(|token| token.to_le_bytes()).collect(),
+            2 => tokens.iter().flat_map(|&token| (token as u16).to_le_bytes()).collect(),
+            _ => tokens.iter().flat_map(|token| token.to_le_bytes()).collect(),
         };
         self.append(&packed)?;
-        self.mark(&encoded.mask, tokens);
-        self.header.tokens += tokens;
+        self.mark(mask, count);
+        self.header.tokens += count;
         self.header.documents += 1;
         self.header.text_bytes += bytes;
         let summary = &mut self.summary;
-        summary.total.add(bytes, tokens);
-        summary.by_language.entry(document.language.clone()).or_default().add(bytes, tokens);
-        summary.by_source.entry(document.source.clone()).or_default().add(bytes, tokens);
-        summary.unknown_tokens += encoded.unknown;
-        summary.round_trip_failures += u64::from(!encoded.exact);
+        summary.total.add(bytes, count);
+        summary.by_language.entry(language.into()).or_default().add(bytes, count);
+        summary.by_source.entry(source.into()).or_default().add(bytes, count);
         Ok(())
     }
 
@@ -165,7 +206,7 @@ impl ShardWriter {
         self.file.write_all(bytes).map_err(|e| DataError::io("write", self.file.path(), e))
     }
 
-    fn finish(mut self) -> Result<ShardSummary, DataError> {
+    pub(crate) fn finish(mut self) -> Result<ShardSummary, DataError> {
         let tokens_end = HEADER_BYTES as u64 + self.header.tokens * u64::from(self.header.width);
         self.header.table_offset = tokens_end.next_multiple_of(8);
         self.append(&[0; 8][..(self.header.table_offset - tokens_end) as usize])?;

@@ -12,8 +12,9 @@ use crate::runner::Context;
 pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, PipelineError> {
     let file = context.file;
     let data = &file.recipe.data;
+    let forgotten = danlu_data::Tombstones::read(context.workspace.root())?;
     let summary = with_progress(context, |progress| {
-        danlu_data::collect(&data.sources, file.base(), data.strict, work, progress)
+        danlu_data::collect_without(&data.sources, file.base(), data.strict, &forgotten, work, progress)
     })?;
     for problem in summary.problems.iter().take(5) {
         let line = problem.line.map_or(String::new(), |line| format!(":{line}"));
@@ -23,8 +24,12 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
         0 => String::new(),
         n => format!(", {n} records could not be read and were skipped (--strict stops at them)"),
     };
+    let left_out = match summary.forgotten {
+        0 => String::new(),
+        n => format!(", {n} forgotten ones left out"),
+    };
     let line = format!(
-        "{} documents, {} from {} sources{skipped}",
+        "{} documents, {} from {} sources{skipped}{left_out}",
         grouped(summary.total.documents),
         bytes(summary.total.bytes),
         summary.sources.len()

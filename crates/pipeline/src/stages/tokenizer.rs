@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use danlu_data::{Encoder, ShardSummary};
+use danlu_data::{Encoder, Mixture, MixtureConfig, Shard, ShardSummary};
 use danlu_report::number::grouped;
 use danlu_text::ChatTemplate;
 use serde::{Deserialize, Serialize};
@@ -40,8 +40,13 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
         }
         context.go_on(Stage::Tokenizer)?;
         let out = work.join(files::shard(split));
-        let summary =
+        let mut summary =
             with_progress(context, |progress| danlu_data::write_shards(&documents, &encoder, &out, progress))?;
+        if let (Some(mixture), "train") = (&context.file.recipe.mixture, split) {
+            let mixed = mix(&documents, &out, mixture)?;
+            let (unknown_tokens, round_trip_failures) = (summary.unknown_tokens, summary.round_trip_failures);
+            summary = ShardSummary { unknown_tokens, round_trip_failures, ..mixed };
+        }
         shards.insert(split.to_owned(), summary);
     }
     let summary = TokenizerSummary { vocab_size: tokenizer.vocab_size(), hash: tokenizer.hash().to_owned(), shards };
@@ -49,12 +54,24 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     Made::new(&summary, line)
 }
 
+/// Puts the mixture of a shard in its place.
+fn mix(documents: &Path, path: &Path, config: &MixtureConfig) -> Result<ShardSummary, PipelineError> {
+    let natural = Shard::open(path, None)?;
+    let (items, names) = danlu_data::mixture_items(documents, &natural, config)?;
+    let mixture = Mixture::plan(&items, &names, config)?;
+    // The old file stays mapped until it is let go, whatever takes its name.
+    Ok(danlu_data::mix_shard(&natural, &mixture, path)?)
+}
+
 fn describe(summary: &TokenizerSummary) -> String {
     let Some(train) = summary.shards.get("train") else { return String::new() };
     let languages: Vec<String> =
         train.by_language.iter().map(|(language, count)| format!("{language} {:.2}", count.bytes_per_token)).collect();
+    let groups = train.mixture.iter().flat_map(|mixture| &mixture.groups);
+    let groups: Vec<String> = groups.map(|g| format!("{} {:.1}% x{:.2}", g.name, g.realised * 100.0, g.epochs)).collect();
+    let mixture = if groups.is_empty() { String::new() } else { format!("; mixture: {}", groups.join(", ")) };
     format!(
-        "{} tokens in the vocabulary, {} to train on; bytes per token: {}",
+        "{} tokens in the vocabulary, {} to train on; bytes per token: {}{mixture}",
         grouped(summary.vocab_size as u64),
         grouped(train.total.tokens),
         languages.join(", ")
