@@ -26,7 +26,7 @@ pub fn html(bytes: &[u8]) {
     let page = html::extract_bytes(bytes, None, &HtmlOptions::default());
     assert!(!page.text.ends_with(char::is_whitespace));
     let options = HtmlOptions {
-        main_only: bytes.len() % 2 == 0,
+        main_only: bytes.len().is_multiple_of(2),
         markup: Markup::Markdown,
         table_cells: TableCells::Pipe,
         image_alts: true,
