@@ -18,6 +18,7 @@ mod clean;
 mod collect;
 mod document;
 mod error;
+mod journal;
 mod permutation;
 mod progress;
 mod shard;
@@ -38,6 +39,8 @@ pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
 pub use shard::{Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice, write_shards};
 pub use show::{ShowFilter, Shown, show};
-pub use source::{Problem, SourceConfig, TextSplit, read_source, source_files};
+pub use source::{
+    ChatFormat, Format, HttpConfig, KeptFields, Problem, SourceConfig, TextSplit, read_source, source_state,
+};
 pub use storage::{DocumentReader, DocumentWriter, read_documents};
 pub use tokenizer::train_tokenizer;
