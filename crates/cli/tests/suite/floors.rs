@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors of ARCHITECTURE.md. A new room must be given its floor here and there.
 const FLOORS: &[(u32, &[&str])] = &[
-    (0, &["kernels", "memory", "store", "report"]),
+    (0, &["kernels", "memory", "store", "report", "formats"]),
     (1, &["ops", "text"]),
     (2, &["data", "model"]),
     (3, &["train", "eval", "compress", "serve"]),

@@ -1,0 +1,43 @@
+//! Runs what once crashed a fuzz target (`fuzz/crashers/TARGET/*`), and the committed pages and articles, through the
+//! fuzz targets as ordinary tests.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "../../../fuzz/targets.rs"]
+mod targets;
+
+use std::path::{Path, PathBuf};
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect()
+}
+
+#[test]
+fn old_crashers_do_not_crash() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+    assert!(root.join("targets.rs").is_file());
+    let names: Vec<&str> = targets::TARGETS.iter().map(|(name, _)| *name).collect();
+    for dir in std::fs::read_dir(root.join("crashers")).into_iter().flatten() {
+        let name = dir.unwrap().file_name();
+        assert!(names.contains(&name.to_str().unwrap()), "crashers/{} is of no target", name.display());
+    }
+    for (name, target) in targets::TARGETS {
+        for file in files(&root.join("crashers").join(name)) {
+            target(&std::fs::read(&file).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_target_takes_every_committed_text_cut_anywhere() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let files: Vec<PathBuf> = [files(&tests.join("pages")), files(&tests.join("wikitext"))].concat();
+    assert!(files.len() >= 8);
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        for cut in (0..bytes.len()).step_by(1 + bytes.len() / 20) {
+            targets::TARGETS.iter().for_each(|(_, target)| target(&bytes[cut..]));
+            targets::TARGETS.iter().for_each(|(_, target)| target(&bytes[..cut]));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What each fuzz target does with its input. The fuzzer's binaries and the test that runs old crashers share it.
+
+use danlu_formats::html::{self, HtmlOptions, Markup, TableCells};
+use danlu_formats::limits::Limits;
+use danlu_formats::posts::{PostFormat, PostReader};
+use danlu_formats::wikitext::{self, DumpReader, Variant, WikiOptions};
+use danlu_formats::{encoding, epub, feed, mail, markdown, warc};
+
+/// Small, so that what is too large is found too.
+const MAX_BYTES: usize = 1 << 12;
+
+pub type Target = fn(&[u8]);
+
+/// By name, as in `fuzz_targets` and `crashers`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("html", html),
+    ("wikitext", wikitext),
+    ("warc", warc),
+    ("mime", mime),
+    ("feed", feed),
+    ("posts", posts),
+    ("epub", epub),
+];
+
+pub fn html(bytes: &[u8]) {
+    let page = html::extract_bytes(bytes, None, &HtmlOptions::default());
+    assert!(!page.text.ends_with(char::is_whitespace));
+    let options = HtmlOptions {
+        main_only: bytes.len() % 2 == 0,
+        markup: Markup::Markdown,
+        table_cells: TableCells::Pipe,
+        image_alts: true,
+        comments: true,
+    };
+    let text = encoding::decode(bytes, Some("big5")).text;
+    html::extract(&text, &options);
+    markdown::to_text(&text);
+}
+
+pub fn wikitext(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let options = WikiOptions {
+        variant: Variant::ZhTw,
+        markup: Markup::Markdown,
+        tables: Some(TableCells::Pipe),
+        captions: true,
+        ..WikiOptions::default()
+    };
+    for options in [options, WikiOptions::default()] {
+        let article = wikitext::to_text(&text, &options);
+        assert!(!article.text.contains(['\u{FDD0}', '\u{FDD1}', '\u{FDD2}']));
+    }
+    DumpReader::new(bytes, &[0], MAX_BYTES).for_each(drop);
+}
+
+pub fn warc(bytes: &[u8]) {
+    for record in warc::WarcReader::new(bytes, MAX_BYTES).flatten() {
+        assert!(record.payload.len() <= MAX_BYTES);
+    }
+    let _ = warc::parse_response(bytes, Limits { max_total: 1 << 16, ..Limits::default() });
+}
+
+pub fn mime(bytes: &[u8]) {
+    if let Ok(message) = mail::parse_message(bytes) {
+        mail::strip_quoted(&message.text);
+    }
+    for message in mail::MboxReader::new(bytes, MAX_BYTES).flatten() {
+        assert!(message.bytes.len() <= MAX_BYTES);
+        let _ = mail::parse_message(&message.bytes);
+    }
+}
+
+pub fn feed(bytes: &[u8]) {
+    let _ = feed::parse_feed(bytes, None);
+}
+
+pub fn posts(bytes: &[u8]) {
+    for format in [PostFormat::Reddit, PostFormat::HackerNews, PostFormat::StackExchange] {
+        PostReader::new(bytes, format, MAX_BYTES).for_each(drop);
+    }
+}
+
+pub fn epub(bytes: &[u8]) {
+    let _ = epub::read_epub(bytes, Limits { max_total: 1 << 20, ..Limits::default() });
+}
