@@ -33,6 +33,8 @@ pub use clean::{
     SplitConfig, SplitRow, Step, StepFunnel, clean, standard_steps,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect};
+pub use danlu_formats::html::HtmlOptions;
+pub use danlu_formats::wikitext::WikiOptions;
 pub use document::Document;
 pub use error::DataError;
 pub use permutation::Permutation;

@@ -205,6 +205,9 @@ fn configurations_are_read_and_checked() {
     assert!(serde_json::from_value::<SourceConfig>(json!({"txet_field": "a"})).is_err());
     let back: SourceConfig = serde_json::from_value(serde_json::to_value(source("p")).unwrap()).unwrap();
     assert_eq!(back, source("p"));
+    let written = serde_json::to_value(source("p")).unwrap();
+    let keys: Vec<&String> = written.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["name", "path", "text_field", "split", "language", "limit"]);
     let dir = tempfile::tempdir().unwrap();
     let bad = |change: &dyn Fn(&mut SourceConfig)| {
         let mut source = source("a.txt");
@@ -689,4 +692,66 @@ fn both_languages_pass_through_every_text_format_alike() {
     assert_eq!((summary.total.documents, summary.problem_count), (8, 0));
     let documents: Vec<Document> = read_documents(&out.join(COLLECTED_FILE)).unwrap().map(Result::unwrap).collect();
     assert_eq!(texts(&documents), rows.repeat(4));
+}
+
+#[test]
+fn pages_wikis_mail_feeds_and_posts_are_read() {
+    let one = |name: &str, content: &str, change: &dyn Fn(&mut SourceConfig)| {
+        let (mut documents, problems) = read_file(name, content.as_bytes(), change);
+        assert_eq!((documents.len(), problems.len()), (1, 0), "{name}: {documents:?} {problems:?}");
+        documents.remove(0)
+    };
+    let page = format!(
+        "<html lang=\"zh\"><head><title>春曉</title></head><body><nav><a href=\"/\">首頁</a></nav>\
+         <article><h1>春曉</h1><p>{0}</p><p>{0}</p></article></body></html>",
+        CHINESE
+    );
+    let found = one("a.html", &page, &|_| ());
+    assert!(found.text.contains(CHINESE) && !found.text.contains("首頁"), "{}", found.text);
+    assert_eq!((&found.metadata["declared_language"], found.language.as_str()), (&json!("zh"), ""));
+
+    let dump = format!(
+        "<mediawiki>\n<page><title>Spring</title><ns>0</ns><id>7</id><revision><id>9</id><timestamp>2024-05-01T00:00:00Z</timestamp>\
+         <model>wikitext</model><text>'''Spring''' is a [[season|time]] of the year.</text></revision></page>\n\
+         <page><title>Springs</title><ns>0</ns><id>8</id><redirect title=\"Spring\"/><revision><text>#REDIRECT [[Spring]]</text></revision></page>\n\
+         <page><title>Talk:Spring</title><ns>1</ns><id>9</id><revision><text>talk</text></revision></page>\n</mediawiki>\n"
+    );
+    let found = one("enwiki-pages-articles.xml", &dump, &|_| ());
+    assert_eq!(found.text.trim(), "Spring is a time of the year.");
+    assert_eq!((&found.metadata["title"], &found.metadata["id"]), (&json!("Spring"), &json!(7)));
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("wiki.xml"), &dump).unwrap();
+    let summary = collect(&[source("wiki.xml")], dir.path(), true, &dir.path().join("out"), &quiet).unwrap();
+    let passed = serde_json::to_value(&summary.sources["s"].passed_over).unwrap();
+    assert_eq!(passed, json!({"pages of other namespaces": 1, "redirects": 1}));
+
+    let text = "春眠不覺曉，處處聞啼鳥。";
+    let wet = format!(
+        "WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: https://example.com/\r\nContent-Type: text/plain\r\n\
+         Content-Length: {}\r\n\r\n{text}\r\n\r\n",
+        text.len()
+    );
+    let found = one("a.warc.wet", &wet, &|_| ());
+    assert_eq!((found.text.as_str(), &found.metadata["url"]), (text, &json!("https://example.com/")));
+
+    let letter =
+        "From: Ada <ada@example.org>\r\nSubject: Hello\r\nMessage-ID: <1@example.org>\r\n\r\nGood morning.\r\n";
+    let found = one("a.eml", letter, &|_| ());
+    assert_eq!((found.text.trim(), &found.metadata["title"]), ("Good morning.", &json!("Hello")));
+    let mailbox =
+        format!("From ada@example.org Wed May  1 00:00:00 2024\n{}\n", letter.replace("\r\n", "\n")).repeat(2);
+    let (documents, problems) = read_file("a.mbox", mailbox.as_bytes(), |_| ());
+    assert_eq!((documents.len(), problems.len()), (2, 0), "{documents:?} {problems:?}");
+
+    let feed = "<rss version=\"2.0\"><channel><title>News</title><item><title>One</title><link>https://example.com/1</link>\
+                <description>&lt;p&gt;A short &lt;b&gt;story&lt;/b&gt;.&lt;/p&gt;</description></item></channel></rss>";
+    let found = one("a.rss", feed, &|_| ());
+    assert_eq!((found.text.trim(), &found.metadata["url"]), ("A short story.", &json!("https://example.com/1")));
+
+    let posts = "{\"id\":\"a1\",\"author\":\"ada\",\"body\":\"I agree.\",\"parent_id\":\"t3_x\",\"created_utc\":1714521600,\"score\":3,\"subreddit\":\"poems\"}\n\
+                 {\"id\":\"a2\",\"author\":\"[deleted]\",\"body\":\"[deleted]\",\"created_utc\":1714521600}\n";
+    let found = one("RC_2024-05", posts, &|source| source.format = Some(Format::Reddit));
+    assert_eq!((found.text.as_str(), &found.metadata["kind"]), ("I agree.", &json!("comment")));
+    let found = one("a.md", "# Title\n\nA *short* [story](x).\n", &|source| source.plain_markdown = true);
+    assert_eq!((found.text.trim(), &found.metadata["title"]), ("Title\n\nA short story.", &json!("Title")));
 }

@@ -1,3 +1,5 @@
+use danlu_formats::html::HtmlOptions;
+use danlu_formats::wikitext::WikiOptions;
 use serde::{Deserialize, Serialize};
 
 use super::chat::ChatFormat;
@@ -5,6 +7,9 @@ use super::format::Format;
 use crate::DataError;
 
 /// Where texts are from, and how they are read.
+///
+/// The keys that few sources need are written (into resolved recipes, keys of artifacts, `danlu recipe explain`) only
+/// where they differ from their defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
@@ -15,37 +20,52 @@ pub struct SourceConfig {
     /// `s3://BUCKET/PREFIX`, `gs://...`, `az://...`.
     pub path: String,
     /// More files, folders or patterns. A file that several of them name is read once.
+    #[serde(skip_serializing_if = "is_default")]
     pub paths: Vec<String>,
     /// What a database is asked (`sqlite:`, `postgres://`); each row is a record.
+    #[serde(skip_serializing_if = "is_default")]
     pub query: Option<String>,
     /// The format of the files; otherwise their names tell.
+    #[serde(skip_serializing_if = "is_default")]
     pub format: Option<Format>,
     /// `auto`: UTF-8, and where a file is not, what it looks like; or a name such as `gb18030`, `big5`, `latin1`.
+    #[serde(skip_serializing_if = "is_auto")]
     pub encoding: String,
     /// The field or column that holds the text; a dotted path reaches into nested fields (`data.body`).
     pub text_field: String,
     /// Several fields that make up the text together, in this order; those that are missing or empty are left out.
+    #[serde(skip_serializing_if = "is_default")]
     pub text_fields: Vec<String>,
     /// What stands between them.
+    #[serde(skip_serializing_if = "is_blank_line")]
     pub text_separator: String,
     /// The field kept as `id` in the metadata (a document's own id is always the hash of its text).
+    #[serde(skip_serializing_if = "is_default")]
     pub id_field: Option<String>,
     /// The field kept as `time`.
+    #[serde(skip_serializing_if = "is_default")]
     pub time_field: Option<String>,
     /// The field with the language of a document: an ISO 639-1 code, or a tag that begins with one (`zh-CN`).
+    #[serde(skip_serializing_if = "is_default")]
     pub language_field: Option<String>,
     /// The field kept as `label`.
+    #[serde(skip_serializing_if = "is_default")]
     pub label_field: Option<String>,
     /// The field kept as `url`.
+    #[serde(skip_serializing_if = "is_default")]
     pub url_field: Option<String>,
     /// The field kept as `title`.
+    #[serde(skip_serializing_if = "is_default")]
     pub title_field: Option<String>,
     /// The field with paths or URLs of images: a string, or a list of strings or of objects with `path` or `url`. Kept
     /// as the list `images`.
+    #[serde(skip_serializing_if = "is_default")]
     pub images_field: Option<String>,
     /// Which other fields are kept: `"all"`, `"none"` or a list of names.
+    #[serde(skip_serializing_if = "KeptFields::keeps_all")]
     pub metadata: KeptFields,
     /// The records are conversations of this form.
+    #[serde(skip_serializing_if = "is_default")]
     pub chat: Option<ChatFormat>,
     /// What one document of a text file is.
     pub split: TextSplit,
@@ -53,15 +73,56 @@ pub struct SourceConfig {
     pub language: Option<String>,
     /// Take only the first so many documents.
     pub limit: Option<usize>,
+    /// The namespaces that are read of a MediaWiki dump; 0 holds the articles. None named: all.
+    #[serde(skip_serializing_if = "is_articles")]
+    pub namespaces: Vec<i64>,
+    /// Take the marks of Markdown out of .md files; otherwise the text stays as it is written.
+    #[serde(skip_serializing_if = "is_default")]
+    pub plain_markdown: bool,
+    /// Leave out what a message quotes of the one that it answers (.mbox, .eml).
+    #[serde(skip_serializing_if = "is_default")]
+    pub strip_quoted: bool,
     /// A compressed file that grows beyond this many times its size (once past 64 MiB) is given up as a bomb.
+    #[serde(skip_serializing_if = "is_usual_ratio")]
     pub max_decompressed_ratio: f64,
     /// A compressed file is given up beyond this size, in MiB.
+    #[serde(skip_serializing_if = "is_default")]
     pub max_decompressed_mebibytes: Option<u64>,
     /// A mark of the state of data that danlu does not look at before it reads it (a database, the web): when it
     /// changes, the data is read again.
+    #[serde(skip_serializing_if = "is_default")]
     pub version: Option<String>,
+    /// How web pages become text (.html, .warc).
+    #[serde(skip_serializing_if = "is_default")]
+    pub html: HtmlOptions,
+    /// How wikitext becomes text (MediaWiki dumps).
+    #[serde(skip_serializing_if = "is_default")]
+    pub wikitext: WikiOptions,
     /// How pages are fetched.
+    #[serde(skip_serializing_if = "is_default")]
     pub http: HttpConfig,
+}
+
+const USUAL_RATIO: f64 = 250.0;
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_auto(encoding: &str) -> bool {
+    encoding == "auto"
+}
+
+fn is_blank_line(separator: &str) -> bool {
+    separator == "\n\n"
+}
+
+fn is_articles(namespaces: &[i64]) -> bool {
+    namespaces == [0]
+}
+
+fn is_usual_ratio(ratio: &f64) -> bool {
+    *ratio == USUAL_RATIO
 }
 
 impl Default for SourceConfig {
@@ -88,7 +149,12 @@ impl Default for SourceConfig {
             split: TextSplit::File,
             language: None,
             limit: None,
-            max_decompressed_ratio: 250.0,
+            html: HtmlOptions::default(),
+            wikitext: WikiOptions::default(),
+            namespaces: vec![0],
+            plain_markdown: false,
+            strip_quoted: false,
+            max_decompressed_ratio: USUAL_RATIO,
             max_decompressed_mebibytes: None,
             version: None,
             http: HttpConfig::default(),
@@ -166,6 +232,10 @@ pub enum Nothing {
 }
 
 impl KeptFields {
+    fn keeps_all(&self) -> bool {
+        matches!(self, Self::All(_))
+    }
+
     pub(crate) fn keeps(&self, field: &str) -> bool {
         match self {
             Self::All(_) => true,

@@ -3,8 +3,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 /// What is supported, as error messages say it.
-pub(crate) const SUPPORTED: &str =
-    ".txt, .md, .jsonl, .json, .csv, .tsv (each also .gz, .zst or .bz2), .parquet, .arrow";
+pub(crate) const SUPPORTED: &str = ".txt, .md, .jsonl, .json, .csv, .tsv, .html, .warc, .wet, .mbox, .eml, .rss, .atom, MediaWiki and Stack Exchange \
+     .xml (each also .gz, .zst or .bz2), .parquet, .arrow, .epub";
 
 /// How the content of a file is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,26 @@ pub enum Format {
     Parquet,
     /// Arrow IPC, file or stream.
     Arrow,
+    /// Web pages: their main text.
+    Html,
+    /// MediaWiki XML dumps (Wikipedia).
+    MediaWiki,
+    /// Web archives: the pages of WARC, the texts of WET.
+    Warc,
+    /// Mailboxes.
+    Mbox,
+    /// Single messages (MIME).
+    Mail,
+    /// RSS, Atom and RDF.
+    Feed,
+    /// Submissions and comments of Reddit, one a line.
+    Reddit,
+    /// Items of Hacker News, one a line.
+    HackerNews,
+    /// `Posts.xml` and `Comments.xml` of Stack Exchange.
+    StackExchange,
+    /// Books, by chapter.
+    Epub,
 }
 
 /// How the bytes of a file are compressed.
@@ -42,7 +62,7 @@ impl Format {
         let name = name.to_ascii_lowercase();
         let bare = name.get(..name.len() - Compression::of(&name).suffix().len())?;
         let compressed = bare.len() < name.len();
-        let (_, extension) = bare.rsplit_once('.')?;
+        let (stem, extension) = bare.rsplit_once('.')?;
         match extension {
             "txt" | "text" => Some(Self::Text),
             "md" | "markdown" => Some(Self::Markdown),
@@ -52,6 +72,17 @@ impl Format {
             "tsv" | "tab" => Some(Self::Tsv),
             "parquet" if !compressed => Some(Self::Parquet),
             "arrow" | "feather" | "ipc" if !compressed => Some(Self::Arrow),
+            "html" | "htm" | "xhtml" => Some(Self::Html),
+            "warc" | "wet" => Some(Self::Warc),
+            "mbox" | "mbx" => Some(Self::Mbox),
+            "eml" => Some(Self::Mail),
+            "rss" | "atom" => Some(Self::Feed),
+            "epub" if !compressed => Some(Self::Epub),
+            "xml" if matches!(stem.rsplit('/').next(), Some("posts" | "comments")) => Some(Self::StackExchange),
+            // `zhwiki-20240501-pages-articles1.xml-p1p187712.bz2` is a piece of a dump.
+            _ if (extension == "xml" || extension.starts_with("xml-p")) && stem.contains("wiki") => {
+                Some(Self::MediaWiki)
+            }
             _ => None,
         }
     }
@@ -65,6 +96,14 @@ impl Format {
             "application/json" => Some(Self::Json),
             "text/csv" => Some(Self::Csv),
             "text/tab-separated-values" => Some(Self::Tsv),
+            "text/html" | "application/xhtml+xml" => Some(Self::Html),
+            "application/rss+xml" | "application/atom+xml" | "application/rdf+xml" | "application/xml" | "text/xml" => {
+                Some(Self::Feed)
+            }
+            "application/warc" => Some(Self::Warc),
+            "application/mbox" => Some(Self::Mbox),
+            "message/rfc822" => Some(Self::Mail),
+            "application/epub+zip" => Some(Self::Epub),
             "application/vnd.apache.parquet" => Some(Self::Parquet),
             "application/vnd.apache.arrow.file" | "application/vnd.apache.arrow.stream" => Some(Self::Arrow),
             _ => None,
@@ -90,5 +129,34 @@ impl Compression {
             Self::Zstd => ".zst",
             Self::Bzip2 => ".bz2",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Compression, Format};
+
+    #[test]
+    fn names_tell_formats() {
+        for (name, expect) in [
+            ("a.TXT", Some(Format::Text)),
+            ("a.jsonl.zst", Some(Format::Jsonl)),
+            ("texts/CC-MAIN-2024.warc.wet.gz", Some(Format::Warc)),
+            ("zhwiki-latest-pages-articles.xml.bz2", Some(Format::MediaWiki)),
+            ("enwiki-20240501-pages-articles1.xml-p1p41242.bz2", Some(Format::MediaWiki)),
+            ("dump/Posts.xml", Some(Format::StackExchange)),
+            ("other.xml", None),
+            ("a.parquet", Some(Format::Parquet)),
+            ("a.parquet.gz", None),
+            ("a.pdf", None),
+            ("https://example.com/", None),
+            ("春.md", Some(Format::Markdown)),
+            (".gz", None),
+            ("a", None),
+        ] {
+            assert_eq!(Format::of(name), expect, "{name}");
+        }
+        assert_eq!(Compression::of("a.JSONL.GZ"), Compression::Gzip);
+        assert_eq!(Format::of_content_type("text/HTML; charset=utf-8"), Some(Format::Html));
     }
 }

@@ -13,6 +13,7 @@ mod config;
 mod csv;
 mod encoding;
 mod fields;
+mod foreign;
 mod format;
 mod json;
 mod jsonl;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use danlu_formats::posts::PostFormat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -124,11 +126,12 @@ impl<'a> SourceReader<'a> {
         }
         let (shown, origin) = (item.shown.clone(), origin(item));
         let whole = |message: String| Problem { file: origin.clone(), line: None, message };
-        let (bytes, format) = match self.bytes(item) {
-            Ok((bytes, format)) => (bytes, format.or(item.format)),
+        let (bytes, content_type) = match self.bytes(item) {
+            Ok(found) => found,
             Err(error) => return sink(Err(whole(unopened(&error).ok_or(error)?))),
         };
-        let Some(format) = format.or(is_database(item).then_some(Format::Text)) else {
+        let told = || content_type.as_deref().and_then(Format::of_content_type);
+        let Some(format) = item.format.or_else(told).or(is_database(item).then_some(Format::Text)) else {
             let message = "its format is unknown: neither its name nor the server tells; set the source's format";
             return sink(Err(whole(message.into())));
         };
@@ -140,6 +143,7 @@ impl<'a> SourceReader<'a> {
             shown,
             origin: origin.clone(),
             read: self.read.clone(),
+            charset: content_type.as_deref().and_then(charset),
             damage: Default::default(),
             passed_over: Default::default(),
         };
@@ -165,8 +169,8 @@ impl<'a> SourceReader<'a> {
         }
     }
 
-    /// The bytes of an item, fetched where they have to be, and the format that a server named.
-    fn bytes(&mut self, item: &Item) -> Result<(Bytes, Option<Format>), DataError> {
+    /// The bytes of an item, fetched where they have to be, and the `Content-Type` that a server named.
+    fn bytes(&mut self, item: &Item) -> Result<(Bytes, Option<String>), DataError> {
         Ok(match &item.place {
             Place::File(path) | Place::Sqlite(path) => (Bytes::File(path.clone()), None),
             Place::Postgres(_) => (Bytes::File(PathBuf::new()), None),
@@ -176,14 +180,20 @@ impl<'a> SourceReader<'a> {
                     none => none.insert(remote::http::Fetcher::new(&self.source.http, self.base)?),
                 };
                 let page = web.fetch(url)?;
-                let told = page.content_type.as_deref().and_then(Format::of_content_type);
-                (Bytes::File(page.path), item.format.is_none().then_some(told).flatten())
+                (Bytes::File(page.path), page.content_type)
             }
             Place::Hub(file) => (Bytes::File(file.fetch(self.source)?), None),
             #[cfg(feature = "object-store")]
             Place::Object(object) => (Bytes::Object(object.clone()), None),
         })
     }
+}
+
+/// The encoding in `text/html; charset=gb2312`.
+fn charset(content_type: &str) -> Option<String> {
+    let mut parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let (_, value) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
+    Some(value.trim().trim_matches('"').to_owned())
 }
 
 fn is_database(item: &Item) -> bool {
@@ -227,6 +237,16 @@ fn read_file(file: &SourceFile<'_>, item: &Item, sink: &mut Sink<'_>) -> Flow {
         Format::Tsv => csv::read(file, csv::Separator::Tab, sink),
         Format::Parquet => parquet::read(file, sink),
         Format::Arrow => arrow::read(file, sink),
+        Format::Html => foreign::html(file, sink),
+        Format::MediaWiki => foreign::wiki(file, sink),
+        Format::Warc => foreign::warc(file, sink),
+        Format::Mbox => foreign::mbox(file, sink),
+        Format::Mail => foreign::message(file, sink),
+        Format::Feed => foreign::feed(file, sink),
+        Format::Reddit => foreign::posts(file, PostFormat::Reddit, sink),
+        Format::HackerNews => foreign::posts(file, PostFormat::HackerNews, sink),
+        Format::StackExchange => foreign::posts(file, PostFormat::StackExchange, sink),
+        Format::Epub => foreign::epub(file, sink),
     }
 }
 
@@ -248,6 +268,8 @@ pub(crate) struct SourceFile<'a> {
     /// The path as problems show it.
     origin: PathBuf,
     read: Arc<AtomicU64>,
+    /// The encoding that a server declared.
+    charset: Option<String>,
     /// Set while the text is read, when some of its bytes are not of its encoding.
     damage: encoding::Damage,
     passed_over: RefCell<BTreeMap<&'static str, u64>>,

@@ -25,8 +25,12 @@ fn whole(file: &SourceFile<'_>, reader: impl BufRead, sink: &mut Sink<'_>) -> Fl
         return sink(Err(file.problem(None, too_long() + "; set split = \"paragraph\"")));
     }
     sink(match utf8(bytes) {
-        Ok(text) => {
-            let title = if file.format == Format::Markdown { heading(&text) } else { None };
+        Ok(mut text) => {
+            let markdown = file.format == Format::Markdown;
+            let title = if markdown { heading(&text).map(str::to_owned) } else { None };
+            if markdown && file.source.plain_markdown {
+                text = danlu_formats::markdown::to_text(&text);
+            }
             let metadata = title.map(|title| ("title".to_owned(), title.into()));
             Ok(file.document(text, None, metadata.into_iter().collect()))
         }
