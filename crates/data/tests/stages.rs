@@ -146,7 +146,7 @@ fn bad_records_are_counted_with_file_and_line() {
     check_problem("a.csv", b"text,n\na,1\nb\nc,3\n", ":3", "1 columns, the header 2", 2);
     check_problem("a.csv", b"text,n\na,\xFF\nc,3\n", ":2", "broken UTF-8 in column \"n\"", 1);
     check_problem("a.parquet", b"PAR1 this is not Parquet PAR1", "", "broken Parquet", 0);
-    check_problem("a.parquet", b"", "", "broken Parquet", 0);
+    check_problem("a.parquet", b"", "", "the file is empty", 0);
     let whole = gzip(b"{\"text\":\"a\"}\n{\"text\":\"b\"}\n");
     check_problem("a.jsonl.gz", &whole[..whole.len() - 6], ":3", "cannot be read", 2);
     check_problem("a.jsonl.zst", b"not zstd", ":1", "cannot be read", 0);

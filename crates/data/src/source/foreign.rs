@@ -1,6 +1,5 @@
 //! Formats whose parsers are `danlu-formats`': pages, wikis, web archives, mail, feeds, posts and books.
 
-use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
 

@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::fields::Fields;
 use super::lines::too_long;
 use super::{Flow, MAX_DOCUMENT_BYTES, Sink, SourceFile};
-use crate::DataError;
 
 /// Reads a JSON file: an array of objects, each of which becomes a document, or objects and such arrays one after the
 /// other. Only one record is held at a time. What follows a place that is not JSON cannot be read.
