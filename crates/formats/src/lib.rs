@@ -35,6 +35,7 @@ pub mod limits;
 mod lines;
 pub mod mail;
 pub mod markdown;
+pub mod pdf;
 pub mod posts;
 pub mod warc;
 pub mod wikitext;

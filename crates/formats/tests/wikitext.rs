@@ -60,7 +60,7 @@ fn constructs() {
     check("一\n二\n\n三", "一二\n\n三");
     check("{{a|{{b|{{c}}}}}}x", "x");
     check("{{{1|default}}}x{{{{{1}}}}}y", "xy");
-    check("{{{{a}}}}x", "x");
+    check("{{{{a}}|b}}x", "x");
     check("{{lang|fr|{{nowrap|le [[mot|mots]]}}}}", "le mots");
     check("{{a|[[b|c}} d]] e", " d]] e".trim());
     check("unclosed {{a|b", "unclosed {{a|b");

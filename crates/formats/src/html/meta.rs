@@ -17,8 +17,12 @@ pub(super) fn describe(tree: &Tree, main: &MainText, page: &mut Page) {
     let found = Found::collect(tree);
     let body = main.root..tree.after(main.root);
     let within = |id: u32| body.contains(&id) && !main.removed[id as usize];
-    let headings: Vec<String> =
-        found.headings.iter().filter(|&&id| within(id)).map(|&id| tree.inner_text(id, MAX_TITLE)).collect();
+    let headings: Vec<String> = found
+        .headings
+        .iter()
+        .filter(|&&id| within(id))
+        .map(|&id| tree.inner_text_but(id, MAX_TITLE, &main.removed))
+        .collect();
     page.title = title(&found, &headings);
     page.language = language(tree, &found);
     page.date = found.date.or(found.headline_date).or_else(|| {

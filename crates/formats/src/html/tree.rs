@@ -133,8 +133,14 @@ impl Tree {
 
     /// The text within a node, with white space collapsed; at most about `max` bytes of it.
     pub(super) fn inner_text(&self, id: u32, max: usize) -> String {
+        self.inner_text_but(id, max, &[])
+    }
+
+    /// The same without the nodes that are `removed`.
+    pub(super) fn inner_text_but(&self, id: u32, max: usize, removed: &[bool]) -> String {
         let mut out = String::new();
-        for inner in id..self.after(id) {
+        for inner in (id..self.after(id)).filter(|&inner| !removed.get(inner as usize).is_some_and(|removed| *removed))
+        {
             for word in self.text(inner).split_whitespace() {
                 if !out.is_empty() {
                     out.push(' ');

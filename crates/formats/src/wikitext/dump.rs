@@ -103,29 +103,29 @@ impl<R: BufRead> DumpReader<R> {
                 break piece[at..].to_vec();
             }
         };
-        let from = self.line;
+        let line = self.line;
         let mut searched = 0;
         let mut too_large = false;
         loop {
-            // The tag may lie across two pieces only if a line was cut, whose page is too large anyway.
-            if let Some(at) = memchr::memmem::find(&page[searched..], b"</page>") {
-                let end = searched + at + b"</page>".len();
+            // A tag may lie across two pieces only if a line was cut, whose page is too large anyway.
+            let end = memchr::memmem::find(&page[searched..], b"</page>").map(|at| searched + at + b"</page>".len());
+            let from = searched.max(1).min(page.len());
+            if let Some(at) = memchr::memmem::find(&page[from..end.unwrap_or(page.len()).max(from)], b"<page>") {
+                self.rest = page.split_off(from + at);
+                return Err(malformed(line, "the page has no end before the next begins"));
+            }
+            if let Some(end) = end {
                 self.rest = page.split_off(end);
                 return if too_large {
-                    Err(FormatError::record(At::Line(from), Fault::TooLarge { limit: self.max_bytes }))
+                    Err(FormatError::record(At::Line(line), Fault::TooLarge { limit: self.max_bytes }))
                 } else {
-                    Ok(Some((from, page)))
+                    Ok(Some((line, page)))
                 };
-            }
-            if memchr::memmem::find(&page[searched.max(1)..], b"<page>").is_some() {
-                let at = searched.max(1) + memchr::memmem::find(&page[searched.max(1)..], b"<page>").unwrap_or(0);
-                self.rest = page.split_off(at);
-                return Err(malformed(from, "the page has no end before the next begins"));
             }
             searched = page.len();
             let Some(piece) = self.piece()? else {
                 let fault = Fault::Truncated("its last page has no end".into());
-                return Err(FormatError::last(At::Line(from), fault));
+                return Err(FormatError::last(At::Line(line), fault));
             };
             too_large |= page.len() + piece.len() > self.max_bytes;
             if too_large {
