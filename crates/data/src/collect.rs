@@ -349,7 +349,8 @@ mod tests {
         let torn = fs::read_to_string(&journal).unwrap() + "{\"source\":1,\"from\":";
         fs::write(&journal, torn).unwrap();
         let summary = parts_collected(dir.path(), &quiet).unwrap();
-        assert_eq!(summary, expect);
+        assert_eq!((summary.total, summary.problem_count), (expect.total, expect.problem_count));
+        assert_eq!(summary.sources, expect.sources);
         assert!(fs::read(dir.path().join("out").join(COLLECTED_FILE)).unwrap() == bytes, "other bytes");
         let mut left: Vec<_> = fs::read_dir(dir.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
         left.sort();

@@ -666,7 +666,8 @@ fn postgresql_queries_give_records() {
         let error = ask(query).unwrap_err().to_string();
         assert!(error.contains(expect), "{query}: {error}");
     }
-    let (documents, problems) = ask("SELECT 'text ' || i AS body, 1 / (i - 500) AS boom FROM generate_series(1, 1001) AS i").unwrap();
+    let (documents, problems) =
+        ask("SELECT 'text ' || i AS body, 1 / (i - 500) AS boom FROM generate_series(1, 1001) AS i").unwrap();
     assert!(documents.len() >= 400 && problems.len() == 1, "{} {problems:?}", documents.len());
     assert!(
         problems[0].contains("the database gave up after row") && problems[0].contains("division by zero"),

@@ -20,7 +20,10 @@ fn file(objects: &[Vec<u8>]) -> Vec<u8> {
     let xref = out.len();
     out.extend(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).bytes());
     places.iter().for_each(|place| out.extend(format!("{place:010} 00000 n \n").bytes()));
-    out.extend(format!("trailer\n<< /Size {} /Root 1 0 R /Info 6 0 R >>\nstartxref\n{xref}\n%%EOF\n", objects.len() + 1).bytes());
+    out.extend(
+        format!("trailer\n<< /Size {} /Root 1 0 R /Info 6 0 R >>\nstartxref\n{xref}\n%%EOF\n", objects.len() + 1)
+            .bytes(),
+    );
     out
 }
 
@@ -94,7 +97,10 @@ fn a_form_that_draws_itself_ends() {
 
 #[test]
 fn what_cannot_be_read_is_an_error() {
-    assert!(matches!(pdf::read_pdf(b"no file".to_vec(), Limits::default()).unwrap_err().fault, Fault::Malformed { .. }));
+    assert!(matches!(
+        pdf::read_pdf(b"no file".to_vec(), Limits::default()).unwrap_err().fault,
+        Fault::Malformed { .. }
+    ));
     let encrypted = [document(CONTENT), b"trailer << /Encrypt 3 0 R >>".to_vec()].concat();
     assert!(matches!(pdf::read_pdf(encrypted, Limits::default()).unwrap_err().fault, Fault::Unsupported(_)));
     let limits = Limits { max_ratio: 100, free: 1 << 16, ..Limits::default() };

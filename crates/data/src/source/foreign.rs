@@ -1,4 +1,5 @@
-//! Formats whose parsers are `danlu-formats`': pages, wikis, web archives, mail, feeds, posts and books.
+//! Formats whose parsers are `danlu-formats`': pages, wikis, web archives, mail, feeds, posts, books and
+//! papers.
 
 use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
@@ -7,6 +8,7 @@ use danlu_formats::epub::read_epub;
 use danlu_formats::feed::parse_feed;
 use danlu_formats::limits::Limits;
 use danlu_formats::mail::{self, MboxReader};
+use danlu_formats::pdf::read_pdf;
 use danlu_formats::posts::{PostFormat, PostKind, PostReader};
 use danlu_formats::warc::{WarcKind, WarcReader, WarcRecord};
 use danlu_formats::wikitext::{self, DumpReader};
@@ -38,6 +40,15 @@ impl SourceFile<'_> {
     fn declared(&self) -> Option<&str> {
         let configured = Some(self.source.encoding.as_str()).filter(|name| !name.eq_ignore_ascii_case("auto"));
         configured.or(self.charset.as_deref())
+    }
+
+    /// How far what is packed within a file may grow.
+    fn limits(&self) -> Limits {
+        Limits {
+            max_ratio: self.source.max_decompressed_ratio as u64,
+            max_total: self.source.max_decompressed_mebibytes.map_or(u64::MAX, |mebibytes| mebibytes << 20),
+            ..Limits::default()
+        }
     }
 
     /// All bytes of a file whose format needs them at once, or the problem with it.
@@ -252,12 +263,7 @@ pub(super) fn epub(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
         Ok(bytes) => bytes,
         Err(problem) => return sink(Err(problem)),
     };
-    let limits = Limits {
-        max_ratio: file.source.max_decompressed_ratio as u64,
-        max_total: file.source.max_decompressed_mebibytes.map_or(u64::MAX, |mebibytes| mebibytes << 20),
-        ..Limits::default()
-    };
-    let book = match read_epub(&bytes, limits) {
+    let book = match read_epub(&bytes, file.limits()) {
         Ok(book) => book,
         Err(error) => return sink(Err(file.format_problem(&error))),
     };
@@ -280,4 +286,32 @@ pub(super) fn epub(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// Reads a PDF: the text of its pages as one document.
+pub(super) fn pdf(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
+    let bytes = match file.whole()? {
+        Ok(bytes) => bytes,
+        Err(problem) => return sink(Err(problem)),
+    };
+    let paper = match read_pdf(bytes, file.limits()) {
+        Ok(paper) => paper,
+        Err(error) => return sink(Err(file.format_problem(&error))),
+    };
+    file.pass_over("glyphs without a character", paper.unmapped);
+    file.pass_over("pages without text", paper.pages.iter().filter(|page| page.is_empty()).count() as u64);
+    let found =
+        Found::default().with("title", paper.title).with("author", paper.author).with("pages", Some(paper.pages.len()));
+    let pages: Vec<String> = paper.pages.into_iter().filter(|page| !page.is_empty()).collect();
+    let mut flow = ControlFlow::Continue(());
+    if !pages.is_empty() {
+        flow = sink(Ok(file.made(pages.join("\n\n"), None, found)))?;
+    }
+    for error in &paper.errors {
+        if flow.is_break() {
+            break;
+        }
+        flow = sink(Err(file.format_problem(error)))?;
+    }
+    Ok(flow)
 }

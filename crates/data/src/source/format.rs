@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is supported, as error messages say it.
 pub(crate) const SUPPORTED: &str = ".txt, .md, .jsonl, .json, .csv, .tsv, .html, .warc, .wet, .mbox, .eml, .rss, .atom, MediaWiki and Stack Exchange \
-     .xml (each also .gz, .zst or .bz2), .parquet, .arrow, .epub";
+     .xml (each also .gz, .zst or .bz2), .parquet, .arrow, .epub, .pdf";
 
 /// How the content of a file is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub enum Format {
     StackExchange,
     /// Books, by chapter.
     Epub,
+    /// The text of all pages as one document; scans have none.
+    Pdf,
 }
 
 /// How the bytes of a file are compressed.
@@ -78,6 +80,7 @@ impl Format {
             "eml" => Some(Self::Mail),
             "rss" | "atom" => Some(Self::Feed),
             "epub" if !compressed => Some(Self::Epub),
+            "pdf" if !compressed => Some(Self::Pdf),
             "xml" if matches!(stem.rsplit('/').next(), Some("posts" | "comments")) => Some(Self::StackExchange),
             // `zhwiki-20240501-pages-articles1.xml-p1p187712.bz2` is a piece of a dump.
             _ if (extension == "xml" || extension.starts_with("xml-p")) && stem.contains("wiki") => {
@@ -104,6 +107,7 @@ impl Format {
             "application/mbox" => Some(Self::Mbox),
             "message/rfc822" => Some(Self::Mail),
             "application/epub+zip" => Some(Self::Epub),
+            "application/pdf" => Some(Self::Pdf),
             "application/vnd.apache.parquet" => Some(Self::Parquet),
             "application/vnd.apache.arrow.file" | "application/vnd.apache.arrow.stream" => Some(Self::Arrow),
             _ => None,
@@ -148,7 +152,7 @@ mod tests {
             ("other.xml", None),
             ("a.parquet", Some(Format::Parquet)),
             ("a.parquet.gz", None),
-            ("a.pdf", None),
+            ("a.pdf", Some(Format::Pdf)),
             ("https://example.com/", None),
             ("春.md", Some(Format::Markdown)),
             (".gz", None),

@@ -247,6 +247,7 @@ fn read_file(file: &SourceFile<'_>, item: &Item, sink: &mut Sink<'_>) -> Flow {
         Format::HackerNews => foreign::posts(file, PostFormat::HackerNews, sink),
         Format::StackExchange => foreign::posts(file, PostFormat::StackExchange, sink),
         Format::Epub => foreign::epub(file, sink),
+        Format::Pdf => foreign::pdf(file, sink),
     }
 }
 
