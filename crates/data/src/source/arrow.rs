@@ -1,30 +1,40 @@
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use arrow_array::RecordBatch;
-use arrow_ipc::reader::{FileReader, StreamReader};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::root_as_message;
 use arrow_json::LineDelimitedWriter;
-use arrow_schema::{ArrowError, Schema};
+use arrow_schema::ArrowError;
 
 use super::fields::Fields;
+use super::open::FREE_BYTES;
 use super::parquet::guarded;
 use super::{Flow, Sink, SourceFile};
 
-/// What an Arrow IPC file begins with; a stream does not.
-const FILE_MAGIC: &[u8] = b"ARROW1";
+/// What an Arrow IPC file begins with, padded to 8 bytes; a stream follows, and after it a table of contents.
+const FILE_MAGIC: &[u8] = b"ARROW1\0\0";
+/// What a message begins with, except in streams of before version 0.15.
+const CONTINUATION: [u8; 4] = [0xFF; 4];
 
-/// Reads Arrow IPC, the file form (`.feather` of version 2 too) or the stream form, batch by batch. A panic of the
-/// arrow crates on damaged input counts as a broken file like any other error.
+/// Reads Arrow IPC, the file form (`.feather` of version 2 too) or the stream form, batch by batch: in both the messages
+/// are read in the order in which they lie, so that a truncated file gives what it has. A panic of the arrow crates on
+/// damaged input counts as a broken file like any other error.
 pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
-    let opened = file.open_seekable()?;
-    let length = opened.metadata().map_or(0, |metadata| metadata.len());
-    let (schema, mut batches) = match guarded(|| open(opened)) {
+    let mut opened = file.open_seekable()?;
+    let broken = |row: Option<u64>, message: String| Err(file.problem(row, format!("broken Arrow IPC: {message}")));
+    let mut messages = Messages { length: opened.metadata().map_or(0, |m| m.len()), from: 0, until: 0, damage: None };
+    if let Err(error) = messages.walk(&mut opened, file.source.max_decompressed_ratio) {
+        return sink(Err(file.problem(None, format!("cannot be read: {error}"))));
+    }
+    let stream = BufReader::new(opened).take(messages.until - messages.from);
+    let mut batches = match guarded(|| StreamReader::try_new(stream, None)) {
         Ok(opened) => opened,
-        Err(message) => return sink(Err(file.problem(None, format!("broken Arrow IPC: {message}")))),
+        Err(message) => return sink(broken(None, messages.damage.unwrap_or(message))),
     };
-    let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    let columns: Vec<String> = batches.schema().fields().iter().map(|field| field.name().clone()).collect();
     file.check_columns(&columns)?;
     let mut row = 0;
     loop {
@@ -32,7 +42,7 @@ pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
         let rows = match rows {
             Ok(Some(rows)) => rows,
             Ok(None) => break,
-            Err(message) => return sink(Err(file.problem(Some(row + 1), format!("broken Arrow IPC: {message}")))),
+            Err(message) => return sink(broken(Some(row + 1), message)),
         };
         for line in rows.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             row += 1;
@@ -45,23 +55,95 @@ pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
             }
         }
     }
-    file.read.fetch_add(length, Ordering::Relaxed);
-    Ok(ControlFlow::Continue(()))
+    file.read.fetch_add(messages.length, Ordering::Relaxed);
+    match messages.damage {
+        Some(message) => sink(broken(Some(row + 1), message)),
+        None => Ok(ControlFlow::Continue(())),
+    }
 }
 
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
+/// Where the sound messages of a file lie. The arrow crates take the lengths in messages at their word and reserve memory
+/// for them; here they are compared with the file first.
+struct Messages {
+    /// Of the file.
+    length: u64,
+    from: u64,
+    until: u64,
+    /// What is wrong with the message at `until`.
+    damage: Option<String>,
+}
 
-fn open(mut file: File) -> Result<(Schema, Batches), ArrowError> {
-    let mut magic = [0; FILE_MAGIC.len()];
-    let whole = file.read_exact(&mut magic).is_ok() && magic == FILE_MAGIC;
-    file.seek(SeekFrom::Start(0))?;
-    let file = BufReader::new(file);
-    if whole {
-        let reader = FileReader::try_new(file, None)?;
-        Ok((reader.schema().as_ref().clone(), Box::new(reader)))
-    } else {
-        let reader = StreamReader::try_new(file, None)?;
-        Ok((reader.schema().as_ref().clone(), Box::new(reader)))
+impl Messages {
+    /// Finds the sound messages, and leaves `file` where they begin.
+    fn walk(&mut self, file: &mut File, max_ratio: f64) -> io::Result<()> {
+        let mut magic = [0; FILE_MAGIC.len()];
+        if self.length >= magic.len() as u64 {
+            file.read_exact(&mut magic)?;
+        }
+        self.from = if magic == FILE_MAGIC { magic.len() as u64 } else { 0 };
+        self.until = self.from;
+        while self.damage.is_none() && self.until < self.length {
+            match self.message(file, max_ratio)? {
+                Ok(Some(end)) => self.until = end,
+                Ok(None) => break,
+                Err(damage) => self.damage = Some(format!("{damage} (at byte {})", self.until)),
+            }
+        }
+        if self.damage.is_none() && magic == FILE_MAGIC && self.until == self.length {
+            self.damage = Some("the file ends before its table of contents".into());
+        }
+        file.seek(SeekFrom::Start(self.from)).map(|_| ())
+    }
+
+    /// The end of the message at `until`; `None` at the end of the stream.
+    fn message(&self, file: &mut File, max_ratio: f64) -> io::Result<Result<Option<u64>, String>> {
+        let cut = || Ok(Err("a message is cut off".into()));
+        let mut word = [0; 4];
+        let mut at = self.until + 4;
+        if at > self.length {
+            return cut();
+        }
+        file.seek(SeekFrom::Start(self.until))?;
+        file.read_exact(&mut word)?;
+        if word == CONTINUATION {
+            at += 4;
+            if at > self.length {
+                return cut();
+            }
+            file.read_exact(&mut word)?;
+        }
+        let header = match u64::try_from(i32::from_le_bytes(word)) {
+            Ok(0) => return Ok(Ok(None)),
+            Ok(header) if at + header <= self.length => header,
+            _ => return cut(),
+        };
+        let mut bytes = vec![0; header as usize];
+        file.read_exact(&mut bytes)?;
+        let message = match root_as_message(&bytes) {
+            Ok(message) => message,
+            Err(error) => return Ok(Err(format!("a message is malformed: {error}"))),
+        };
+        let body = at + header;
+        let end = u64::try_from(message.bodyLength()).ok().and_then(|length| body.checked_add(length));
+        let Some(end) = end.filter(|end| *end <= self.length) else { return cut() };
+        // Compressed buffers begin with their decompressed length.
+        let batch = message.header_as_record_batch();
+        for buffer in batch.filter(|batch| batch.compression().is_some()).and_then(|b| b.buffers()).iter().flatten() {
+            let (offset, length) = (buffer.offset(), buffer.length());
+            let place = u64::try_from(offset).ok().and_then(|offset| body.checked_add(offset));
+            let Some(place) = place.filter(|place| length < 8 || place.saturating_add(8) <= end) else { return cut() };
+            if length >= 8 {
+                let mut size = [0; 8];
+                file.seek(SeekFrom::Start(place))?;
+                file.read_exact(&mut size)?;
+                if i64::from_le_bytes(size) as f64 > length as f64 * max_ratio + FREE_BYTES as f64 {
+                    let message =
+                        "a buffer grows beyond the source's max_decompressed_ratio, as in a decompression bomb";
+                    return Ok(Err(message.into()));
+                }
+            }
+        }
+        Ok(Ok(Some(end)))
     }
 }
 

@@ -151,14 +151,14 @@ fn check_order(turns: &[Turn]) -> Result<(), String> {
     let mut before = None;
     for (index, turn) in turns.iter().enumerate() {
         use Role::{Assistant, System, Tool, User};
-        let allowed = match (before, turn.role) {
-            (None, System | User) => true,
-            (Some(System), User) => true,
-            (Some(User), Assistant) => true,
-            (Some(Assistant), User | Tool) => true,
-            (Some(Tool), Tool | Assistant) => true,
-            _ => false,
-        };
+        let allowed = matches!(
+            (before, turn.role),
+            (None, System | User)
+                | (Some(System), User)
+                | (Some(User), Assistant)
+                | (Some(Assistant), User | Tool)
+                | (Some(Tool), Tool | Assistant)
+        );
         if !allowed {
             let after = before.map_or("at the beginning".into(), |role: Role| format!("after the {}'s", role.name()));
             return Err(format!("wrong order: turn {} is the {}'s, {after}", index + 1, turn.role.name()));

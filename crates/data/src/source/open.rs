@@ -13,7 +13,7 @@ use super::{Bytes, SourceFile};
 use crate::DataError;
 
 /// What any compressed file may grow to, whatever its ratio: small files of spaces are no bombs.
-const FREE_BYTES: u64 = 64 << 20;
+pub(super) const FREE_BYTES: u64 = 64 << 20;
 const BUFFER_BYTES: usize = 1 << 17;
 
 impl SourceFile<'_> {

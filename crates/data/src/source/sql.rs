@@ -35,7 +35,7 @@ pub(super) fn sqlite(file: &SourceFile<'_>, path: &Path, sink: &mut Sink<'_>) ->
     if !statement.readonly() {
         return Err(bad_query(file, "it changes the database; a source may only read"));
     }
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     file.check_columns(&columns)?;
     let mut rows = statement.query([]).map_err(bad)?;
     for number in 1.. {
