@@ -1,5 +1,5 @@
-//! Runs what once crashed a fuzz target (`fuzz/crashers/TARGET/*`), and the committed pages and articles, through the
-//! fuzz targets as ordinary tests.
+//! Runs what once crashed a fuzz target (`fuzz/crashers/TARGET/*`), the seeds of the targets (`fuzz/seeds`) and the committed
+//! pages and articles through the fuzz targets as ordinary tests.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "../../../fuzz/targets.rs"]
@@ -13,17 +13,19 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn old_crashers_do_not_crash() {
+fn old_crashers_and_seeds_do_not_crash() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     assert!(root.join("targets.rs").is_file());
     let names: Vec<&str> = targets::TARGETS.iter().map(|(name, _)| *name).collect();
-    for dir in std::fs::read_dir(root.join("crashers")).into_iter().flatten() {
-        let name = dir.unwrap().file_name();
-        assert!(names.contains(&name.to_str().unwrap()), "crashers/{} is of no target", name.display());
-    }
-    for (name, target) in targets::TARGETS {
-        for file in files(&root.join("crashers").join(name)) {
-            target(&std::fs::read(&file).unwrap());
+    for kind in ["crashers", "seeds"] {
+        for dir in std::fs::read_dir(root.join(kind)).into_iter().flatten() {
+            let name = dir.unwrap().file_name();
+            assert!(names.contains(&name.to_str().unwrap()), "{kind}/{} is of no target", name.display());
+        }
+        for (name, target) in targets::TARGETS {
+            for file in files(&root.join(kind).join(name)) {
+                target(&std::fs::read(&file).unwrap());
+            }
         }
     }
 }

@@ -161,7 +161,7 @@ Content-Type: text/html; charset=utf-8
 #[test]
 fn mail_is_split_and_read() {
     let messages: Vec<_> = mail::MboxReader::new(MBOX.as_bytes(), 1 << 20).map(Result::unwrap).collect();
-    assert_eq!(messages.iter().map(|message| message.line).collect::<Vec<_>>(), [1, 13, 41]);
+    assert_eq!(messages.iter().map(|message| message.line).collect::<Vec<_>>(), [1, 13, 43]);
     let read: Vec<_> = messages.iter().map(|message| mail::parse_message(&message.bytes).unwrap()).collect();
     assert_eq!(read[0].subject.as_deref(), Some("你好"));
     assert_eq!(read[0].from.as_deref(), Some("张三 <zhang@example.org>"));

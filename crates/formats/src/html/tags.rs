@@ -103,8 +103,6 @@ impl Tag {
                     | Figure
                     | Figcaption
                     | Form
-                    | Optgroup
-                    | Option
                     | Search
                     | Noframes
             )
@@ -113,10 +111,6 @@ impl Tag {
     pub(super) fn is_table_part(self) -> bool {
         use Tag::*;
         matches!(self, Table | Tbody | Thead | Tfoot | Tr | Td | Th | Caption)
-    }
-
-    pub(super) fn is_cell(self) -> bool {
-        matches!(self, Self::Td | Self::Th)
     }
 
     pub(super) fn is_heading(self) -> bool {

@@ -43,6 +43,9 @@ impl Writer {
 
     /// Begins a new line or paragraph before whatever is written next.
     pub(super) fn wants(&mut self, breaks: Break) {
+        if breaks == Break::None {
+            return;
+        }
         if self.marker.is_empty() {
             self.breaks = self.breaks.max(breaks);
         }

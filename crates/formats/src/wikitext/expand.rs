@@ -222,7 +222,8 @@ impl Scanner<'_> {
     }
 
     fn close_brace(&mut self) {
-        let run = self.rest().bytes().take_while(|&byte| byte == b'}').count();
+        // No more than three close anything at once; counting them all each time would be quadratic.
+        let run = self.rest().bytes().take(3).take_while(|&byte| byte == b'}').count();
         let closes_variant = run == 1 && self.rest().starts_with("}-") || self.top() == Some(Kind::Variant);
         if closes_variant && self.rest()[run.min(1)..].starts_with('-') {
             if let Some(index) =

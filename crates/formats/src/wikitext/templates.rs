@@ -246,7 +246,7 @@ mod tests {
         check("cvt|3|-|4|sqkm", Some("3–4 km²"));
         check("nbsp", Some(" "));
         check("nowrap|1= a b ", Some("a b"));
-        check("math|E = mc²", Some("E = mc²"));
+        check("math|1=E = mc²", Some("E = mc²"));
         check("birth date|1879|3|14", Some("1879-03-14"));
         check("frac|1|2", Some("1/2"));
         check("val|5.4|u=kg", Some("5.4 kg"));

@@ -62,7 +62,8 @@ fn is_flag(flag: &str) -> bool {
 
 /// "zh", "zh-hans", "sr-ec": a language with a variant.
 fn is_code(code: &str) -> bool {
-    code.len() <= 12
+    (code == "zh" || code.contains('-'))
+        && code.len() <= 12
         && code.split('-').next().is_some_and(|language| matches!(language.len(), 2..=3))
         && code.split('-').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase()))
 }
