@@ -15,7 +15,9 @@ use super::parquet::guarded;
 use super::{Flow, Sink, SourceFile};
 
 /// What an Arrow IPC file begins with, padded to 8 bytes; a stream follows, and after it a table of contents.
-const FILE_MAGIC: &[u8] = b"ARROW1\0\0";
+const FILE_MAGIC: [u8; 8] = *b"ARROW1\0\0";
+/// The first message of a file begins before this.
+const MAX_PADDING: u64 = 4096;
 /// What a message begins with, except in streams of before version 0.15.
 const CONTINUATION: [u8; 4] = [0xFF; 4];
 
@@ -76,11 +78,20 @@ struct Messages {
 impl Messages {
     /// Finds the sound messages, and leaves `file` where they begin.
     fn walk(&mut self, file: &mut File, max_ratio: f64) -> io::Result<()> {
-        let mut magic = [0; FILE_MAGIC.len()];
-        if self.length >= magic.len() as u64 {
-            file.read_exact(&mut magic)?;
+        let mut word = [0; 8];
+        if self.length >= 8 {
+            file.read_exact(&mut word)?;
         }
-        self.from = if magic == FILE_MAGIC { magic.len() as u64 } else { 0 };
+        let whole = word == FILE_MAGIC;
+        self.from = if whole { 8 } else { 0 };
+        // Writers pad what comes before the messages, to 64 bytes mostly.
+        while whole && self.from + 8 <= self.length.min(MAX_PADDING) {
+            file.read_exact(&mut word)?;
+            if word != [0; 8] {
+                break;
+            }
+            self.from += 8;
+        }
         self.until = self.from;
         while self.damage.is_none() && self.until < self.length {
             match self.message(file, max_ratio)? {
@@ -89,8 +100,13 @@ impl Messages {
                 Err(damage) => self.damage = Some(format!("{damage} (at byte {})", self.until)),
             }
         }
-        if self.damage.is_none() && magic == FILE_MAGIC && self.until == self.length {
-            self.damage = Some("the file ends before its table of contents".into());
+        if self.damage.is_none() && whole {
+            let mut end = [0; 6];
+            file.seek(SeekFrom::End(-6))?;
+            file.read_exact(&mut end)?;
+            if end != FILE_MAGIC[..6] {
+                self.damage = Some("the file ends within its table of contents".into());
+            }
         }
         file.seek(SeekFrom::Start(self.from)).map(|_| ())
     }
