@@ -556,7 +556,7 @@ fn the_state_of_a_source_is_its_content() {
 /// Says that a test did not run, and why; the test command counts these.
 fn skip(test: &str, reason: &str) {
     let line = format!("SKIPPED: {test}: {reason}\n");
-    eprint!("{line}");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
     if let Some(path) = std::env::var_os("DANLU_TEST_SKIPS") {
         let file = fs::OpenOptions::new().append(true).create(true).open(path);
         file.unwrap().write_all(line.as_bytes()).unwrap();
@@ -711,17 +711,15 @@ fn pages_wikis_mail_feeds_and_posts_are_read() {
     assert!(found.text.contains(CHINESE) && !found.text.contains("首頁"), "{}", found.text);
     assert_eq!((&found.metadata["declared_language"], found.language.as_str()), (&json!("zh"), ""));
 
-    let dump = format!(
-        "<mediawiki>\n<page><title>Spring</title><ns>0</ns><id>7</id><revision><id>9</id><timestamp>2024-05-01T00:00:00Z</timestamp>\
+    let dump = "<mediawiki>\n<page><title>Spring</title><ns>0</ns><id>7</id><revision><id>9</id><timestamp>2024-05-01T00:00:00Z</timestamp>\
          <model>wikitext</model><text>'''Spring''' is a [[season|time]] of the year.</text></revision></page>\n\
          <page><title>Springs</title><ns>0</ns><id>8</id><redirect title=\"Spring\"/><revision><text>#REDIRECT [[Spring]]</text></revision></page>\n\
-         <page><title>Talk:Spring</title><ns>1</ns><id>9</id><revision><text>talk</text></revision></page>\n</mediawiki>\n"
-    );
-    let found = one("enwiki-pages-articles.xml", &dump, &|_| ());
+         <page><title>Talk:Spring</title><ns>1</ns><id>9</id><revision><text>talk</text></revision></page>\n</mediawiki>\n";
+    let found = one("enwiki-pages-articles.xml", dump, &|_| ());
     assert_eq!(found.text.trim(), "Spring is a time of the year.");
     assert_eq!((&found.metadata["title"], &found.metadata["id"]), (&json!("Spring"), &json!(7)));
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("wiki.xml"), &dump).unwrap();
+    fs::write(dir.path().join("wiki.xml"), dump).unwrap();
     let summary = collect(&[source("wiki.xml")], dir.path(), true, &dir.path().join("out"), &quiet).unwrap();
     let passed = serde_json::to_value(&summary.sources["s"].passed_over).unwrap();
     assert_eq!(passed, json!({"pages of other namespaces": 1, "redirects": 1}));

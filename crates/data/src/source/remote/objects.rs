@@ -43,7 +43,15 @@ impl fmt::Debug for Bucket {
 /// # Errors
 /// A store that does not answer or refuses.
 pub(crate) fn list(place: &str) -> Result<Vec<Object>, DataError> {
-    list_with(place, std::env::vars())
+    // Without a prefix the names are those of the stores' own options, such as TIMEOUT, which here mean something else.
+    let own =
+        |name: &str| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| name.to_ascii_uppercase().starts_with(prefix));
+    list_with(
+        place,
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| own(name)),
+    )
 }
 
 /// [`list`] with the variables given.
