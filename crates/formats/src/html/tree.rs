@@ -54,11 +54,7 @@ impl Tree {
             None::<Infallible>
         });
         emitter.naively_switch_states(true);
-        for token in Tokenizer::new_with_emitter(html, emitter) {
-            match token {
-                Ok(never) | Err(never) => match never {},
-            }
-        }
+        Tokenizer::new_with_emitter(html, emitter).for_each(drop);
         builder.tree
     }
 

@@ -224,17 +224,14 @@ impl Scanner<'_> {
     fn close_brace(&mut self) {
         // No more than three close anything at once; counting them all each time would be quadratic.
         let run = self.rest().bytes().take(3).take_while(|&byte| byte == b'}').count();
-        let closes_variant = run == 1 && self.rest().starts_with("}-") || self.top() == Some(Kind::Variant);
-        if closes_variant && self.rest()[run.min(1)..].starts_with('-') {
-            if let Some(index) =
-                self.find(|kind| kind == Kind::Variant, |kind| matches!(kind, Kind::Braces(_) | Kind::Table))
-            {
-                self.at += 2;
-                self.line_start = false;
-                let frame = &self.frames[index];
-                let text = variants::choose(&self.out.text[frame.body..], self.options.variant);
-                return self.replace(index, frame.start, &text);
-            }
+        let is_end = self.rest().starts_with("}-") && (run == 1 || self.top() == Some(Kind::Variant));
+        let wall = |kind| matches!(kind, Kind::Braces(_) | Kind::Table);
+        if is_end && let Some(index) = self.find(|kind| kind == Kind::Variant, wall) {
+            self.at += 2;
+            self.line_start = false;
+            let frame = &self.frames[index];
+            let text = variants::choose(&self.out.text[frame.body..], self.options.variant);
+            return self.replace(index, frame.start, &text);
         }
         let braces = (run >= 2).then(|| self.find(|kind| matches!(kind, Kind::Braces(_)), |_| false)).flatten();
         match braces {

@@ -141,8 +141,9 @@ impl Assembler<'_> {
             (Last::Item, Last::Item) => self.out.push('\n'),
             (Last::Text, Last::Text) => {
                 // Lines of one paragraph: a line end is a space, but not between Chinese characters.
-                let before = self.out.chars().next_back().is_some_and(is_wide);
-                if !(before && text.chars().next().is_some_and(is_wide)) && !self.out.ends_with(char::is_whitespace) {
+                let joined =
+                    self.out.chars().next_back().is_some_and(is_wide) && text.chars().next().is_some_and(is_wide);
+                if !joined && !self.out.ends_with(char::is_whitespace) {
                     self.out.push(' ');
                 }
             }
