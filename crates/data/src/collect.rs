@@ -1,19 +1,26 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use danlu_store::atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::source::{read_files, source_files};
+use crate::journal::{Finished, Journal, state_of};
+use crate::source::{Item, Listing, SourceReader, list};
 use crate::storage::write_json;
-use crate::{Count, DataError, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig, Tombstones};
+use crate::{Count, DataError, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig, Tombstones, read_documents};
 
 /// The file of collected documents in a collect artifact.
 pub const COLLECTED_FILE: &str = "documents.parquet";
 /// So many problems are told in full; all are counted.
 const PROBLEMS_KEPT: usize = 1000;
+/// Files are collected into parts of about so much text, and what was finished of them survives a killed process ...
+const PART_BYTES: u64 = 256 << 20;
+/// ... which therefore loses the file that it was reading, and about so much time at most.
+const PART_TIME: Duration = Duration::from_secs(30);
 
 /// What [`collect`] read; also in `summary.json` beside the documents.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,12 +47,19 @@ pub struct SourceSummary {
     /// Documents left out because they were forgotten ([`Tombstones`]).
     #[serde(default)]
     pub forgotten: u64,
+    /// Files that were named more than once and read once.
+    #[serde(default)]
+    pub repeated_files: u64,
+    /// What the files hold that is neither a document nor a problem, such as redirects, and how many of each.
+    #[serde(default)]
+    pub passed_over: BTreeMap<String, u64>,
 }
 
-/// Reads all sources, in order, into `out/documents.parquet` and `out/summary.json`.
+/// Reads all sources, in order, into [`COLLECTED_FILE`] and `summary.json` in the folder `out`.
 ///
 /// Relative paths are taken from `base`. A record that cannot be read is counted and skipped, or, with `strict`, ends
-/// the work.
+/// the work. Called again after it was stopped, with the same sources and the same `out`, it does not read again what
+/// it had finished.
 ///
 /// # Errors
 /// Besides those of the disk: sources without files, of unknown format or without the text column; the first
@@ -72,56 +86,81 @@ pub fn collect_without(
     out: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<CollectSummary, DataError> {
+    collect_in_parts(sources, base, strict, forgotten, out, progress, PART_BYTES)
+}
+
+fn collect_in_parts(
+    sources: &[SourceConfig],
+    base: &Path,
+    strict: bool,
+    forgotten: &Tombstones,
+    out: &Path,
+    progress: &ProgressFn<'_>,
+    part_bytes: u64,
+) -> Result<CollectSummary, DataError> {
     check_names(sources)?;
-    let files: Vec<Vec<PathBuf>> = sources.iter().map(|source| source_files(source, base)).collect::<Result<_, _>>()?;
-    let sizes = files.iter().flatten().map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
+    let listings: Vec<Listing> = sources.iter().map(|source| list(source, base)).collect::<Result<_, _>>()?;
+    let items: Vec<&[Item]> = listings.iter().map(|listing| listing.items.as_slice()).collect();
     let mut collector = Collector {
-        writer: DocumentWriter::create(&out.join(COLLECTED_FILE))?,
+        base,
+        journal: Journal::open(out, sources, &items, strict, forgotten.len())?,
         summary: CollectSummary::default(),
         strict,
         forgotten,
         read: Arc::default(),
-        total: sizes.sum(),
+        total: items.iter().flat_map(|items| items.iter()).map(|item| item.bytes).sum(),
         since_report: 0,
         progress,
+        part_bytes,
     };
-    for (source, files) in sources.iter().zip(&files) {
-        collector.read(source, base, files)?;
+    for (index, (source, listing)) in sources.iter().zip(&listings).enumerate() {
+        collector.read(index, source, listing)?;
     }
     collector.finish(out)
 }
 
 struct Collector<'a> {
-    writer: DocumentWriter,
+    base: &'a Path,
+    journal: Journal,
     summary: CollectSummary,
     strict: bool,
     forgotten: &'a Tombstones,
     read: Arc<AtomicU64>,
+    /// Bytes of all files, as far as they are known beforehand.
     total: u64,
-    since_report: usize,
+    since_report: u64,
     progress: &'a ProgressFn<'a>,
+    part_bytes: u64,
 }
 
 impl Collector<'_> {
-    fn read(&mut self, source: &SourceConfig, base: &Path, files: &[PathBuf]) -> Result<(), DataError> {
-        let mut counts = SourceSummary { files: files.len() as u64, ..Default::default() };
-        read_files(source, base, files, self.read.clone(), &mut |record| {
-            match record {
-                Ok(document) if self.forgotten.contains(&document.id) => counts.forgotten += 1,
-                Ok(document) => {
-                    counts.documents += 1;
-                    counts.bytes += document.text.len() as u64;
-                    self.writer.write(&document)?;
-                    self.report(document.text.len());
-                }
-                Err(problem) if self.strict => return Err(problem.into()),
-                Err(problem) => {
-                    counts.problems += 1;
-                    self.count(problem);
-                }
+    fn read(&mut self, index: usize, source: &SourceConfig, listing: &Listing) -> Result<(), DataError> {
+        let items = &listing.items;
+        let mut reader = SourceReader::new(source, self.base, self.read.clone());
+        let mut counts =
+            SourceSummary { files: items.len() as u64, repeated_files: listing.repeated, ..Default::default() };
+        for problem in &listing.problems {
+            if self.strict {
+                return Err(problem.clone().into());
             }
-            Ok(ControlFlow::Continue(()))
-        })?;
+            tracing::warn!("skipped: {problem}");
+            counts.problems += 1;
+            self.count(1, std::slice::from_ref(problem));
+        }
+        let mut next = 0;
+        for part in self.journal.of_source(index) {
+            next = part.until;
+            reader.left = reader.left.saturating_sub(part.count.documents as usize);
+            let bytes: u64 = items[part.from..part.until].iter().map(|item| item.bytes).sum();
+            self.read.fetch_add(bytes, Ordering::Relaxed);
+            self.add(&mut counts, &part);
+        }
+        while next < items.len() && reader.left > 0 {
+            let part = self.part(index, next, items, &mut reader)?;
+            next = part.until;
+            self.add(&mut counts, &part);
+            self.journal.record(part)?;
+        }
         self.summary.total.documents += counts.documents;
         self.summary.total.bytes += counts.bytes;
         self.summary.forgotten += counts.forgotten;
@@ -129,37 +168,111 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn count(&mut self, problem: Problem) {
-        self.summary.problem_count += 1;
-        if self.summary.problems.len() < PROBLEMS_KEPT {
-            tracing::warn!("skipped: {problem}");
-            self.summary.problems.push(problem);
+    /// Reads items from the `from`th on into a part of their own.
+    fn part(
+        &mut self,
+        source: usize,
+        from: usize,
+        items: &[Item],
+        reader: &mut SourceReader<'_>,
+    ) -> Result<Finished, DataError> {
+        let began = Instant::now();
+        let path = self.journal.part_path(source, from);
+        let mut writer = None;
+        let (mut count, mut problem_count, mut problems) = (Count::default(), 0, Vec::new());
+        let mut forgotten = 0;
+        let mut until = from;
+        for item in &items[from..] {
+            let flow = reader.read(item, &mut |record| {
+                match record {
+                    Ok(document) if self.forgotten.contains(&document.id) => forgotten += 1,
+                    Ok(document) => {
+                        count.documents += 1;
+                        count.bytes += document.text.len() as u64;
+                        let writer = match &mut writer {
+                            Some(writer) => writer,
+                            none => none.insert(DocumentWriter::create(&path)?),
+                        };
+                        writer.write(&document)?;
+                        self.report(document.text.len() as u64);
+                    }
+                    Err(problem) if self.strict => return Err(problem.into()),
+                    Err(problem) => {
+                        tracing::warn!("skipped: {problem}");
+                        problem_count += 1;
+                        if problems.len() < PROBLEMS_KEPT {
+                            problems.push(problem);
+                        }
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            until += 1;
+            if flow.is_break() || count.bytes >= self.part_bytes || began.elapsed() >= PART_TIME {
+                break;
+            }
         }
+        writer.map_or(Ok(()), DocumentWriter::finish)?;
+        let state = state_of(&items[from..until]);
+        let passed_over = std::mem::take(&mut reader.passed_over);
+        Ok(Finished { source, from, until, state, count, problem_count, problems, passed_over, forgotten })
     }
 
-    fn report(&mut self, bytes: usize) {
+    fn add(&mut self, counts: &mut SourceSummary, part: &Finished) {
+        counts.documents += part.count.documents;
+        counts.bytes += part.count.bytes;
+        counts.problems += part.problem_count;
+        counts.forgotten += part.forgotten;
+        for (what, count) in &part.passed_over {
+            *counts.passed_over.entry(what.clone()).or_default() += count;
+        }
+        self.count(part.problem_count, &part.problems);
+    }
+
+    fn count(&mut self, problem_count: u64, problems: &[Problem]) {
+        self.summary.problem_count += problem_count;
+        let room = PROBLEMS_KEPT - self.summary.problems.len();
+        self.summary.problems.extend(problems.iter().take(room).cloned());
+    }
+
+    fn report(&mut self, bytes: u64) {
         self.since_report += bytes + 64;
         if self.since_report > 4 << 20 {
             self.since_report = 0;
             let done = self.read.load(Ordering::Relaxed);
-            (self.progress)(Progress { label: "collect", done, total: Some(self.total), unit: "bytes" });
+            let total = Some(self.total).filter(|total| *total >= done);
+            (self.progress)(Progress { label: "collect", done, total, unit: "bytes" });
         }
     }
 
     fn finish(self, out: &Path) -> Result<CollectSummary, DataError> {
-        if self.summary.total.documents == 0 {
-            let files: u64 = self.summary.sources.values().map(|source| source.files).sum();
+        let Self { journal, summary, total, progress, .. } = self;
+        if summary.total.documents == 0 {
+            let files: u64 = summary.sources.values().map(|source| source.files).sum();
             let mut explanation = format!("{files} files hold no readable document");
-            if let Some(problem) = self.summary.problems.first() {
-                explanation += &format!("; {} records were skipped, the first: {problem}", self.summary.problem_count);
+            if let Some(problem) = summary.problems.first() {
+                explanation += &format!("; {} records were skipped, the first: {problem}", summary.problem_count);
             }
+            journal.remove()?;
             return Err(DataError::EmptyCorpus { explanation });
         }
-        self.writer.finish()?;
-        write_json(&out.join("summary.json"), &self.summary)?;
-        let total = Some(self.total);
-        (self.progress)(Progress { label: "collect", done: self.total, total, unit: "bytes" });
-        Ok(self.summary)
+        let collected = out.join(COLLECTED_FILE);
+        match journal.parts().as_slice() {
+            [only] => atomic::link_or_copy(only, &collected)?,
+            parts => {
+                let mut writer = DocumentWriter::create(&collected)?;
+                for part in parts {
+                    for document in read_documents(part)? {
+                        writer.write(&document?)?;
+                    }
+                }
+                writer.finish()?;
+            }
+        }
+        write_json(&out.join("summary.json"), &summary)?;
+        journal.remove()?;
+        progress(Progress { label: "collect", done: total, total: Some(total), unit: "bytes" });
+        Ok(summary)
     }
 }
 
@@ -169,12 +282,131 @@ fn check_names(sources: &[SourceConfig]) -> Result<(), DataError> {
         return bad("there is no source".into());
     }
     for (index, source) in sources.iter().enumerate() {
-        if source.name.is_empty() || source.path.is_empty() {
+        if source.name.is_empty() || source.patterns().next().is_none() {
             return bad(format!("source {} needs a name and a path", index + 1));
         }
         if sources[..index].iter().any(|other| other.name == source.name) {
             return bad(format!("two sources are named {:?}", source.name));
         }
+        source.check()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    const CHILD: &str = "DANLU_TEST_COLLECT_CHILD";
+
+    fn quiet(_: Progress<'_>) {}
+
+    fn sources() -> Vec<SourceConfig> {
+        let source =
+            |name: &str, path: &str| SourceConfig { name: name.into(), path: path.into(), ..Default::default() };
+        vec![source("a", "a/*.txt"), SourceConfig { limit: Some(3), ..source("b", "b/*.jsonl") }]
+    }
+
+    /// Six files of both languages, large enough to make progress within each, and one that is broken.
+    fn corpus(dir: &Path) {
+        fs::create_dir_all(dir.join("a")).unwrap();
+        fs::create_dir_all(dir.join("b")).unwrap();
+        for i in 0..3 {
+            fs::write(dir.join(format!("a/{i}.txt")), format!("{i} plain text\n").repeat(400_000)).unwrap();
+            let line = serde_json::json!({ "text": format!("{i} 春眠不覺曉\n").repeat(300_000) });
+            fs::write(dir.join(format!("b/{i}.jsonl")), format!("{line}\nbroken\n{line}\n")).unwrap();
+        }
+    }
+
+    fn parts_collected(dir: &Path, progress: &ProgressFn<'_>) -> Result<CollectSummary, DataError> {
+        collect_in_parts(&sources(), dir, false, &dir.join("out"), progress, 1)
+    }
+
+    /// What the child process of the next test runs: collects, and dies at the wanted moment.
+    #[test]
+    fn dies_while_it_collects() {
+        let Some(dir) = std::env::var_os(CHILD) else { return };
+        let (dir, moment) = (Path::new(&dir), std::env::args_os().len());
+        let moment = std::env::var("DANLU_TEST_COLLECT_MOMENT").map_or(moment, |moment| moment.parse().unwrap());
+        let calls = AtomicUsize::new(0);
+        parts_collected(dir, &|_| {
+            if calls.fetch_add(1, Ordering::Relaxed) == moment {
+                std::process::abort();
+            }
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_killed_collection_goes_on_and_ends_in_the_same_bytes() {
+        let whole = tempfile::tempdir().unwrap();
+        corpus(whole.path());
+        let expect = collect(&sources(), whole.path(), false, &whole.path().join("out"), &quiet).unwrap();
+        assert_eq!((expect.total.documents, expect.problem_count), (6, 1));
+        let bytes = fs::read(whole.path().join("out").join(COLLECTED_FILE)).unwrap();
+
+        let dir = tempfile::tempdir().unwrap();
+        corpus(dir.path());
+        let journal = dir.path().join("out/collect.journal");
+        let mut lines = 1;
+        // Each dies within the file after the one that it finishes, or the two.
+        for moment in [0, 1, 1, 2] {
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "collect::tests::dies_while_it_collects"])
+                .env(CHILD, dir.path())
+                .env("DANLU_TEST_COLLECT_MOMENT", moment.to_string())
+                .output()
+                .unwrap();
+            assert!(!child.status.success(), "the child was not killed");
+            let now = fs::read_to_string(&journal).unwrap().lines().count();
+            assert!(now >= lines, "a finished part was lost");
+            lines = now;
+        }
+        assert!(lines > 3, "only {lines} lines in the journal: nothing was finished before the process died");
+        // What is finished is not read again: nobody notices that the file has other content now.
+        let first = dir.path().join("a/0.txt");
+        let (modified, length) = first.metadata().map(|m| (m.modified().unwrap(), m.len())).unwrap();
+        fs::write(&first, "x".repeat(length as usize)).unwrap();
+        fs::File::options().write(true).open(&first).unwrap().set_modified(modified).unwrap();
+        // A line that was not written to its end counts for nothing.
+        let torn = fs::read_to_string(&journal).unwrap() + "{\"source\":1,\"from\":";
+        fs::write(&journal, torn).unwrap();
+        let summary = parts_collected(dir.path(), &quiet).unwrap();
+        assert_eq!((summary.total, summary.problem_count), (expect.total, expect.problem_count));
+        assert_eq!(summary.sources, expect.sources);
+        assert!(fs::read(dir.path().join("out").join(COLLECTED_FILE)).unwrap() == bytes, "other bytes");
+        let mut left: Vec<_> = fs::read_dir(dir.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [COLLECTED_FILE, "summary.json"]);
+    }
+
+    #[test]
+    fn parts_of_other_sources_or_changed_files_do_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        for (name, text) in [("a.txt", "one"), ("b.txt", "two")] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let source =
+            |name: &str, path: &str| SourceConfig { name: name.into(), path: path.into(), ..Default::default() };
+        let broken = source("broken", "c.jsonl");
+        fs::write(dir.path().join("c.jsonl"), "{\"text\":\"three\"}\nnot JSON\n").unwrap();
+        let run = |sources: &[SourceConfig], strict: bool| -> Result<Vec<String>, DataError> {
+            collect_in_parts(sources, dir.path(), strict, &out, &quiet, 1)?;
+            read_documents(&out.join(COLLECTED_FILE))?.map(|document| Ok(document?.text)).collect()
+        };
+        let three = [source("a", "a.txt"), source("b", "b.txt"), broken];
+        assert!(matches!(run(&three, true), Err(DataError::BadRecord { line: Some(2), .. })));
+        assert_eq!(fs::read_to_string(out.join("collect.journal")).unwrap().lines().count(), 3);
+        fs::write(dir.path().join("a.txt"), "another one").unwrap();
+        assert_eq!(run(&three, false).unwrap(), ["another one", "two", "three"]);
+        assert!(matches!(run(&three, true), Err(DataError::BadRecord { .. })));
+        let two = [source("b", "b.txt"), source("a", "a.txt")];
+        assert_eq!(run(&two, true).unwrap(), ["two", "another one"]);
+    }
 }

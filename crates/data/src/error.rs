@@ -27,6 +27,10 @@ pub enum DataError {
     MissingColumn { path: PathBuf, column: String, available: Vec<String> },
     #[error("{}: {message}", at(path, *line))]
     BadRecord { path: PathBuf, line: Option<u64>, message: String },
+    #[error("{place}: {message}")]
+    Remote { place: String, message: String },
+    #[error("{place}: this danlu was built without the cargo feature {feature:?}")]
+    NotBuilt { place: String, feature: &'static str },
     #[error("the corpus is empty: {explanation}")]
     EmptyCorpus { explanation: String },
     #[error("the {split} split is empty: none of {documents} kept documents fell into it")]
@@ -91,7 +95,13 @@ impl DataError {
             Self::UnsupportedFile { .. } => "narrow the source's path to the files meant, e.g. \"texts/*.jsonl\"",
             Self::MissingColumn { .. } => "set the source's text_field to one of these columns",
             Self::BadRecord { .. } => {
-                "repair the record, or run without --strict to skip and count such records (text in another encoding: `iconv -f GB18030 -t UTF-8`)"
+                "repair the record, or run without --strict to skip and count such records (text in another encoding: set the source's encoding, e.g. \"gb18030\")"
+            }
+            Self::Remote { .. } => {
+                "check the address, the network and the credentials; what was fetched before is kept"
+            }
+            Self::NotBuilt { feature, .. } => {
+                return Some(format!("build danlu with it: cargo install --path crates/cli --features {feature}"));
             }
             Self::EmptyCorpus { .. } => {
                 "see the counted reasons above, or `danlu data show`; loosen the [clean] limits or check the sources' text_field"

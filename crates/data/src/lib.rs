@@ -26,6 +26,7 @@ mod ngrams;
 mod files;
 mod mixture;
 mod monitor;
+mod journal;
 mod permutation;
 mod progress;
 mod provenance;
@@ -56,6 +57,8 @@ pub use dedup::{
     find_duplicates,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect, collect_without};
+pub use danlu_formats::html::HtmlOptions;
+pub use danlu_formats::wikitext::WikiOptions;
 pub use document::Document;
 pub use error::DataError;
 pub use mixture::{
@@ -78,6 +81,8 @@ pub use provenance::{
     ShardPlace, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget, trace,
 };
 pub use show::{ShowFilter, Shown, show};
-pub use source::{Problem, SourceConfig, TextSplit, read_source, source_files};
+pub use source::{
+    ChatFormat, Format, HttpConfig, KeptFields, Problem, SourceConfig, TextSplit, read_source, source_files, source_state,
+};
 pub use table::{DocumentReader, DocumentWriter, TABLE_VERSION, documents_file, read_documents};
 pub use tokenizer::train_tokenizer;

@@ -146,7 +146,7 @@ fn bad_records_are_counted_with_file_and_line() {
     check_problem("a.csv", b"text,n\na,1\nb\nc,3\n", ":3", "1 columns, the header 2", 2);
     check_problem("a.csv", b"text,n\na,\xFF\nc,3\n", ":2", "broken UTF-8 in column \"n\"", 1);
     check_problem("a.parquet", b"PAR1 this is not Parquet PAR1", "", "broken Parquet", 0);
-    check_problem("a.parquet", b"", "", "broken Parquet", 0);
+    check_problem("a.parquet", b"", "", "the file is empty", 0);
     let whole = gzip(b"{\"text\":\"a\"}\n{\"text\":\"b\"}\n");
     check_problem("a.jsonl.gz", &whole[..whole.len() - 6], ":3", "cannot be read", 2);
     check_problem("a.jsonl.zst", b"not zstd", ":1", "cannot be read", 0);
@@ -164,7 +164,7 @@ fn wrong_sources_are_errors_with_a_remedy() {
     for (sources, expect) in [
         (vec![source("s", "none/*.txt")], "no file matches \"none/*.txt\""),
         (vec![source("s", "a[.txt")], "not a valid pattern"),
-        (vec![source("s", "c.docx")], "c.docx is none of .txt, .jsonl"),
+        (vec![source("s", "c.docx")], "c.docx is none of .txt, .md"),
         (vec![source("s", "a.csv")], "no column \"text\"; the columns are id, body"),
         (vec![other("b.parquet")], "no column \"content\"; the columns are text, year"),
         (vec![source("s", "empty.jsonl")], "the corpus is empty: 1 files hold no readable document"),
@@ -183,7 +183,7 @@ fn folders_globs_and_limits() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("texts/deep")).unwrap();
     for (path, text) in
-        [("texts/b.txt", "b"), ("texts/a.txt", "a"), ("texts/deep/c.txt", "c"), ("texts/readme.md", "no")]
+        [("texts/b.txt", "b"), ("texts/a.txt", "a"), ("texts/deep/c.txt", "c"), ("texts/readme.docx", "no")]
     {
         std::fs::write(dir.path().join(path), text).unwrap();
     }
@@ -227,7 +227,7 @@ proptest! {
 
     /// Any bytes as any text format: documents and problems, never a crash.
     #[test]
-    fn garbage_is_no_crash(bytes in prop::collection::vec(any::<u8>(), 0..200), name in "a\\.(txt|jsonl|csv|jsonl\\.gz|txt\\.zst)") {
+    fn garbage_is_no_crash(bytes in prop::collection::vec(any::<u8>(), 0..200), name in "a\\.(txt|md|jsonl|json|csv|tsv|arrow|jsonl\\.gz|txt\\.zst|jsonl\\.bz2)") {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(&name), &bytes).unwrap();
         for split in [TextSplit::File, TextSplit::Paragraph] {

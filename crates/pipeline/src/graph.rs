@@ -153,16 +153,12 @@ fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value, files: &Value)
     }
 }
 
-/// `{source name: {file: content hash}}`, files relative to the recipe: a moved project stays the same data.
+/// `{source name: {file: content hash}}`, files relative to the recipe: a moved project stays the same data. What is not
+/// a file has what else tells its state.
 fn hash_sources(file: &RecipeFile) -> Result<Value, PipelineError> {
     let mut all = serde_json::Map::new();
     for source in &file.recipe.data.sources {
-        let mut files = serde_json::Map::new();
-        for path in danlu_data::source_files(source, file.base())? {
-            let name = path.strip_prefix(file.base()).unwrap_or(&path).display().to_string();
-            files.insert(name, hash::of_file(&path)?.to_string().into());
-        }
-        all.insert(source.name.clone(), files.into());
+        all.insert(source.name.clone(), danlu_data::source_state(source, file.base())?.into());
     }
     Ok(Value::Object(all))
 }

@@ -168,14 +168,9 @@ impl Bucket {
 fn remote(address: &str) -> Result<(Arc<dyn ObjectStore>, Key), WorkError> {
     let bad = |message: String| WorkError::BadAddress { address: address.into(), message };
     let url = Url::parse(address).map_err(|e| bad(e.to_string()))?;
-    let feature = match url.scheme() {
-        "s3" | "s3a" => Some(("s3", cfg!(feature = "s3"))),
-        "gs" => Some(("gcs", cfg!(feature = "gcs"))),
-        "az" | "abfs" | "abfss" => Some(("azure", cfg!(feature = "azure"))),
-        _ => None,
-    };
-    if let Some((feature, false)) = feature {
-        return Err(WorkError::NoSuchStore { address: address.into(), scheme: url.scheme().into(), feature });
+    let cloud = matches!(url.scheme(), "s3" | "s3a" | "gs" | "az" | "abfs" | "abfss");
+    if cloud && !cfg!(feature = "object-store") {
+        return Err(WorkError::NoSuchStore { address: address.into(), scheme: url.scheme().into() });
     }
     let settings =
         std::env::vars().filter(|(name, _)| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|cloud| name.starts_with(cloud)));

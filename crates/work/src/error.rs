@@ -5,7 +5,7 @@ pub enum WorkError {
     #[error("{address}: not an address of a store: {message}")]
     BadAddress { address: String, message: String },
     #[error("{address}: this danlu was built without {scheme}:// stores")]
-    NoSuchStore { address: String, scheme: String, feature: &'static str },
+    NoSuchStore { address: String, scheme: String },
     #[error("cannot {action} {name} in {address}")]
     Store { action: &'static str, name: String, address: String, source: object_store::Error },
     #[error("cannot {action} {}", path.display())]
@@ -29,7 +29,7 @@ impl WorkError {
             Self::BadAddress { .. } => {
                 "give a folder, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX".into()
             }
-            Self::NoSuchStore { feature, .. } => format!("build danlu with `--features {feature}`"),
+            Self::NoSuchStore { .. } => "build danlu with `--features object-store`".into(),
             Self::Store { source: object_store::Error::NotFound { .. }, .. } => {
                 "check the address; a bucket must exist beforehand".into()
             }

@@ -154,11 +154,11 @@ fn damaged_results_are_refused() {
 
 #[test]
 fn a_cloud_that_is_not_built_in_names_its_feature() {
-    if cfg!(feature = "s3") {
+    if cfg!(feature = "object-store") {
         return;
     }
     let error = Bucket::open("s3://bucket/job").unwrap_err();
     assert!(matches!(error, WorkError::NoSuchStore { .. }), "{error}");
-    assert!(error.hint().unwrap().contains("--features s3"));
+    assert!(error.hint().unwrap().contains("--features object-store"));
     assert!(matches!(Bucket::open("nonsense://x").unwrap_err(), WorkError::BadAddress { .. }));
 }

@@ -1,28 +1,42 @@
+use std::cell::Cell;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::fields::Fields;
+use super::json::Bounded;
 use super::{Flow, Problem, Sink, SourceFile};
-use crate::storage::open_decompressed;
-use crate::{DataError, Document};
+use crate::Document;
 
-/// Reads CSV with a header line (RFC 4180): one column is the text, the others metadata.
-pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
-    let (reader, _) = open_decompressed(file.path, file.read.clone())?;
-    let mut reader = csv::ReaderBuilder::new().from_reader(reader);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Separator {
+    Comma,
+    Tab,
+}
+
+/// Reads CSV with a header line (RFC 4180), or tab-separated values, which know no quotes: each row is a record.
+pub(super) fn read(file: &SourceFile<'_>, separator: Separator, sink: &mut Sink<'_>) -> Flow {
+    let since_record = Rc::new(Cell::new(0));
+    let reader = Bounded { inner: file.open_text()?, since_record: since_record.clone() };
+    let mut builder = csv::ReaderBuilder::new();
+    if separator == Separator::Tab {
+        builder.delimiter(b'\t').quoting(false);
+    }
+    let mut reader = builder.from_reader(reader);
     let header: Vec<String> = match reader.byte_headers() {
         Ok(header) => header.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
         Err(error) => return sink(Err(file.problem(Some(1), describe(&error)))),
     };
-    let Some(column) = header.iter().position(|name| *name == file.source.text_field) else {
-        let column = file.source.text_field.clone();
-        return Err(DataError::MissingColumn { path: file.path.into(), column, available: header });
-    };
+    file.check_columns(&header)?;
     let mut record = csv::ByteRecord::new();
     loop {
         let parsed = match reader.read_byte_record(&mut record) {
             Ok(false) => return Ok(ControlFlow::Continue(())),
-            Ok(true) => parse(file, &record, &header, column),
+            Ok(true) => {
+                since_record.set(0);
+                parse(file, &record, &header)
+            }
             Err(error) => {
                 let line = error.position().map_or(reader.position().line(), csv::Position::line);
                 let broken_file = matches!(error.kind(), csv::ErrorKind::Io(_));
@@ -52,24 +66,14 @@ fn describe(error: &csv::Error) -> String {
     }
 }
 
-fn parse(
-    file: &SourceFile<'_>,
-    record: &csv::ByteRecord,
-    header: &[String],
-    column: usize,
-) -> Result<Document, Problem> {
+fn parse(file: &SourceFile<'_>, record: &csv::ByteRecord, header: &[String]) -> Result<Document, Problem> {
     let line = record.position().map(csv::Position::line);
-    let mut text = String::new();
-    let mut metadata = Map::new();
-    for (index, (name, field)) in header.iter().zip(record).enumerate() {
+    let mut fields = Fields::new();
+    for (name, field) in header.iter().zip(record) {
         let value = std::str::from_utf8(field).map_err(|error| {
             file.problem(line, format!("broken UTF-8 in column {name:?} (offset {})", error.valid_up_to()))
         })?;
-        if index == column {
-            text = value.into();
-        } else {
-            metadata.insert(name.clone(), Value::from(value));
-        }
+        fields.insert(name.clone(), Value::from(value));
     }
-    Ok(file.document(text, line, metadata))
+    file.record(fields, line)
 }

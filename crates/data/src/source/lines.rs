@@ -50,9 +50,6 @@ impl<R: BufRead> Lines<R> {
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
-        if number == 1 && bytes.starts_with("\u{FEFF}".as_bytes()) {
-            bytes.drain(..3);
-        }
         Ok(Some(Line { number, bytes: (!too_long).then_some(bytes) }))
     }
 }

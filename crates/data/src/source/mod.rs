@@ -2,69 +2,53 @@
 //!
 //! A record that cannot be read is a [`Problem`] with its file and line, which the caller counts or stops at; what
 //! follows it is still read where the format allows.
+//!
+//! The way of a record: `locate.rs` lists what a path names, `open.rs` (or `remote/`, which fetches) makes a stream of
+//! UTF-8 of it, a reader of its format (`jsonl.rs`, `csv.rs`, ...) takes it apart, and `fields.rs` makes a document of the
+//! fields, or `chat.rs` of a conversation.
 
+mod arrow;
+mod chat;
+mod config;
 mod csv;
+mod encoding;
+mod fields;
+mod foreign;
+mod format;
+mod json;
 mod jsonl;
 mod lines;
+mod locate;
+mod open;
 mod parquet;
+mod remote;
+mod sql;
 mod text;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use danlu_formats::posts::PostFormat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{DataError, Document};
 
-/// What is supported, as error messages say it.
-const SUPPORTED: &str = ".txt, .jsonl, .csv (each also .gz or .zst), .parquet";
+pub use chat::ChatFormat;
+pub use config::{HttpConfig, KeptFields, SourceConfig, TextSplit};
+pub use format::Format;
+pub use locate::{source_files, source_state};
+pub(crate) use locate::{Item, Listing, list};
+
+use format::Compression;
+use locate::Place;
+
 /// A single document above this is refused: documents are held in memory one by one.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 << 20;
-
-/// Where texts are from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SourceConfig {
-    /// What the documents' `source` says; unique in a recipe.
-    pub name: String,
-    /// A file, a folder (all supported files below it) or a glob pattern, relative to the recipe.
-    pub path: String,
-    /// The field or column that holds the text (.jsonl, .csv, .parquet).
-    pub text_field: String,
-    /// What one document of a .txt file is.
-    pub split: TextSplit,
-    /// The language of all documents, where it is known; otherwise it is identified.
-    pub language: Option<String>,
-    /// Take only the first so many documents.
-    pub limit: Option<usize>,
-}
-
-/// What one document of a .txt file is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TextSplit {
-    /// The whole file.
-    #[default]
-    File,
-    /// Each run of lines between blank lines.
-    Paragraph,
-}
-
-impl Default for SourceConfig {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            path: String::new(),
-            text_field: "text".into(),
-            split: TextSplit::File,
-            language: None,
-            limit: None,
-        }
-    }
-}
 
 /// A record that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,119 +80,249 @@ pub(crate) type Sink<'a> = dyn FnMut(Result<Document, Problem>) -> Result<Contro
 /// Whether the reader should go on.
 pub(crate) type Flow = Result<ControlFlow<()>, DataError>;
 
-#[derive(Clone, Copy, Debug)]
-enum Format {
-    Text,
-    Jsonl,
-    Csv,
-    Parquet,
-}
-
-impl Format {
-    fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let bare = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(&name);
-        let compressed = bare.len() < name.len();
-        match Path::new(bare).extension()?.to_str()? {
-            "txt" => Some(Self::Text),
-            "jsonl" | "ndjson" => Some(Self::Jsonl),
-            "csv" => Some(Self::Csv),
-            "parquet" if !compressed => Some(Self::Parquet),
-            _ => None,
-        }
-    }
-}
-
-/// The files of a source, sorted by path.
-///
-/// # Errors
-/// A pattern that is none, that matches no file, or that matches a file of unknown format.
-pub fn source_files(source: &SourceConfig, base: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let path = base.join(&source.path);
-    let name = || source.name.clone();
-    let pattern = if path.is_dir() { path.join("**/*") } else { path.clone() };
-    let bad = |message: String| DataError::BadPattern { name: name(), pattern: source.path.clone(), message };
-    let mut files = Vec::new();
-    if path.is_file() {
-        files.push(path.clone()); // taken literally, even if its name has pattern characters
-    } else {
-        for entry in glob::glob(&pattern.to_string_lossy()).map_err(|e| bad(e.to_string()))? {
-            let file = entry
-                .map_err(|e| DataError::io("read the folder", e.path(), std::io::Error::from(e.error().kind())))?;
-            if file.is_file() && !(path.is_dir() && Format::of(&file).is_none()) {
-                files.push(file);
-            }
-        }
-    }
-    files.sort();
-    if files.is_empty() {
-        return Err(DataError::NoFiles { name: name(), pattern: source.path.clone() });
-    }
-    match files.iter().find(|file| Format::of(file).is_none()) {
-        Some(file) => Err(DataError::UnsupportedFile { name: name(), path: file.clone(), supported: SUPPORTED }),
-        None => Ok(files),
-    }
-}
-
 /// Streams the documents of a source, in the order of its files, into `sink`; unreadable records come as problems.
 /// Stops when the sink says so, or at the source's limit.
 pub fn read_source(source: &SourceConfig, base: &Path, sink: &mut Sink<'_>) -> Result<(), DataError> {
-    let files = source_files(source, base)?;
-    read_files(source, base, &files, Arc::new(AtomicU64::new(0)), sink)
-}
-
-/// Like [`read_source`], on files already resolved, counting the bytes read of them.
-pub(crate) fn read_files(
-    source: &SourceConfig,
-    base: &Path,
-    files: &[PathBuf],
-    read: Arc<AtomicU64>,
-    sink: &mut Sink<'_>,
-) -> Result<(), DataError> {
-    let mut left = source.limit.unwrap_or(usize::MAX);
-    if left == 0 {
-        return Ok(());
+    source.check()?;
+    let listing = list(source, base)?;
+    for problem in listing.problems {
+        if sink(Err(problem))?.is_break() {
+            return Ok(());
+        }
     }
-    let mut limited = |record: Result<Document, Problem>| {
-        left -= usize::from(record.is_ok());
-        let flow = sink(record)?;
-        Ok(if left == 0 { ControlFlow::Break(()) } else { flow })
-    };
-    for path in files {
-        let file = SourceFile { source, path, shown: path.strip_prefix(base).unwrap_or(path), read: read.clone() };
-        let flow = match Format::of(path) {
-            Some(Format::Text) => text::read(&file, &mut limited)?,
-            Some(Format::Jsonl) => jsonl::read(&file, &mut limited)?,
-            Some(Format::Csv) => csv::read(&file, &mut limited)?,
-            Some(Format::Parquet) => parquet::read(&file, &mut limited)?,
-            None => ControlFlow::Continue(()), // `resolve` has refused it
-        };
-        if flow.is_break() {
+    let mut reader = SourceReader::new(source, base, Arc::default());
+    for item in &listing.items {
+        if reader.read(item, sink)?.is_break() {
             break;
         }
     }
     Ok(())
 }
 
+/// Reads the items of a source one after the other, up to its limit.
+pub(crate) struct SourceReader<'a> {
+    source: &'a SourceConfig,
+    base: &'a Path,
+    /// Counts the bytes read, for progress.
+    read: Arc<AtomicU64>,
+    /// So many documents may still come.
+    pub(crate) left: usize,
+    /// What the files hold that is no document and no problem, such as redirects, and how many of each.
+    pub(crate) passed_over: BTreeMap<String, u64>,
+    /// One for the whole source: it keeps the pace at which servers are asked.
+    web: Option<remote::http::Fetcher>,
+}
+
+impl<'a> SourceReader<'a> {
+    pub(crate) fn new(source: &'a SourceConfig, base: &'a Path, read: Arc<AtomicU64>) -> Self {
+        Self { source, base, read, left: source.limit.unwrap_or(usize::MAX), passed_over: BTreeMap::new(), web: None }
+    }
+
+    /// Streams the documents of one item into `sink`. What cannot be opened is a problem like a record that cannot be
+    /// read.
+    pub(crate) fn read(&mut self, item: &Item, sink: &mut Sink<'_>) -> Flow {
+        if self.left == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        let (shown, origin) = (item.shown.clone(), origin(item));
+        let whole = |message: String| Problem { file: origin.clone(), line: None, message };
+        let (bytes, content_type) = match self.bytes(item) {
+            Ok(found) => found,
+            Err(error) => return sink(Err(whole(unopened(&error).ok_or(error)?))),
+        };
+        let told = || content_type.as_deref().and_then(Format::of_content_type);
+        let Some(format) = item.format.or_else(told).or(is_database(item).then_some(Format::Text)) else {
+            let message = "its format is unknown: neither its name nor the server tells; set the source's format";
+            return sink(Err(whole(message.into())));
+        };
+        let file = SourceFile {
+            source: self.source,
+            bytes,
+            format,
+            compression: item.compression,
+            shown,
+            origin: origin.clone(),
+            read: self.read.clone(),
+            charset: content_type.as_deref().and_then(charset),
+            damage: Default::default(),
+            passed_over: Default::default(),
+        };
+        let left = &mut self.left;
+        let mut limited = |record: Result<Document, Problem>| {
+            *left -= usize::from(record.is_ok());
+            let flow = sink(record)?;
+            Ok(if *left == 0 { ControlFlow::Break(()) } else { flow })
+        };
+        let flow = match read_file(&file, item, &mut limited) {
+            Ok(flow) => flow,
+            Err(error) => return sink(Err(whole(unopened(&error).ok_or(error)?))),
+        };
+        for (what, count) in file.passed_over.take() {
+            *self.passed_over.entry(what.into()).or_default() += count;
+        }
+        let damage = file.damage.take();
+        match damage {
+            Some(encoding) if flow.is_continue() => {
+                sink(Err(whole(format!("some bytes are not {encoding}; they became U+FFFD"))))
+            }
+            _ => Ok(flow),
+        }
+    }
+
+    /// The bytes of an item, fetched where they have to be, and the `Content-Type` that a server named.
+    fn bytes(&mut self, item: &Item) -> Result<(Bytes, Option<String>), DataError> {
+        Ok(match &item.place {
+            Place::File(path) | Place::Sqlite(path) => (Bytes::File(path.clone()), None),
+            Place::Postgres(_) => (Bytes::File(PathBuf::new()), None),
+            Place::Web(url) => {
+                let web = match &mut self.web {
+                    Some(web) => web,
+                    none => none.insert(remote::http::Fetcher::new(&self.source.http, self.base)?),
+                };
+                let page = web.fetch(url)?;
+                (Bytes::File(page.path), page.content_type)
+            }
+            Place::Hub(file) => (Bytes::File(file.fetch(self.source)?), None),
+            #[cfg(feature = "object-store")]
+            Place::Object(object) => (Bytes::Object(object.clone()), None),
+        })
+    }
+}
+
+/// The encoding in `text/html; charset=gb2312`.
+fn charset(content_type: &str) -> Option<String> {
+    let mut parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let (_, value) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
+    Some(value.trim().trim_matches('"').to_owned())
+}
+
+fn is_database(item: &Item) -> bool {
+    matches!(item.place, Place::Sqlite(_) | Place::Postgres(_))
+}
+
+/// Where an item's problems are said to be.
+fn origin(item: &Item) -> PathBuf {
+    match &item.place {
+        Place::File(path) | Place::Sqlite(path) => path.clone(),
+        _ => PathBuf::from(&item.shown),
+    }
+}
+
+/// What is said of a file that cannot be opened or fetched; `None` for errors that are none of the file's.
+fn unopened(error: &DataError) -> Option<String> {
+    match error {
+        DataError::Io { action: "open", source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Some("it has disappeared since it was listed".into())
+        }
+        DataError::Io { action: "open", source, .. } => Some(format!("cannot be opened: {source}")),
+        DataError::Remote { message, .. } => Some(message.clone()),
+        _ => None,
+    }
+}
+
+fn read_file(file: &SourceFile<'_>, item: &Item, sink: &mut Sink<'_>) -> Flow {
+    match &item.place {
+        Place::Sqlite(path) => return sql::sqlite(file, path, sink),
+        Place::Postgres(url) => return sql::postgres(file, url, sink),
+        _ => {}
+    }
+    if file.is_empty() {
+        return sink(Err(file.problem(None, "the file is empty")));
+    }
+    match file.format {
+        Format::Text | Format::Markdown => text::read(file, sink),
+        Format::Jsonl => jsonl::read(file, sink),
+        Format::Json => json::read(file, sink),
+        Format::Csv => csv::read(file, csv::Separator::Comma, sink),
+        Format::Tsv => csv::read(file, csv::Separator::Tab, sink),
+        Format::Parquet => parquet::read(file, sink),
+        Format::Arrow => arrow::read(file, sink),
+        Format::Html => foreign::html(file, sink),
+        Format::MediaWiki => foreign::wiki(file, sink),
+        Format::Warc => foreign::warc(file, sink),
+        Format::Mbox => foreign::mbox(file, sink),
+        Format::Mail => foreign::message(file, sink),
+        Format::Feed => foreign::feed(file, sink),
+        Format::Reddit => foreign::posts(file, PostFormat::Reddit, sink),
+        Format::HackerNews => foreign::posts(file, PostFormat::HackerNews, sink),
+        Format::StackExchange => foreign::posts(file, PostFormat::StackExchange, sink),
+        Format::Epub => foreign::epub(file, sink),
+        Format::Pdf => foreign::pdf(file, sink),
+    }
+}
+
+/// Where the bytes of a file are.
+pub(crate) enum Bytes {
+    File(PathBuf),
+    #[cfg(feature = "object-store")]
+    Object(remote::objects::Object),
+}
+
 /// One file of a source, as its reader needs it.
 pub(crate) struct SourceFile<'a> {
     source: &'a SourceConfig,
-    path: &'a Path,
+    bytes: Bytes,
+    format: Format,
+    compression: Compression,
     /// The path as the metadata shows it.
-    shown: &'a Path,
+    shown: String,
+    /// The path as problems show it.
+    origin: PathBuf,
     read: Arc<AtomicU64>,
+    /// The encoding that a server declared.
+    charset: Option<String>,
+    /// Set while the text is read, when some of its bytes are not of its encoding.
+    damage: encoding::Damage,
+    passed_over: RefCell<BTreeMap<&'static str, u64>>,
 }
 
 impl SourceFile<'_> {
+    fn path(&self) -> &Path {
+        &self.origin
+    }
+
+    fn is_empty(&self) -> bool {
+        match &self.bytes {
+            Bytes::File(path) => path.metadata().is_ok_and(|metadata| metadata.len() == 0),
+            #[cfg(feature = "object-store")]
+            Bytes::Object(object) => object.bytes == 0,
+        }
+    }
+
     fn problem(&self, line: Option<u64>, message: impl Into<String>) -> Problem {
-        Problem { file: self.path.into(), line, message: message.into() }
+        Problem { file: self.origin.clone(), line, message: message.into() }
+    }
+
+    /// Counts what is no document and no problem.
+    fn pass_over(&self, what: &'static str, count: u64) {
+        if count > 0 {
+            *self.passed_over.borrow_mut().entry(what).or_default() += count;
+        }
+    }
+
+    /// # Errors
+    /// A table without the column of the text.
+    fn check_columns(&self, columns: &[String]) -> Result<(), DataError> {
+        if self.source.chat.is_some() {
+            return Ok(()); // each record says what it lacks
+        }
+        let there = |name: &String| {
+            let root = name.split('.').next().unwrap_or_default();
+            columns.iter().any(|column| column == name || column == root)
+        };
+        let wanted = self.source.text_columns();
+        if wanted.iter().any(there) {
+            return Ok(());
+        }
+        let (path, available) = (self.origin.clone(), columns.to_vec());
+        Err(DataError::MissingColumn { path, column: wanted.join(", "), available })
     }
 
     /// A document of this file; a record's own fields `file` and `line` win over the reader's.
     fn document(&self, text: String, line: Option<u64>, mut metadata: Map<String, Value>) -> Document {
         let mut document = Document::new(text, self.source.name.as_str());
         document.language = self.source.language.clone().unwrap_or_default();
-        metadata.entry("file").or_insert_with(|| self.shown.to_string_lossy().into());
+        metadata.entry("file").or_insert_with(|| self.shown.as_str().into());
         if let Some(line) = line {
             metadata.entry("line").or_insert_with(|| line.into());
         }

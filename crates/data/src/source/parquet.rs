@@ -5,18 +5,19 @@ use std::sync::atomic::Ordering;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::fields::Fields;
 use super::{Flow, Problem, Sink, SourceFile};
+use crate::Document;
 use crate::table::guarded;
-use crate::{DataError, Document};
 
-/// Reads Parquet row by row: one column is the text, the others metadata.
+/// Reads Parquet row by row.
 ///
 /// The parquet crate may panic, rather than return an error, on some damaged files; a panic while decoding counts as a
 /// broken file like any other.
 pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
-    let opened = File::open(file.path).map_err(|e| DataError::io("open", file.path, e))?;
+    let opened = file.open_seekable()?;
     let length = opened.metadata().map_or(0, |metadata| metadata.len());
     let reader = match guarded(|| SerializedFileReader::new(opened)) {
         Ok(reader) => reader,
@@ -24,10 +25,7 @@ pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     };
     let columns: Vec<String> =
         reader.metadata().file_metadata().schema().get_fields().iter().map(|field| field.name().into()).collect();
-    if !columns.contains(&file.source.text_field) {
-        let column = file.source.text_field.clone();
-        return Err(DataError::MissingColumn { path: file.path.into(), column, available: columns });
-    }
+    file.check_columns(&columns)?;
     let flow = rows(file, reader, sink)?;
     file.read.fetch_add(length, Ordering::Relaxed);
     Ok(flow)
@@ -49,43 +47,44 @@ fn rows(file: &SourceFile<'_>, reader: SerializedFileReader<File>, sink: &mut Si
 }
 
 fn parse(file: &SourceFile<'_>, row: Row, number: u64) -> Result<Document, Problem> {
-    let field = &file.source.text_field;
-    let mut text = None;
-    let mut metadata = Map::new();
+    let mut fields = Fields::new();
     for (name, value) in row.into_columns() {
-        match value {
-            Field::Str(value) if name == *field => text = Some(value),
-            // Written without the UTF-8 annotation, as some tools do.
-            Field::Bytes(value) if name == *field => {
-                let decoded = String::from_utf8(value.data().to_vec());
-                text =
-                    Some(decoded.map_err(|_| file.problem(Some(number), format!("broken UTF-8 in column {name:?}")))?);
-            }
-            Field::Null => {}
-            value => {
-                metadata.insert(name, json(&value));
-            }
+        if let Some(value) = json(value) {
+            fields.insert(name, value);
         }
     }
-    let text = text.ok_or_else(|| file.problem(Some(number), format!("column {field:?} is null or not a string")))?;
-    Ok(file.document(text, Some(number), metadata))
+    file.record(fields, Some(number))
 }
 
-/// A value as metadata; dates and nested values as the parquet crate displays them.
-fn json(value: &Field) -> Value {
-    match value {
-        Field::Bool(value) => (*value).into(),
-        Field::Byte(value) => (*value).into(),
-        Field::Short(value) => (*value).into(),
-        Field::Int(value) => (*value).into(),
-        Field::Long(value) => (*value).into(),
-        Field::UByte(value) => (*value).into(),
-        Field::UShort(value) => (*value).into(),
-        Field::UInt(value) => (*value).into(),
-        Field::ULong(value) => (*value).into(),
-        Field::Float(value) => (*value).into(),
-        Field::Double(value) => (*value).into(),
-        Field::Str(value) => value.as_str().into(),
+/// A value as JSON, `None` for null. Dates are as the parquet crate displays them; of bytes that are no text only their
+/// number remains.
+fn json(value: Field) -> Option<Value> {
+    Some(match value {
+        Field::Null => return None,
+        Field::Bool(value) => value.into(),
+        Field::Byte(value) => value.into(),
+        Field::Short(value) => value.into(),
+        Field::Int(value) => value.into(),
+        Field::Long(value) => value.into(),
+        Field::UByte(value) => value.into(),
+        Field::UShort(value) => value.into(),
+        Field::UInt(value) => value.into(),
+        Field::ULong(value) => value.into(),
+        Field::Float(value) => value.into(),
+        Field::Double(value) => value.into(),
+        Field::Str(value) => value.into(),
+        // Written without the UTF-8 annotation, as some tools do; or pictures.
+        Field::Bytes(value) => match std::str::from_utf8(value.data()) {
+            Ok(text) => text.into(),
+            Err(_) => serde_json::json!({ "bytes": value.len() }),
+        },
+        Field::Group(row) => {
+            let fields = row.into_columns().into_iter();
+            Value::Object(fields.map(|(name, value)| (name, json(value).unwrap_or_default())).collect())
+        }
+        Field::ListInternal(list) => {
+            list.elements().iter().map(|value| json(value.clone()).unwrap_or_default()).collect()
+        }
         other => other.to_string().into(),
-    }
+    })
 }

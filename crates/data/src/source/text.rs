@@ -3,13 +3,13 @@ use std::ops::ControlFlow;
 
 use serde_json::Map;
 
+use super::format::Format;
 use super::lines::{Lines, too_long};
 use super::{Flow, MAX_DOCUMENT_BYTES, Sink, SourceFile, TextSplit, utf8};
-use crate::storage::open_decompressed;
 
-/// Reads a .txt file: one document, or one for each paragraph.
+/// Reads a text file: one document, or one for each paragraph.
 pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
-    let (reader, _) = open_decompressed(file.path, file.read.clone())?;
+    let reader = file.open_text()?;
     match file.source.split {
         TextSplit::File => whole(file, reader, sink),
         TextSplit::Paragraph => paragraphs(file, reader, sink),
@@ -25,8 +25,26 @@ fn whole(file: &SourceFile<'_>, reader: impl BufRead, sink: &mut Sink<'_>) -> Fl
         return sink(Err(file.problem(None, too_long() + "; set split = \"paragraph\"")));
     }
     sink(match utf8(bytes) {
-        Ok(text) => Ok(file.document(text, None, Map::new())),
+        Ok(mut text) => {
+            let markdown = file.format == Format::Markdown;
+            let title = if markdown { heading(&text).map(str::to_owned) } else { None };
+            if markdown && file.source.plain_markdown {
+                text = danlu_formats::markdown::to_text(&text);
+            }
+            let metadata = title.map(|title| ("title".to_owned(), title.into()));
+            Ok(file.document(text, None, metadata.into_iter().collect()))
+        }
         Err((line, message)) => Err(file.problem(Some(line + 1), message)),
+    })
+}
+
+/// The first heading of the first level in a Markdown text.
+fn heading(text: &str) -> Option<&str> {
+    let mut fenced = false;
+    text.lines().find_map(|line| {
+        fenced ^= line.starts_with("```") || line.starts_with("~~~");
+        let title = line.strip_prefix("# ").filter(|_| !fenced)?;
+        Some(title.trim().trim_end_matches('#').trim_end()).filter(|title| !title.is_empty())
     })
 }
 

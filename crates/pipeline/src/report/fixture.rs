@@ -81,7 +81,8 @@ fn data() -> DataFacts {
         path: path.into(),
         license: license.map(Into::into),
     };
-    let read = |documents, bytes, problems| SourceSummary { files: 1, documents, bytes, problems };
+    let read =
+        |documents, bytes, problems| SourceSummary { files: 1, documents, bytes, problems, ..Default::default() };
     let split = |split: &str, source: &str, language: &str, count| SplitRow {
         split: split.into(),
         source: source.into(),

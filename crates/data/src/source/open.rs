@@ -1,0 +1,132 @@
+//! From a file as it lies somewhere to a stream of its decompressed text.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use danlu_formats::limits::{LimitError, LimitedReader, Limits};
+
+use super::encoding::{self, Encoding};
+use super::format::Compression;
+use super::{Bytes, SourceFile};
+use crate::DataError;
+
+/// What any compressed file may grow to, whatever its ratio: small files of spaces are no bombs.
+pub(super) const FREE_BYTES: u64 = 64 << 20;
+const BUFFER_BYTES: usize = 1 << 17;
+
+impl SourceFile<'_> {
+    /// The file's text: decompressed, within the source's limits, in UTF-8.
+    pub(super) fn open_text(&self) -> Result<Box<dyn BufRead>, DataError> {
+        let encoding = Encoding::named(&self.source.encoding)
+            .map_err(|message| DataError::BadConfig { key: "encoding", message })?;
+        let utf8 = encoding::as_utf8(self.open_decompressed()?, encoding, &self.damage);
+        Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, utf8)))
+    }
+
+    /// The file's bytes, decompressed, within the source's limits.
+    pub(super) fn open_decompressed(&self) -> Result<Box<dyn Read>, DataError> {
+        let consumed = Arc::new(AtomicU64::new(0));
+        let raw = Metered { inner: self.open_raw()?, total: self.read.clone(), own: consumed.clone() };
+        let raw = BufReader::with_capacity(BUFFER_BYTES, raw);
+        let io = |e| DataError::io("open", self.path(), e);
+        let plain: Box<dyn Read> = match self.compression {
+            Compression::None => return Ok(Box::new(raw)),
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+            Compression::Zstd => Box::new(zstd::Decoder::with_buffer(raw).map_err(io)?),
+            Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(raw)),
+        };
+        let limits = Limits {
+            max_ratio: self.source.max_decompressed_ratio as u64,
+            max_total: self.source.max_decompressed_mebibytes.map_or(u64::MAX, |mebibytes| mebibytes << 20),
+            free: FREE_BYTES,
+        };
+        let limited = LimitedReader::new(plain, consumed.clone(), limits);
+        Ok(Box::new(Located { inner: limited, consumed, produced: 0 }))
+    }
+
+    /// The file's bytes as they are stored.
+    fn open_raw(&self) -> Result<Box<dyn Read>, DataError> {
+        match &self.bytes {
+            Bytes::File(path) => {
+                let file = File::open(path).map_err(|e| DataError::io("open", path, e))?;
+                Ok(Box::new(file))
+            }
+            #[cfg(feature = "object-store")]
+            Bytes::Object(object) => Ok(Box::new(object.reader())),
+        }
+    }
+
+    /// The file for a reader that must jump about in it; what lies in an object store is copied to a temporary file.
+    pub(super) fn open_seekable(&self) -> Result<File, DataError> {
+        match &self.bytes {
+            Bytes::File(path) => File::open(path).map_err(|e| DataError::io("open", path, e)),
+            #[cfg(feature = "object-store")]
+            Bytes::Object(object) => {
+                let io = |e| DataError::io("copy", self.path(), e);
+                let mut file = tempfile::tempfile().map_err(io)?;
+                io::copy(&mut object.reader(), &mut file).map_err(io)?;
+                Ok(file)
+            }
+        }
+    }
+}
+
+/// Counts the bytes read, for the progress of the whole and for the limits of this file.
+struct Metered<R> {
+    inner: R,
+    total: Arc<AtomicU64>,
+    own: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.total.fetch_add(count as u64, Ordering::Relaxed);
+        self.own.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Says in errors how far the reading had come.
+struct Located<R> {
+    inner: R,
+    consumed: Arc<AtomicU64>,
+    produced: u64,
+}
+
+impl<R: Read> Read for Located<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = self.inner.read(buffer);
+        match result {
+            Ok(count) => {
+                self.produced += count as u64;
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => Err(self.explain(&error)),
+        }
+    }
+}
+
+impl<R> Located<R> {
+    fn explain(&self, error: &io::Error) -> io::Error {
+        let limit = error.get_ref().and_then(|inner| inner.downcast_ref::<LimitError>());
+        let message = match limit {
+            Some(LimitError::Ratio { consumed, produced, max_ratio }) => format!(
+                "{consumed} compressed bytes have become {produced}, more than {max_ratio} times as many, as in a \
+                 decompression bomb; raise the source's max_decompressed_ratio if that is what it is meant to hold"
+            ),
+            Some(LimitError::Total { max_total }) => {
+                format!("it holds more than {} MiB, the source's max_decompressed_mebibytes", max_total >> 20)
+            }
+            None => format!(
+                "{error} (at byte {} of the file, after {} decompressed bytes)",
+                self.consumed.load(Ordering::Relaxed),
+                self.produced
+            ),
+        };
+        io::Error::new(error.kind(), message)
+    }
+}
