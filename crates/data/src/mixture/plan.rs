@@ -394,7 +394,7 @@ mod tests {
             let open: Vec<_> = summary.groups.iter().zip(&sizes).filter(|(row, _)| !row.capped).collect();
             if let [(a, (_, each_a)), (b, (_, each_b)), ..] = open[..] {
                 let per_share = a.tokens as f64 / a.target;
-                let slack = each_a.max(each_b) as f64 / 2.0 * (1.0 / a.target + 1.0 / b.target);
+                let slack = *each_a.max(each_b) as f64 / 2.0 * (1.0 / a.target + 1.0 / b.target);
                 prop_assert!((b.tokens as f64 / b.target - per_share).abs() <= slack + 1e-6, "{summary:?}");
             }
             prop_assert_eq!(mixture, plan(&sizes, &config).unwrap());

@@ -12,7 +12,7 @@ use super::snapshot::{SampledDocument, Snapshot};
 use crate::files::{Row, document_files, read_rows};
 use crate::permutation::mix;
 use crate::provenance::Place;
-use crate::{COLLECTED_FILE, DataError, Document, FUNNEL_FILE, Funnel};
+use crate::{DataError, Document, FUNNEL_FILE, Funnel};
 
 /// Samples of each reason for which documents were dropped.
 const DROPS_EACH: usize = 3;
