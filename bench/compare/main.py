@@ -83,6 +83,10 @@ def cases(args, danlu, torch):
 
 
 def main(arguments):
+    if arguments[:1] == ["tokenize"]:
+        from compare import tokenize  # the one part that needs no PyTorch
+
+        return tokenize.main(arguments[1:])
     args = parse(arguments)
     try:
         danlu, torch = Danlu(args.threads, args.cpu), Torch(args.threads, args.cpu)
