@@ -7,9 +7,11 @@
 //! Where to begin reading: `tokenizer.rs`. Its two promises, held by property tests, are that `decode(encode(text)) ==
 //! text` for every string, and that [`DecodeStream`] never emits half a character.
 
+mod bpe;
 mod chat;
 mod decode;
 mod error;
+mod fallback;
 mod language;
 mod normalize;
 mod segments;

@@ -59,17 +59,15 @@ pub fn write_shards(
     let mut reader = read_documents(documents)?;
     let meter = reader.meter();
     let mut writer = ShardWriter::create(out, tokenizer)?;
-    loop {
-        let chunk = next_chunk(&mut reader)?;
-        if chunk.is_empty() {
-            break;
-        }
-        let encoded: Vec<Encoded> =
-            chunk.par_iter().map(|document| encode(document, tokenizer)).collect::<Result<_, DataError>>()?;
-        for (document, encoded) in chunk.iter().zip(&encoded) {
+    let mut chunk = next_chunk(&mut reader)?;
+    while !chunk.is_empty() {
+        // The next chunk is read while this one is encoded: memory holds two, and the tokens of one.
+        let (next, encoded) = rayon::join(|| next_chunk(&mut reader), || encode_all(&chunk, tokenizer));
+        for (document, encoded) in chunk.iter().zip(&encoded?) {
             writer.push(document, encoded)?;
         }
         meter.report("tokenize", progress);
+        chunk = next?;
     }
     writer.finish()
 }
@@ -80,9 +78,14 @@ struct Encoded {
     unknown: u64,
 }
 
+/// On all threads, each with a cache of words that the tokenizer keeps from chunk to chunk.
+fn encode_all(chunk: &[Document], tokenizer: &Tokenizer) -> Result<Vec<Encoded>, DataError> {
+    chunk.par_iter().map(|document| encode(document, tokenizer)).collect()
+}
+
 fn encode(document: &Document, tokenizer: &Tokenizer) -> Result<Encoded, DataError> {
     let mut tokens = tokenizer.encode_literal(&document.text)?;
-    let exact = tokenizer.decode_bytes(&tokens) == document.text.as_bytes();
+    let exact = tokenizer.spells(&tokens, &document.text);
     let unknown = tokenizer.unknown_id().map_or(0, |id| tokens.iter().filter(|&&token| token == id).count() as u64);
     tokens.push(tokenizer.eos_id());
     Ok(Encoded { tokens, exact, unknown })
@@ -132,10 +135,11 @@ impl ShardWriter {
         self.table.extend_from_slice(&source.to_le_bytes());
         self.table.extend_from_slice(&language.to_le_bytes());
         self.table.extend_from_slice(&[0; 4]);
-        let packed: Vec<u8> = match self.header.width {
-            2 => encoded.tokens.iter().flat_map(|&token| (token as u16).to_le_bytes()).collect(),
-            _ => encoded.tokens.iter().flat_map(|token| token.to_le_bytes()).collect(),
-        };
+        let mut packed = Vec::with_capacity(encoded.tokens.len() * self.header.width as usize);
+        match self.header.width {
+            2 => encoded.tokens.iter().for_each(|&token| packed.extend_from_slice(&(token as u16).to_le_bytes())),
+            _ => encoded.tokens.iter().for_each(|token| packed.extend_from_slice(&token.to_le_bytes())),
+        }
         self.append(&packed)?;
         self.header.tokens += tokens;
         self.header.documents += 1;
