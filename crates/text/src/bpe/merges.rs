@@ -203,8 +203,8 @@ mod tests {
     #[test]
     fn a_long_word_is_not_quadratic_work() {
         let mut ids = Vec::new();
-        merges().encode(&b"a".repeat(4_000_000), &mut ids);
-        assert_eq!(ids, vec![302; 2_000_000]);
+        merges().encode(&b"a".repeat(1_000_000), &mut ids);
+        assert_eq!(ids, vec![302; 500_000]);
     }
 
     proptest! {

@@ -18,6 +18,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -34,7 +35,7 @@ pub(crate) struct Bpe {
     split: Split,
     merges: Merges,
     /// The tokens that a whole word may be without regard to the merges (`ignore_merges`); else empty.
-    whole_words: HashMap<Vec<u8>, u32>,
+    whole_words: FxHashMap<Vec<u8>, u32>,
     /// Whether text is brought to form C.
     compose: bool,
     /// The added tokens that are found in the text as it is, and those that are found in the normalized text.
@@ -100,7 +101,7 @@ impl Bpe {
         let compose = composes(&file.normalizer)?;
         let whole_words = match model.ignore_merges {
             true => model.vocab.iter().filter_map(|(token, &id)| Some((bytes_of(token)?, id))).collect(),
-            false => HashMap::new(),
+            false => FxHashMap::default(),
         };
         let added = |normalized: bool| {
             let of_kind = added_tokens.iter().filter(|(_, token)| token.normalized == normalized);

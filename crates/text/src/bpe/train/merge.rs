@@ -54,7 +54,7 @@ pub(super) fn learn(
         ranks.insert(pair, merged);
         merged += 1;
         changes.iter_mut().for_each(|side| side.by_id.resize_with(vocabulary.tokens.len(), Change::default));
-        text.join_all(pair, new, &places, again, &vocabulary.lengths, &mut changes);
+        text.join_all(pair, new, places.all(), again, &vocabulary.lengths, &mut changes);
         drop(places);
         apply(pair, new, &mut changes, &mut pairs, &mut queue);
     }
@@ -127,8 +127,30 @@ struct Counted {
 struct Waiting {
     count: u64,
     pair: Pair,
-    /// Where its left token began when it was put here, in ascending order.
-    places: Box<[u32]>,
+    places: Places,
+}
+
+/// Where the left token of a pair began when the pair was put into the queue, in ascending order. Most pairs of a large
+/// text stand in one place: those need no memory of their own.
+enum Places {
+    One([u32; 1]),
+    Many(Box<[u32]>),
+}
+
+impl Places {
+    fn new(places: &[u32]) -> Self {
+        match places {
+            &[one] => Self::One([one]),
+            many => Self::Many(many.into()),
+        }
+    }
+
+    fn all(&self) -> &[u32] {
+        match self {
+            Self::One(place) => place,
+            Self::Many(places) => places,
+        }
+    }
 }
 
 impl Waiting {
@@ -254,7 +276,7 @@ impl Text {
         for (number, (places, (count, _))) in places.into_iter().zip(counts).enumerate().filter(|(_, (_, c))| c.0 > 0) {
             let pair = (vocabulary.byte_ids[number >> 8], vocabulary.byte_ids[number & 0xff]);
             pairs.insert(pair, Counted { count, again: false });
-            queue.push(Waiting { count, pair, places: places.into_boxed_slice() });
+            queue.push(Waiting { count, pair, places: Places::Many(places.into_boxed_slice()) });
         }
         (pairs, queue.into())
     }
@@ -346,7 +368,7 @@ fn apply(
             if gained > 0 {
                 let known = pairs.entry(joined(id, new)).and_modify(|known| known.again = true).or_default();
                 known.count += gained;
-                fresh.push((joined(id, new), change.places.as_slice().into()));
+                fresh.push((joined(id, new), Places::new(&change.places)));
                 change.places.clear();
             }
         }
