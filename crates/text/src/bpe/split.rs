@@ -346,10 +346,11 @@ mod tests {
     }
 
     /// Each code point between and after others, all in one text: what is a letter, a number, a space or an s to the
-    /// engine is that to us.
+    /// engine is that to us. Of the planes where nothing is assigned, a few stand for all (see `classes.rs` for those).
     #[test]
-    fn every_code_point_is_split_as_by_the_crate() {
-        let all = (0..0x11_0000).filter_map(char::from_u32);
+    fn every_assigned_code_point_is_split_as_by_the_crate() {
+        let assigned = |c: &u32| matches!(c, 0..0x3_3480 | 0xE_0000..0xE_0200) || c % 97 == 0;
+        let all = (0..0x11_0000).filter(assigned).filter_map(char::from_u32);
         let texts: Vec<String> = all.map(|c| format!("a{c} {c}b '{c}1{c}{c}\n{c}  {c}.{c}\n;")).collect();
         for some in texts.chunks(20_000) {
             check(&some.concat());
