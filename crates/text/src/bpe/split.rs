@@ -41,10 +41,8 @@ impl Split {
             }
             [split, bytes] if is(split, "Split") && byte_level(bytes, false) => {
                 // No text is between two matches, so both ways of keeping all of it are the same.
-                let whole = match (split["behavior"].as_str(), split["invert"].as_bool()) {
-                    (Some("Isolated"), Some(_)) | (Some("Removed"), Some(true)) => true,
-                    _ => false,
-                };
+                let kept = (split["behavior"].as_str(), split["invert"].as_bool());
+                let whole = matches!(kept, (Some("Isolated"), Some(_)) | (Some("Removed"), Some(true)));
                 match split["pattern"]["Regex"].as_str().filter(|_| whole)? {
                     LLAMA3 => Some(Self::Cl100k { digits: 3 }),
                     QWEN2 => Some(Self::Cl100k { digits: 1 }),
@@ -349,7 +347,7 @@ mod tests {
     /// engine is that to us. Of the planes where nothing is assigned, a few stand for all (see `classes.rs` for those).
     #[test]
     fn every_assigned_code_point_is_split_as_by_the_crate() {
-        let assigned = |c: &u32| matches!(c, 0..0x3_3480 | 0xE_0000..0xE_0200) || c % 97 == 0;
+        let assigned = |c: &u32| matches!(c, 0..0x3_3480 | 0xE_0000..0xE_0200) || c.is_multiple_of(97);
         let all = (0..0x11_0000).filter(assigned).filter_map(char::from_u32);
         let texts: Vec<String> = all.map(|c| format!("a{c} {c}b '{c}1{c}{c}\n{c}  {c}.{c}\n;")).collect();
         for some in texts.chunks(20_000) {
