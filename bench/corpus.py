@@ -257,19 +257,24 @@ def recombined(name, works, rng):
         yield "\n".join(parts)
 
 
+def half(sources, chinese, rng):
+    """(source, text) of all documents of the one or the other language, then of recombined ones without end."""
+    names = [name for name in sources if (name in CHINESE) == chinese]
+    texts = [(name, text) for name in names for text in documents_of(name, sources[name])]
+    rng.shuffle(texts)
+    yield from texts
+    streams = {name: recombined(name, sources[name], rng) for name in names}
+    weights = [sum(size(part) for work in sources[name] for part in work) for name in names]
+    while True:
+        [name] = rng.choices(names, weights)
+        yield name, next(streams[name])
+
+
 def corpus(megabytes, seed=0):
     """Yields documents of about `megabytes` (10^6 bytes of UTF-8 text) in all, half of them Chinese by bytes."""
     rng, target = random.Random(seed), megabytes * 1e6 / 2
     sources = read_sources()
-    halves = []
-    for chinese in (False, True):
-        names = [name for name in sources if (name in CHINESE) == chinese]
-        texts = [(name, text) for name in names for text in documents_of(name, sources[name])]
-        rng.shuffle(texts)
-        streams = {name: recombined(name, sources[name], rng) for name in names}
-        weights = [sum(size(part) for work in sources[name] for part in work) for name in names]
-        fresh = ((name, next(streams[name])) for name in iter(lambda: rng.choices(names, weights)[0], None))
-        halves.append(itertools.chain(texts, fresh))
+    halves = [half(sources, chinese, rng) for chinese in (False, True)]
     written, count = [0, 0], 0
     while min(written) < target:
         chinese = written[1] < written[0]

@@ -89,6 +89,10 @@ def beside_torch(args):
 
 
 def main(arguments):
+    if arguments[:1] == ["tokenize"]:
+        from compare import tokenize  # the one part that needs no PyTorch
+
+        return tokenize.main(arguments[1:])
     args = parse(arguments)
     try:
         joined, table = data.run(args) if args.part == "data" else beside_torch(args)

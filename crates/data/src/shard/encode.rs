@@ -92,7 +92,7 @@ impl Encoder<'_> {
     }
 
     fn finish(&self, mut tokens: Vec<u32>, text: &str, mask: LossMask) -> Encoded {
-        let exact = self.tokenizer.decode_bytes(&tokens) == text.as_bytes();
+        let exact = self.tokenizer.spells(&tokens, text);
         let unknown = self.tokenizer.unknown_id();
         let unknown = unknown.map_or(0, |id| tokens.iter().filter(|&&token| token == id).count() as u64);
         tokens.push(self.tokenizer.eos_id());

@@ -65,19 +65,22 @@ pub fn write_shards(
     let mut reader = read_documents(documents)?;
     let meter = reader.meter();
     let mut writer = ShardWriter::create(out, encoder.tokenizer)?;
-    loop {
-        let chunk = next_chunk(&mut reader)?;
-        if chunk.is_empty() {
-            break;
-        }
-        let encoded: Vec<Encoded> =
-            chunk.par_iter().map(|document| encoder.encode(document)).collect::<Result<_, DataError>>()?;
-        for (document, encoded) in chunk.iter().zip(&encoded) {
+    let mut chunk = next_chunk(&mut reader)?;
+    while !chunk.is_empty() {
+        // The next chunk is read while this one is encoded: memory holds two, and the tokens of one.
+        let (next, encoded) = rayon::join(|| next_chunk(&mut reader), || encode_all(&chunk, encoder));
+        for (document, encoded) in chunk.iter().zip(&encoded?) {
             writer.push(document, encoded)?;
         }
         meter.report("tokenize", progress);
+        chunk = next?;
     }
     writer.finish()
+}
+
+/// On all threads, each with a cache of words that the tokenizer keeps from chunk to chunk.
+fn encode_all(chunk: &[Document], encoder: &Encoder<'_>) -> Result<Vec<Encoded>, DataError> {
+    chunk.par_iter().map(|document| encoder.encode(document)).collect()
 }
 
 /// Writes tokens as they come; the header, which counts them, comes last.
@@ -167,10 +170,11 @@ impl ShardWriter {
         self.table.extend_from_slice(&source_number.to_le_bytes());
         self.table.extend_from_slice(&language_number.to_le_bytes());
         self.table.extend_from_slice(&[0; 4]);
-        let packed: Vec<u8> = match self.header.width {
-            2 => tokens.iter().flat_map(|&token| (token as u16).to_le_bytes()).collect(),
-            _ => tokens.iter().flat_map(|token| token.to_le_bytes()).collect(),
-        };
+        let mut packed = Vec::with_capacity(tokens.len() * self.header.width as usize);
+        match self.header.width {
+            2 => tokens.iter().for_each(|&token| packed.extend_from_slice(&(token as u16).to_le_bytes())),
+            _ => tokens.iter().for_each(|token| packed.extend_from_slice(&token.to_le_bytes())),
+        }
         self.append(&packed)?;
         self.mark(mask, count);
         self.header.tokens += count;
