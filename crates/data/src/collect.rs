@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Finished, Journal, state_of};
 use crate::source::{Item, Listing, SourceReader, list};
 use crate::storage::write_json;
-use crate::{Count, DataError, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig, Tombstones, read_documents};
+use crate::{
+    Count, DataError, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig, Tombstones, read_documents,
+};
 
 /// The file of collected documents in a collect artifact.
 pub const COLLECTED_FILE: &str = "documents.parquet";

@@ -22,11 +22,11 @@ mod decontaminate;
 mod dedup;
 mod document;
 mod error;
-mod ngrams;
 mod files;
+mod journal;
 mod mixture;
 mod monitor;
-mod journal;
+mod ngrams;
 mod permutation;
 mod progress;
 mod provenance;
@@ -48,6 +48,9 @@ pub use clean::{
     OutlierThresholds, Part, PartSummary, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean,
     clean_part, clean_parts, preset_names, preset_text, split_documents,
 };
+pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect, collect_without};
+pub use danlu_formats::html::HtmlOptions;
+pub use danlu_formats::wikitext::WikiOptions;
 pub use decontaminate::{
     Contamination, ContaminationAction, ContaminationHit, DecontaminateConfig, Decontaminator, find_contamination,
 };
@@ -56,9 +59,6 @@ pub use dedup::{
     LargeCluster, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
     find_duplicates,
 };
-pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect, collect_without};
-pub use danlu_formats::html::HtmlOptions;
-pub use danlu_formats::wikitext::WikiOptions;
 pub use document::Document;
 pub use error::DataError;
 pub use mixture::{
@@ -72,17 +72,18 @@ pub use monitor::{
 };
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
-pub use shard::{
-    ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,
-    write_shards,
-};
 pub use provenance::{
     ArtifactRef, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact, Selection,
     ShardPlace, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget, trace,
 };
+pub use shard::{
+    ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,
+    write_shards,
+};
 pub use show::{ShowFilter, Shown, show};
 pub use source::{
-    ChatFormat, Format, HttpConfig, KeptFields, Problem, SourceConfig, TextSplit, read_source, source_files, source_state,
+    ChatFormat, Format, HttpConfig, KeptFields, Problem, SourceConfig, TextSplit, read_source, source_files,
+    source_state,
 };
 pub use table::{DocumentReader, DocumentWriter, TABLE_VERSION, documents_file, read_documents};
 pub use tokenizer::train_tokenizer;

@@ -10,8 +10,8 @@
 //! text` for every string, and that [`DecodeStream`] never emits half a character. Its speed is in `bpe/`, which encodes
 //! and learns with exactly the ids of the `tokenizers` crate; what that does not know, the crate itself encodes.
 
-mod characters;
 mod bpe;
+mod characters;
 mod chat;
 mod classifier;
 mod decode;

@@ -14,7 +14,10 @@ fn cleaned() -> Place {
 fn a_report_is_a_page_json_and_a_snapshot() {
     let place = cleaned();
     let told = place.ok(&["data", "report", "tiny.toml", "--out", "page.html", "--snapshot", "s.json"]);
-    assert!(told.contains("source tang-poems") && told.contains("language zh") && told.contains("char_count"), "{told}");
+    assert!(
+        told.contains("source tang-poems") && told.contains("language zh") && told.contains("char_count"),
+        "{told}"
+    );
     let page = std::fs::read_to_string(place.path("page.html")).unwrap();
     assert!(page.contains("tang-poems") && page.contains("数据卡") && page.contains("danlu data report tiny.toml"));
     let report = place.json(&["data", "report", "tiny.toml", "--against", "s.json", "--json"]);

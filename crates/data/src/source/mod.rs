@@ -41,8 +41,8 @@ use crate::{DataError, Document};
 pub use chat::ChatFormat;
 pub use config::{HttpConfig, KeptFields, SourceConfig, TextSplit};
 pub use format::Format;
-pub use locate::{source_files, source_state};
 pub(crate) use locate::{Item, Listing, list};
+pub use locate::{source_files, source_state};
 
 use format::Compression;
 use locate::Place;

@@ -68,7 +68,8 @@ fn describe(summary: &TokenizerSummary) -> String {
     let languages: Vec<String> =
         train.by_language.iter().map(|(language, count)| format!("{language} {:.2}", count.bytes_per_token)).collect();
     let groups = train.mixture.iter().flat_map(|mixture| &mixture.groups);
-    let groups: Vec<String> = groups.map(|g| format!("{} {:.1}% x{:.2}", g.name, g.realised * 100.0, g.epochs)).collect();
+    let groups: Vec<String> =
+        groups.map(|g| format!("{} {:.1}% x{:.2}", g.name, g.realised * 100.0, g.epochs)).collect();
     let mixture = if groups.is_empty() { String::new() } else { format!("; mixture: {}", groups.join(", ")) };
     format!(
         "{} tokens in the vocabulary, {} to train on; bytes per token: {}{mixture}",

@@ -5,6 +5,7 @@ use zstd::bulk::Compressor;
 use super::c4;
 use super::word_list::spam_list;
 use super::{Analysis, toxicity_list};
+use crate::find_pii;
 
 /// One function that a rule may call: `name(text)` or `name(text, x)`.
 #[derive(Clone, Copy, Debug)]
@@ -217,6 +218,11 @@ static FUNCTIONS: &[TextFunction] = &[
         },
     ),
     number("paragraph_count", "Pieces between blank lines.", |t| t.paragraphs().len() as f64),
+    number(
+        "pii_count",
+        "Personal data found: email addresses, telephone numbers, Chinese identity numbers, IP addresses, bank cards.",
+        |t| find_pii(t.text()).len() as f64,
+    ),
     number(
         "policy_count",
         "Lines about cookies, privacy or terms of use, English or Chinese (C4 drops the English ones).",
