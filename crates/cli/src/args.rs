@@ -98,7 +98,7 @@ pub struct RunArgs {
     /// Stop at the first malformed record instead of counting and skipping it.
     #[arg(long)]
     pub strict: bool,
-    /// Share cleaning with other processes at ADDRESS: a folder that all see, or s3://, gs://, az:// where built in.
+    /// Share cleaning with other processes at ADDRESS: a folder that all see, or s3://, gs://, az:// with the feature object-store.
     /// Each of them runs `danlu data work ADDRESS`; the result is the same.
     #[arg(long, value_name = "ADDRESS")]
     pub share: Option<String>,
@@ -131,16 +131,6 @@ pub enum DataCommand {
     /// Any number of processes on any machines claim parts of the documents at the address, clean them and put the
     /// results back. Start and kill them as you like: what one leaves undone another does, and the result stays the same.
     Work(DataWorkArgs),
-}
-
-#[derive(Args, Debug)]
-pub struct DataWorkArgs {
-    /// The address that the run shares: a folder, or s3://BUCKET/PREFIX, gs://, az:// where built in.
-    pub address: String,
-    /// Where parts lie while they are worked on (default: a new folder for temporary files).
-    #[arg(long, value_name = "DIR")]
-    pub folder: Option<PathBuf>,
-    /// End with one JSON line for programs.
     /// What the data looks like: counts, distributions, words, duplicates, what was dropped and changed; as a page
     Report(DataReportArgs),
     /// Compare a new delivery with an accepted one; exit code 1 and the reasons when it has drifted
@@ -240,6 +230,19 @@ pub struct DataForgetArgs {
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Print what was done as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct DataWorkArgs {
+    /// The address that the run shares: a folder, or s3://BUCKET/PREFIX, gs://, az:// with the feature object-store.
+    pub address: String,
+    /// Where parts lie while they are worked on (default: a new folder for temporary files).
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// End with one JSON line for programs.
     #[arg(long)]
     pub json: bool,
 }
