@@ -131,6 +131,26 @@ pub enum DataCommand {
     /// Any number of processes on any machines claim parts of the documents at the address, clean them and put the
     /// results back. Start and kill them as you like: what one leaves undone another does, and the result stays the same.
     Work(DataWorkArgs),
+    /// Ask a run's documents in SQL: tables collected, train, valid, test, dropped
+    ///
+    /// The functions that cleaning rules may use are there, too (`danlu data functions`):
+    ///
+    ///   danlu data sql latest "SELECT source, count(*) AS n FROM train GROUP BY source ORDER BY n DESC"
+    ///   danlu data sql latest "SELECT id, dup_line_ratio(text) AS r FROM train ORDER BY r DESC LIMIT 5"
+    #[command(verbatim_doc_comment)]
+    Sql(DataSqlArgs),
+    /// List the functions of a text that rules and SQL may use, each with what it measures
+    Functions(JsonArgs),
+    /// Print a list of rules that comes with danlu, to read it or to change it (without NAME: their names)
+    Preset {
+        /// gopher, c4, fineweb or chinese-web.
+        name: Option<String>,
+    },
+    /// Add changed copies of documents: rotated, reversed, with words swapped or replaced, with images
+    Augment(DataAugmentArgs),
+    /// Train the small models that score a text in rules: perplexity(text), quality(text)
+    #[command(subcommand)]
+    Train(DataTrainCommand),
     /// What the data looks like: counts, distributions, words, duplicates, what was dropped and changed; as a page
     Report(DataReportArgs),
     /// Compare a new delivery with an accepted one; exit code 1 and the reasons when it has drifted
@@ -233,6 +253,75 @@ pub struct DataForgetArgs {
     /// Print what was done as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct DataSqlArgs {
+    /// A run id (the start of one is enough), or a recipe file.
+    pub run: String,
+    /// One SELECT.
+    pub sql: String,
+    /// Write the rows to this Parquet file instead of printing them.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Megabytes of memory for sorting, grouping and joining; what does not fit is spilled to disk.
+    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    pub memory_mb: usize,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct DataAugmentArgs {
+    /// A run id or recipe, whose training documents are taken, or a table of documents (.parquet).
+    pub input: String,
+    /// A TOML file: share, copies, choose, only_languages, and [[steps]] with kind = "rotate", "reverse", "synonyms", ...
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The table to write: the documents, each followed by its copies. A recipe can read it as a source.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Decides which documents are changed and how.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum DataTrainCommand {
+    /// An n-gram model of good text, for perplexity(text).
+    Perplexity {
+        /// Text to learn from: a file or a pattern.
+        #[arg(long)]
+        data: String,
+        /// Field that holds the text in records.
+        #[arg(long, default_value = "text")]
+        text_field: String,
+        /// The longest n-gram.
+        #[arg(long, default_value_t = 5)]
+        order: usize,
+        /// The model's file; `[clean.models] perplexity = FILE` uses it.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// A linear classifier of good and other text, for quality(text).
+    Quality {
+        /// Good text: a file or a pattern.
+        #[arg(long)]
+        good: String,
+        /// Other text.
+        #[arg(long)]
+        other: String,
+        /// Field that holds the text in records.
+        #[arg(long, default_value = "text")]
+        text_field: String,
+        /// The model's file; `[clean.models] quality = FILE` uses it.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]

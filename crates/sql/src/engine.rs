@@ -85,6 +85,19 @@ impl Engine {
         })
     }
 
+    /// All rows of a query as JSON objects, columns in the order of the query.
+    pub fn rows(&self, sql: &str) -> Result<Vec<serde_json::Value>, SqlError> {
+        let unreadable = |message: String| SqlError::Query { sql: sql.into(), message };
+        let mut writer = arrow_json::LineDelimitedWriter::new(Vec::new());
+        for batch in self.query(sql)? {
+            writer.write(&batch).map_err(|e| unreadable(e.to_string()))?;
+        }
+        writer.finish().map_err(|e| unreadable(e.to_string()))?;
+        let lines = writer.into_inner();
+        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).map_err(|e| unreadable(e.to_string()))).collect()
+    }
+
     /// Writes the rows of a query to a Parquet file, which appears when it is whole, and says how many they are.
     pub fn write_parquet(&self, sql: &str, path: &Path) -> Result<u64, SqlError> {
         let mut name = path.file_name().unwrap_or_default().to_os_string();

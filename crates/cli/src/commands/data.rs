@@ -1,8 +1,11 @@
 //! `danlu data show RUN`, and what the other data commands share.
 
+pub mod augment;
 mod input;
 pub mod provenance;
 pub mod report;
+pub mod sql;
+pub mod train;
 pub mod watch;
 
 use std::path::Path;
