@@ -60,6 +60,8 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             danlu_store::StoreError,
             danlu_text::TextError,
             danlu_data::DataError,
+            danlu_sql::SqlError,
+            danlu_work::WorkError,
             danlu_model::ModelError,
             danlu_eval::EvalError,
             danlu_bench::BenchError,
