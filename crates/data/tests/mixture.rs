@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use common::{CHINESE, ENGLISH, TOKENIZER, quiet, write_documents};
 use danlu_data::{
-    BatchConfig, Batches, CurriculumConfig, Document, Mixture, MixtureConfig, Shard, ShardSummary, mix_shard,
-    mixture_items, write_shards,
+    BatchConfig, Batches, ChatConfig, CurriculumConfig, Document, Encoder, Mixture, MixtureConfig, Shard, ShardSummary,
+    mix_shard, mixture_items, write_shards,
 };
 
 /// Poems and speeches of many lengths, with a label.
@@ -29,7 +29,8 @@ fn documents(count: usize) -> Vec<Document> {
 fn mixed(dir: &Path, documents: &[Document], config: &MixtureConfig) -> (Shard, Shard, ShardSummary) {
     let path = write_documents(dir, documents);
     let natural = dir.join("natural.tokens");
-    write_shards(&path, &TOKENIZER, &natural, &quiet).unwrap();
+    let encoder = Encoder { tokenizer: &TOKENIZER, template: None, chat: &ChatConfig::default() };
+    write_shards(&path, &encoder, &natural, &quiet).unwrap();
     let natural = Shard::open(&natural, None).unwrap();
     let (items, names) = mixture_items(&path, &natural, config).unwrap();
     let mixture = Mixture::plan(&items, &names, config).unwrap();

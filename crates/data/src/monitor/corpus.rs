@@ -72,7 +72,7 @@ impl Corpus {
 /// Whether a file holds documents as danlu writes them: the first one's id is the hash of its text.
 fn is_documents(path: &Path) -> Result<bool, DataError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if ![".jsonl", ".jsonl.zst", ".jsonl.gz", ".parquet"].iter().any(|end| name.ends_with(end)) {
+    if !name.ends_with(".parquet") {
         return Ok(false);
     }
     match read_documents(path) {

@@ -121,9 +121,10 @@ impl House {
         let config = TokenizerConfig { vocab_size: 300, ..Default::default() };
         let tokenizer = train_tokenizer(&train, &config, &quiet).unwrap();
         tokenizer.save(&work.join("tokenizer")).unwrap();
+        let encoder = crate::Encoder { tokenizer: &tokenizer, template: None, chat: &crate::ChatConfig::default() };
         let mut shards = serde_json::Map::new();
         for (split, path) in document_files(&cleaned).into_iter().filter(|(split, _)| *split != "dropped") {
-            let summary = write_shards(&path, &tokenizer, &work.join(format!("{split}.tokens")), &quiet).unwrap();
+            let summary = write_shards(&path, &encoder, &work.join(format!("{split}.tokens")), &quiet).unwrap();
             shards.insert(split.into(), serde_json::to_value(summary).unwrap());
         }
         self.publish(
