@@ -295,6 +295,7 @@ fn every() -> Vec<Transform> {
         "urls",
         "markup",
         "mask_pii",
+        "remove_stopwords",
         "remove_punctuation",
         "dedup_lines",
         "lowercase",
@@ -328,8 +329,8 @@ fn holds(text: &str) -> Result<(), TestCaseError> {
             "nfkc" => 18 * text.len(), // U+FDFA becomes 18 characters
             "nfc" | "lowercase" | "traditional" | "simplify" | "markup" => 3 * text.len() + 8,
             "mask_pii" => 4 * text.len(), // a@b.cc is 6 bytes, <EMAIL> 7
-            "width" | "mojibake" | "whitespace" | "boilerplate_lines" | "urls" | "remove_punctuation"
-            | "dedup_lines" | "limit_repeats" => text.len(),
+            "width" | "mojibake" | "whitespace" | "boilerplate_lines" | "urls" | "remove_stopwords"
+            | "remove_punctuation" | "dedup_lines" | "limit_repeats" => text.len(),
             other => return Err(TestCaseError::fail(format!("no bound for {other}"))),
         };
         prop_assert!(transform.apply(text).len() <= longest, "{:?} of {:?}", transform, text);
