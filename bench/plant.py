@@ -76,31 +76,43 @@ def jaccard(a, b):
 def near_copy(text, band, rng):
     """A copy of the text with a similarity in the band, and that similarity; None where there is none."""
     low, high = BANDS[band]
-    tokens = spans(text)
-    known = ngrams(text)
+    places = spans(text)
+    tokens = [(text[begin:end].lower(), single) for begin, end, single in places]
+    known = ngrams_of(tokens)
     if len(known) < LEAST_NGRAMS:
         return None
-    vocabulary = [text[begin:end] for begin, end, single in tokens]
-    aim = low + (high - low) * rng.uniform(0.05, 0.95)
-    # Each change takes about one window's n-grams out and puts as many in: J = (n - c) / (n + c).
-    size = CHARACTERS if tokens[len(tokens) // 2][2] else WORDS
-    changes = max(1, round(len(known) * (1 - aim) / (1 + aim) / size))
-    places = rng.sample(range(len(tokens)), min(len(tokens), 4 * changes + 8))
+    changes = changes_for(low + (high - low) * rng.uniform(0.1, 0.9), tokens)
+    order = rng.sample(range(len(tokens)), min(len(tokens), 4 * changes + 8))
+    substitutes = [rng.choice(tokens)[0] for _ in order]
     for _ in range(12):
-        chosen = {place: rng.choice(vocabulary) for place in places[:changes]}
-        copy, at = [], 0
-        for place in sorted(chosen):
-            begin, end, single = tokens[place]
-            copy += [text[at:begin], chosen[place] + ("" if single else "x")]
-            at = end
-        copy = "".join(copy) + text[at:]
+        # An x makes it another word; a single character is another one already, or the copy is a little more similar.
+        chosen = {at: word + ("" if tokens[at][1] else "x") for at, word in zip(order[:changes], substitutes)}
+        copy = replaced(text, places, chosen)
         similarity = jaccard(known, ngrams(copy))
         if low <= similarity < high:
             return copy, similarity
-        changes = max(1, changes + (1 if similarity >= high else -1) * max(1, changes // 8))
-        if changes > len(places):
+        changes += (1 if similarity >= high else -1) * max(1, changes // 10)
+        if not 0 < changes <= len(order):
             return None
     return None
+
+
+def changes_for(similarity, tokens):
+    """How many random tokens to change for about this similarity. Of n windows c change: J = (n - c) / (n + c), and a
+    window of k tokens stays when none of them changes."""
+    singles = sum(single for _, single in tokens)
+    size = CHARACTERS if 2 * singles > len(tokens) else WORDS
+    stay = 1 - (1 - similarity) / (1 + similarity)
+    return max(1, round((1 - stay ** (1 / size)) * len(tokens)))
+
+
+def replaced(text, places, chosen):
+    parts, at = [], 0
+    for index in sorted(chosen):
+        begin, end, _ = places[index]
+        parts += [text[at:begin], chosen[index]]
+        at = end
+    return "".join(parts) + text[at:]
 
 
 def plant(documents, seed=0):
