@@ -38,7 +38,7 @@ mod table;
 mod tokenizer;
 
 pub use augment::{
-    AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose, Place,
+    AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose,
     ReverseUnit, RotateUnit, Translate, augment,
 };
 pub use batches::{Batch, BatchConfig, Batches, Packing};

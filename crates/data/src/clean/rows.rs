@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::funnel::Tally;
 use super::output::Dropped;
 use super::steps::{Duplicates, steps};
-use super::{CleanConfig, Count, Dedup, Outcome, Reason, StatisticsKept, Step, StepFunnel, rules};
+use super::{CleanConfig, Count, Dedup, Outcome, StatisticsKept, Step, StepFunnel, rules};
 use crate::{DataError, Document};
 
 /// The steps of the first pass and their accounts.
