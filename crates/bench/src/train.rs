@@ -114,7 +114,7 @@ impl Trainable for CausalLm {
 
 impl Trainable for RecurrentLm {
     fn group(&self, batch: MicroBatch, _: Recompute) -> Result<GroupResult, BenchError> {
-        let MicroBatch { inputs, targets, tokens } = batch;
+        let MicroBatch { inputs, targets, tokens, .. } = batch;
         let loss = self.loss_sum(inputs, targets);
         let read = loss.clone().try_into_scalar::<f32>();
         let loss_sum = read.map_err(|error| BenchError::Device { reason: error.to_string() })?;

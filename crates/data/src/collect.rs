@@ -326,7 +326,7 @@ mod tests {
     }
 
     fn parts_collected(dir: &Path, progress: &ProgressFn<'_>) -> Result<CollectSummary, DataError> {
-        collect_in_parts(&sources(), dir, false, &dir.join("out"), progress, 1)
+        collect_in_parts(&sources(), dir, false, &Tombstones::default(), &dir.join("out"), progress, 1)
     }
 
     /// What the child process of the next test runs: collects, and dies at the wanted moment.
@@ -399,7 +399,7 @@ mod tests {
         let broken = source("broken", "c.jsonl");
         fs::write(dir.path().join("c.jsonl"), "{\"text\":\"three\"}\nnot JSON\n").unwrap();
         let run = |sources: &[SourceConfig], strict: bool| -> Result<Vec<String>, DataError> {
-            collect_in_parts(sources, dir.path(), strict, &out, &quiet, 1)?;
+            collect_in_parts(sources, dir.path(), strict, &Tombstones::default(), &out, &quiet, 1)?;
             read_documents(&out.join(COLLECTED_FILE))?.map(|document| Ok(document?.text)).collect()
         };
         let three = [source("a", "a.txt"), source("b", "b.txt"), broken];

@@ -1,7 +1,6 @@
-//! What reading and writing files have in common: decompression, progress, chunks of documents.
+//! What reading and writing files have in common: progress, chunks of documents, summaries.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,39 +35,6 @@ impl ReadMeter {
     pub(crate) fn report(&self, label: &str, progress: &ProgressFn<'_>) {
         progress(Progress { label, done: self.read(), total: Some(self.total), unit: "bytes" });
     }
-}
-
-struct Metered<R> {
-    inner: R,
-    read: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.read.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
-}
-
-/// Opens a file, decompressing by its extension (`.gz`, `.zst`), and gives its length. What is read of it, before
-/// decompression, is added to `read`.
-pub(crate) fn open_decompressed(
-    path: &Path,
-    read: Arc<AtomicU64>,
-) -> Result<(Box<dyn BufRead + Send>, u64), DataError> {
-    let io = |e| DataError::io("open", path, e);
-    let file = File::open(path).map_err(io)?;
-    let total = file.metadata().map_err(io)?.len();
-    let metered = Metered { inner: file, read };
-    let reader: Box<dyn BufRead + Send> = match path.extension().and_then(|e| e.to_str()) {
-        Some("gz") => {
-            Box::new(BufReader::with_capacity(1 << 17, flate2::read::MultiGzDecoder::new(BufReader::new(metered))))
-        }
-        Some("zst") => Box::new(BufReader::with_capacity(1 << 17, zstd::Decoder::new(metered).map_err(io)?)),
-        _ => Box::new(BufReader::with_capacity(1 << 17, metered)),
-    };
-    Ok((reader, total))
 }
 
 /// Groups documents into chunks of about `CHUNK_BYTES` of text: the unit of parallel work, and what memory holds.

@@ -119,7 +119,7 @@ fn batches_stay_within_their_stage() {
         .collect();
     let curriculum = CurriculumConfig { order_by: "level".into(), stages: 3, mixing: 0.0, ..Default::default() };
     let (_, shard, _) = mixed(dir.path(), &all, &MixtureConfig { curriculum: Some(curriculum), ..Default::default() });
-    let config = BatchConfig { batch_size: 1, seq_len: 64, seed: 5, shuffle: true };
+    let config = BatchConfig { batch_size: 1, seq_len: 64, seed: 5, ..Default::default() };
     let batches = Batches::new(Arc::new(shard), config).unwrap();
     let shown: Vec<String> = (0..2 * batches.windows()).map(|n| TOKENIZER.decode(&batches.batch(n).inputs)).collect();
     let (first, second) = shown.split_at(shown.len() / 2);

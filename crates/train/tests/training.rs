@@ -41,7 +41,7 @@ fn a_tiny_text_is_learnt_by_heart() {
     // The folder holds the best weights: they have the loss of the best validation.
     let model = danlu_model::load(&outcome.model_dir.unwrap(), &job.device).unwrap();
     assert_eq!(model.num_params() as u64, outcome.parameters);
-    let order = BatchConfig { batch_size: 4, seq_len: 16, seed: 0, shuffle: false };
+    let order = BatchConfig { batch_size: 4, seq_len: 16, shuffle: false, ..Default::default() };
     let batches = Batches::new(job.valid.clone().unwrap(), order).unwrap();
     let all = (0..batches.batches_per_epoch()).map(|n| MicroBatch::from_batch(&batches.batch(n), 16, &job.device));
     assert_eq!(evaluate(&model, all).unwrap(), (best.loss, last.tokens));

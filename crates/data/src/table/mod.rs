@@ -7,8 +7,8 @@ mod read;
 mod schema;
 mod write;
 
-pub(crate) use read::{guarded, read_statistics};
 pub use read::{DocumentReader, read_documents};
+pub(crate) use read::{guarded, read_statistics};
 pub(crate) use schema::Fate;
 pub use schema::TABLE_VERSION;
 pub use write::DocumentWriter;

@@ -108,6 +108,7 @@ fn data() -> DataFacts {
             ]),
             problem_count: 3,
             problems: Vec::new(),
+            forgotten: 0,
         },
         funnel: Funnel {
             collected: count(1000, 6_400_000),
