@@ -27,8 +27,6 @@ DANLU_TEST_SKIPS="$(pwd)/target/test-skips.txt"
 mkdir -p target && : > "$DANLU_TEST_SKIPS"
 export DANLU_TEST_SKIPS
 cargo test --release --workspace || status=$?
-# Object stores are a feature that the default build does without; their test brings an S3 server from PyPI.
-cargo test --release -p danlu-data --features object-store --lib objects || status=$?
 
 # The operations on a second device: wgpu over Mesa's software Vulkan. Its crates are many and are built with little
 # optimisation (profile second-device); the default build knows nothing of them.
