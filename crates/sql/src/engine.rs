@@ -49,7 +49,10 @@ impl Engine {
         };
         let threads = threads.max(1);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).build().map_err(io)?;
-        let mut config = SessionConfig::new().with_target_partitions(threads).with_information_schema(true);
+        let mut config = SessionConfig::new()
+            .with_target_partitions(threads)
+            .with_batch_size(batch_rows(memory_bytes, threads))
+            .with_information_schema(true);
         // What each sort keeps back for merging its spilled runs; more than a small engine has would leave it none to sort.
         let options = &mut config.options_mut().execution;
         options.sort_spill_reservation_bytes = options.sort_spill_reservation_bytes.min(memory_bytes / threads / 8);
@@ -139,6 +142,12 @@ impl Engine {
             _ => SqlError::Query { sql: sql.into(), message },
         }
     }
+}
+
+/// Rows in a batch. Operators hold a few batches each, and a row of documents has a text: so many that batches of texts of
+/// some KiB take a sixteenth of a thread's memory, and at most DataFusion's own choice.
+fn batch_rows(memory_bytes: usize, threads: usize) -> usize {
+    (memory_bytes / threads / (64 << 10)).clamp(64, 8192)
 }
 
 fn written(path: &Path, error: ParquetError) -> SqlError {
