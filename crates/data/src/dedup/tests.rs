@@ -64,9 +64,10 @@ fn documents(texts: &[String]) -> Vec<Document> {
 /// nothing stays there.
 fn search(documents: &[Document], config: &DedupConfig, part: u64) -> Duplicates {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("documents.jsonl");
-    let lines: Vec<String> = documents.iter().map(|document| serde_json::to_string(document).unwrap()).collect();
-    std::fs::write(&path, lines.join("\n")).unwrap();
+    let path = dir.path().join("documents.parquet");
+    let mut writer = DocumentWriter::create(&path).unwrap();
+    documents.iter().for_each(|document| writer.write(document).unwrap());
+    writer.finish().unwrap();
     let work = dir.path().join("work");
     std::fs::create_dir(&work).unwrap();
     for name in ["buckets", "sets", "repeats", "samples", "shared", "signatures"] {

@@ -118,7 +118,7 @@ impl House {
         let cleaned = self.cleaned().path;
         let work = store.work_dir("tokenizer", "t1").unwrap();
         let train = document_files(&cleaned).into_iter().find(|(split, _)| *split == "train").unwrap().1;
-        let config = TokenizerConfig { vocab_size: 300, ..Default::default() };
+        let config = TokenizerConfig { vocab_size: 280, ..Default::default() };
         let tokenizer = train_tokenizer(&train, &config, &quiet).unwrap();
         tokenizer.save(&work.join("tokenizer")).unwrap();
         let encoder = crate::Encoder { tokenizer: &tokenizer, template: None, chat: &crate::ChatConfig::default() };
