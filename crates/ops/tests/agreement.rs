@@ -7,14 +7,14 @@
 mod common;
 
 use burn::prelude::*;
-use common::{check, close, data, device, flat, read};
+use common::{cases, check, close, data, device, flat, read};
 use danlu_ops as ops;
 use danlu_ops::Precision::F32;
 use danlu_ops::composed;
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(cases(12)))]
 
     #[test]
     fn linear(batch in 1usize..4, time in 1usize..12, inp in 1usize..40, out in 1usize..40, seed: u64) {

@@ -5,7 +5,7 @@
 mod common;
 
 use burn::prelude::*;
-use common::{check, close, data, device, differentiate, flat, read};
+use common::{cases, check, close, data, device, differentiate, flat, read};
 use danlu_ops as ops;
 use danlu_ops::{
     AttentionMask, AttentionOptions, AttentionSegments, DropoutMask, JoinedHeads, KeyPadding, Precision, composed,
@@ -57,7 +57,7 @@ fn tables(time: usize, half: usize, device: &Device) -> (Tensor<2>, Tensor<2>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6))]
+    #![proptest_config(ProptestConfig::with_cases(cases(6)))]
 
     #[test]
     fn attention(batch in 1usize..3, kv_heads in 1usize..3, group in 1usize..3, queries in 1usize..90, keys in 1usize..90, width in 1usize..20, seed: u64) {

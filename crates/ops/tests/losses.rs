@@ -5,7 +5,7 @@
 mod common;
 
 use burn::prelude::*;
-use common::{check, close, data, device, flat, read};
+use common::{cases, check, close, data, device, flat, read};
 use danlu_ops as ops;
 use danlu_ops::{CrossEntropy, DropoutMask, Precision, Soft, SoftTargets, composed};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn matrix(t: &Tensor<1>, rows: usize, cols: usize) -> Tensor<2> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(cases(12)))]
 
     #[test]
     fn losses_with_every_option(

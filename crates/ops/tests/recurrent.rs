@@ -5,7 +5,7 @@
 mod common;
 
 use burn::prelude::*;
-use common::{check, data, device, flat};
+use common::{cases, check, data, device, flat};
 use danlu_ops::{self as ops, Nonlinearity, Precision, RecurrentOptions, RecurrentWeights, composed};
 use proptest::prelude::*;
 
@@ -99,11 +99,8 @@ fn no_cell((y, h): (Tensor<3>, Tensor<2>)) -> (Tensor<3>, Tensor<2>, Option<Tens
     (y, h, None)
 }
 
-/// Each new shape costs the wgpu device seconds of compiling shaders.
-const CASES: u32 = if cfg!(feature = "wgpu") { 2 } else { 8 };
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(cases(8)))]
 
     #[test]
     fn layers(
