@@ -28,8 +28,8 @@ mkdir -p target && : > "$DANLU_TEST_SKIPS"
 export DANLU_TEST_SKIPS
 cargo test --release --workspace || status=$?
 
-# The operations on a second device: wgpu over Mesa's software Vulkan. Its crates are many and are built with little
-# optimisation (profile second-device); the default build knows nothing of them.
+# The operations on a second device: wgpu over Mesa's software Vulkan. The default build knows nothing of its crates; what
+# it shares with them is not compiled again, because the selection (the workspace) and the profile are the same.
 software_vulkan() { ls /usr/share/vulkan/icd.d/lvp_icd*.json >/dev/null 2>&1; }
 if ! software_vulkan; then
   echo "installing mesa-vulkan-drivers for the tests on a second device"
@@ -37,7 +37,8 @@ if ! software_vulkan; then
     >/dev/null 2>&1 || true
 fi
 if software_vulkan; then
-  CUBECL_WGPU_DEFAULT_DEVICE=Cpu cargo test --profile second-device -p danlu-ops --features wgpu --no-fail-fast || status=$?
+  CUBECL_WGPU_DEFAULT_DEVICE=Cpu cargo --config scripts/second-device.toml test --release --workspace --features danlu-ops/wgpu \
+    --no-fail-fast --test operations || status=$?
 else
   echo "SKIPPED operations on a second device: no software Vulkan (mesa-vulkan-drivers)" | tee -a "$DANLU_TEST_SKIPS"
 fi

@@ -42,7 +42,7 @@ def run(args):
         out = FOLDER / name
         shutil.rmtree(out, ignore_errors=True)
         command = [binary, "--input", source, "--out", out, "--tokenizer", FOLDER / "tokenizer", "--watch", watch,
-                   "--memory-mb", str(memory_mb)]
+                   "--clean", HERE / "data-clean.toml", "--memory-mb", str(memory_mb)]
         return last_json(command, {"RAYON_NUM_THREADS": str(args.threads)})
 
     full = ours(planted, args.memory_mb, "full")

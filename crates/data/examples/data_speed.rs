@@ -1,9 +1,10 @@
 //! The danlu side of `bench/run data`: from JSON Lines to token shards, timed stage by stage.
 //!
 //! ```text
-//! data_speed --tokenizer DIR --input FILE --out DIR --memory-mb N --watch FILE
+//! data_speed --tokenizer DIR --input FILE --clean FILE --out DIR --memory-mb N --watch FILE
 //! ```
-//! It calls what the pipeline calls: [`collect`], [`clean`], [`find_duplicates`], [`write_shards`]. The tokenizer is
+//! It calls what the pipeline calls: [`collect`], [`clean`] as the file `--clean` says (keys of a recipe's `[clean]`),
+//! [`find_duplicates`], [`write_shards`]. The tokenizer is
 //! trained, untimed, where the folder holds none. `--watch` names documents (ids of the input, one a line) of which the
 //! texts that reach deduplication are written to `watched.jsonl`, with what became of them. Ends with a line of JSON.
 
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use danlu_data::{
-    ChatConfig, CleanConfig, Dedup, Document, DocumentWriter, Duplicates, Encoder, NearConfig, Outcome, Progress,
+    ChatConfig, CleanConfig, Document, DocumentWriter, Duplicates, Encoder, NearConfig, Outcome, Progress,
     SourceConfig, SplitConfig, clean, collect, find_duplicates, read_documents, train_tokenizer, write_shards,
 };
 use danlu_text::{TOKENIZER_FILE, Tokenizer, TokenizerConfig};
@@ -33,6 +34,7 @@ type Failure = Box<dyn Error>;
 struct Arguments {
     input: PathBuf,
     tokenizer: PathBuf,
+    clean: PathBuf,
     out: PathBuf,
     watch: Option<PathBuf>,
     memory_mb: u64,
@@ -46,8 +48,7 @@ fn main() -> Result<(), Failure> {
     let collected = collect(&[source(&arguments.input)], Path::new(""), true, &out.join("collected"), &quiet)?;
     clock.lap("collect");
     let split = SplitConfig { valid: 0.0, test: 0.0 };
-    // Exact copies are left to the deduplication, which sees all of them.
-    let config = CleanConfig { dedup: Dedup::Exact(false), keep_dropped: false, ..Default::default() };
+    let config: CleanConfig = toml::from_str(&std::fs::read_to_string(&arguments.clean)?)?;
     clean(&out.join("collected/documents.parquet"), &config, &split, &out.join("cleaned"), &quiet)?;
     clock.lap("clean");
     let cleaned = out.join("cleaned/train.parquet");
@@ -106,6 +107,7 @@ fn arguments() -> Result<Arguments, Failure> {
     Ok(Arguments {
         input: needed("--input")?,
         tokenizer: needed("--tokenizer")?,
+        clean: needed("--clean")?,
         out: needed("--out")?,
         watch: given.get("--watch").map(PathBuf::from),
         memory_mb: given.get("--memory-mb").map_or(Ok(1024), |mb| mb.parse())?,

@@ -31,7 +31,8 @@ pub struct CleanConfig {
     pub dedup: Dedup,
     /// Keep dropped documents, with their reasons, for `danlu data show`.
     pub keep_dropped: bool,
-    /// Lists of rules that come with danlu: "gopher", "c4", "fineweb", "chinese-web"; see [`preset_text`](super::preset_text).
+    /// Lists of rules that come with danlu: "gopher", "c4", "fineweb", "chinese-web"; `"gopher:en"` asks
+    /// documents in English only. See [`preset_text`](super::preset_text).
     pub preset: Vec<String>,
     /// Which statistics are measured and kept with the documents.
     pub statistics: StatisticsKept,

@@ -36,18 +36,64 @@ pub fn preset_text(name: &str) -> Result<&'static str, DataError> {
     })
 }
 
-fn preset_rules(name: &str) -> Result<Vec<RuleConfig>, DataError> {
-    let preset: Result<Preset, _> = toml::from_str(preset_text(name)?);
-    let preset = preset.map_err(|e| DataError::BadConfig { key: "clean.preset", message: format!("{name}: {e}") })?;
-    Ok(preset.rules)
+/// A preset of a recipe, `"gopher"` or `"gopher:en"`: its name, and the languages whose documents it asks.
+struct Chosen<'a> {
+    name: &'a str,
+    /// All documents when none.
+    languages: Vec<&'a str>,
+}
+
+impl<'a> Chosen<'a> {
+    fn parse(written: &'a str) -> Result<Self, DataError> {
+        let Some((name, language)) = written.split_once(':') else {
+            return Ok(Self { name: written, languages: Vec::new() });
+        };
+        if language.is_empty() || !language.bytes().all(|b| b.is_ascii_lowercase()) {
+            let message =
+                format!("{written:?}: after the colon stands a language such as \"en\" or \"zh\" (ISO 639-1)");
+            return Err(DataError::BadConfig { key: "clean.preset", message });
+        }
+        Ok(Self { name, languages: vec![language] })
+    }
+
+    /// The rules, asked of documents in the languages only.
+    fn rules(&self) -> Result<Vec<RuleConfig>, DataError> {
+        let name = self.name;
+        let preset: Result<Preset, _> = toml::from_str(preset_text(name)?);
+        let preset =
+            preset.map_err(|e| DataError::BadConfig { key: "clean.preset", message: format!("{name}: {e}") })?;
+        let mut rules = preset.rules;
+        if !self.languages.is_empty() {
+            let list = self.languages.iter().map(|code| format!("'{code}'")).collect::<Vec<_>>().join(", ");
+            for rule in &mut rules {
+                rule.drop_if = format!("language IN ({list}) AND ({})", rule.drop_if);
+            }
+        }
+        Ok(rules)
+    }
+}
+
+/// The presets in their order, each once: `["gopher:en", "gopher:de"]` is gopher for both languages, and one that is
+/// also named without a language asks every document.
+fn chosen(presets: &[String]) -> Result<Vec<Chosen<'_>>, DataError> {
+    let mut all: Vec<Chosen<'_>> = Vec::new();
+    for written in presets {
+        let next = Chosen::parse(written)?;
+        match all.iter_mut().find(|other| other.name == next.name) {
+            None => all.push(next),
+            Some(same) if same.languages.is_empty() || next.languages.is_empty() => same.languages.clear(),
+            Some(same) => same.languages.extend(next.languages),
+        }
+    }
+    Ok(all)
 }
 
 /// The rules of the presets, then the recipe's own; one that has a preset rule's name takes its place, or, when its
 /// condition is empty, takes it away.
 pub(super) fn expand(presets: &[String], own: &[RuleConfig]) -> Result<Vec<RuleConfig>, DataError> {
     let mut rules: Vec<RuleConfig> = Vec::new();
-    for preset in presets {
-        for rule in preset_rules(preset)? {
+    for preset in chosen(presets)? {
+        for rule in preset.rules()? {
             match rules.iter().find(|other| other.name == rule.name) {
                 Some(same) if same.drop_if == rule.drop_if => {}
                 Some(_) if own.iter().any(|own| own.name == rule.name) => {}
@@ -112,6 +158,25 @@ mod tests {
     fn nothing_can_be_switched_off_that_is_not_there() {
         let error = expand(&["c4".into()], &[rule("mine", "")]).unwrap_err();
         assert!(error.to_string().contains("\"mine\" is empty"), "{error}");
+    }
+
+    #[test]
+    fn a_preset_asks_the_languages_that_are_named_with_it() {
+        let [plain, english, both] = [&["c4"][..], &["c4:en"], &["c4:en", "c4:de"]]
+            .map(|list| list.iter().map(|p| (*p).into()).collect::<Vec<_>>());
+        let plain = expand(&plain, &[]).unwrap();
+        for (scoped, condition) in [(english, "language IN ('en')"), (both.clone(), "language IN ('en', 'de')")] {
+            let scoped = expand(&scoped, &[]).unwrap();
+            assert_eq!(scoped.len(), plain.len());
+            for (scoped, plain) in scoped.iter().zip(&plain) {
+                assert_eq!(scoped.name, plain.name);
+                assert_eq!(scoped.drop_if, format!("{condition} AND ({})", plain.drop_if));
+            }
+        }
+        let everyone = [both, vec!["c4".into()]].concat();
+        assert_eq!(expand(&everyone, &[]).unwrap(), plain);
+        let error = expand(&["c4:English".into()], &[]).unwrap_err();
+        assert!(error.to_string().contains("ISO 639-1"), "{error}");
     }
 
     #[test]

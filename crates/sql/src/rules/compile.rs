@@ -5,13 +5,14 @@ use datafusion::common::{DFSchema, DataFusionError, ToDFSchema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::parser::ParserError;
 
 use super::calls::{Call, extract};
 use super::names;
-use super::{COLUMNS, Compiled, Input, Rule, Rules};
+use super::{COLUMNS, Compiled, Condition, Input, Rule, Rules};
 use crate::error::{Place, SqlError};
 use crate::functions::Functions;
 
@@ -62,6 +63,13 @@ impl Compiler<'_> {
         let expression = self.parse(rule, "drop_if")?;
         let failed = |e: DataFusionError| wrong(rule, "drop_if", Place::default(), said(&e), None);
         let expression = extract(expression, self.functions, &mut self.calls).map_err(failed)?;
+        let condition = self.condition(rule, expression.clone())?;
+        let guard = self.guard(&expression).map(|guard| self.condition(rule, guard)).transpose()?;
+        Ok(Compiled { name: rule.name.into(), written: one_line(rule.drop_if), guard, condition })
+    }
+
+    fn condition(&self, rule: &Rule<'_>, expression: Expr) -> Result<Condition, SqlError> {
+        let failed = |e: DataFusionError| wrong(rule, "drop_if", Place::default(), said(&e), None);
         let (schema, inputs) = self.inputs(&expression).map_err(failed)?;
         let schema = Arc::new(schema);
         let wide = DFSchema::try_from(schema.clone()).map_err(failed)?;
@@ -69,16 +77,23 @@ impl Compiler<'_> {
         let expression = simplifier.coerce(expression, &wide).and_then(|e| simplifier.simplify(e)).map_err(failed)?;
         let expression = self.state.create_physical_expr(expression, &wide).map_err(failed)?;
         match expression.data_type(&schema).map_err(failed)? {
-            DataType::Boolean | DataType::Null => {}
+            DataType::Boolean | DataType::Null => Ok(Condition { expression, schema, inputs }),
             other => {
                 let message =
                     format!("{:?} is {}, and a condition must be true or false", rule.drop_if, in_words(&other));
                 let hint = Some("compare it with a limit: dup_line_ratio(text) > 0.3".into());
-                return Err(wrong(rule, "drop_if", Place::default(), message, hint));
+                Err(wrong(rule, "drop_if", Place::default(), message, hint))
             }
         }
-        let (name, condition) = (rule.name.into(), one_line(rule.drop_if));
-        Ok(Compiled { name, condition, expression, schema, inputs })
+    }
+
+    /// The conjuncts that need no call, where others do.
+    fn guard(&self, expression: &Expr) -> Option<Expr> {
+        let calls = |part: &&Expr| {
+            part.column_refs().iter().any(|column| self.calls.iter().any(|call| call.column == column.name))
+        };
+        let (asking, free): (Vec<&Expr>, Vec<&Expr>) = split_conjunction(expression).into_iter().partition(calls);
+        if asking.is_empty() { None } else { conjunction(free.into_iter().cloned()) }
     }
 
     /// A call that is measured though no rule asks for it.

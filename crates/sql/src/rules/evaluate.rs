@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::calls::{Call, shown};
 use super::compile::said;
-use super::{COLUMNS, Compiled, Input, Judged, Row, Rules};
+use super::{COLUMNS, Compiled, Condition, Input, Judged, Row, Rules};
 use crate::error::{Place, SqlError};
 use crate::functions::Value;
 
@@ -35,19 +35,18 @@ impl Rules {
         let mut alive: Vec<usize> = (0..rows.len()).collect();
         let mut dropped: Vec<Option<(usize, String)>> = vec![None; rows.len()];
         for (index, rule) in self.rules.iter().enumerate() {
-            let calls =
-                rule.inputs.iter().filter_map(|input| if let Input::Call(call) = input { Some(*call) } else { None });
-            let calls: Vec<usize> = calls.collect();
-            group.measure(&alive, &calls);
-            let hits = group.evaluate(rule, &alive).map_err(|e| failed(rule, &e))?;
-            let (hit, left): (Vec<usize>, Vec<usize>) = (0..alive.len()).partition(|&place| hits[place]);
-            for row in hit.into_iter().map(|place| alive[place]) {
+            let asked = match &rule.guard {
+                None => alive.clone(),
+                Some(guard) => group.holds(guard, &alive).map_err(|e| failed(rule, &e))?,
+            };
+            group.measure(&asked, &rule.condition.calls());
+            for row in group.holds(&rule.condition, &asked).map_err(|e| failed(rule, &e))? {
                 dropped[row] = Some((index, group.detail(rule, row)));
                 if !all {
                     group.analyses[row] = OnceCell::new(); // the largest part of what is held
                 }
             }
-            alive = left.into_iter().map(|place| alive[place]).collect();
+            alive.retain(|&row| dropped[row].is_none());
         }
         let everyone: Vec<usize> = (0..rows.len()).collect();
         let everything: Vec<usize> = (0..self.calls.len()).collect();
@@ -89,6 +88,14 @@ fn failed(rule: &Compiled, error: &DataFusionError) -> SqlError {
     SqlError::Rule { rule, key: "drop_if", place: Place::default(), message, hint: Some(hint) }
 }
 
+impl Condition {
+    /// The calls that it asks for.
+    fn calls(&self) -> Vec<usize> {
+        let call = |input: &Input| if let Input::Call(call) = input { Some(*call) } else { None };
+        self.inputs.iter().filter_map(call).collect()
+    }
+}
+
 /// Documents that are judged together.
 struct Group<'a> {
     rows: &'a [Row<'a>],
@@ -118,15 +125,21 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Whether the condition is true, for each of the rows.
-    fn evaluate(&self, rule: &Compiled, rows: &[usize]) -> Result<Vec<bool>, DataFusionError> {
-        let columns = rule.inputs.iter().map(|input| self.column(*input, rows)).collect();
+    /// Those of the rows for which the condition is true.
+    fn holds(&self, condition: &Condition, rows: &[usize]) -> Result<Vec<usize>, DataFusionError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let columns = condition.inputs.iter().map(|input| self.column(*input, rows)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let batch = RecordBatch::try_new_with_options(rule.schema.clone(), columns, &options)?;
-        let result = rule.expression.evaluate(&batch)?.into_array(rows.len())?;
+        let batch = RecordBatch::try_new_with_options(condition.schema.clone(), columns, &options)?;
+        let result = condition.expression.evaluate(&batch)?.into_array(rows.len())?;
         match result.as_boolean_opt() {
-            Some(verdicts) => Ok(verdicts.iter().map(|verdict| verdict == Some(true)).collect()),
-            None if result.logical_null_count() == rows.len() => Ok(vec![false; rows.len()]),
+            Some(verdicts) => {
+                let held = rows.iter().zip(verdicts.iter()).filter(|(_, verdict)| *verdict == Some(true));
+                Ok(held.map(|(row, _)| *row).collect())
+            }
+            None if result.logical_null_count() == rows.len() => Ok(Vec::new()),
             None => Err(exec_datafusion_err!("the condition is neither true nor false")),
         }
     }
@@ -154,7 +167,7 @@ impl<'a> Group<'a> {
 
     /// The condition and what it saw: `dup_line_ratio(text) > 0.3: dup_line_ratio = 0.41`.
     fn detail(&self, rule: &Compiled, row: usize) -> String {
-        let seen = rule.inputs.iter().filter_map(|input| match *input {
+        let seen = rule.condition.inputs.iter().filter_map(|input| match *input {
             Input::Call(call) => {
                 Some(format!("{} = {}", self.calls[call].column, self.values[call][row].as_ref().map(shown)?))
             }
@@ -166,8 +179,8 @@ impl<'a> Group<'a> {
         });
         let seen: Vec<String> = seen.collect();
         match seen.is_empty() {
-            true => rule.condition.clone(),
-            false => format!("{}: {}", rule.condition, seen.join(", ")),
+            true => rule.written.clone(),
+            false => format!("{}: {}", rule.written, seen.join(", ")),
         }
     }
 }

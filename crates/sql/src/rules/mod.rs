@@ -50,7 +50,8 @@ pub struct Row<'a> {
 pub struct Judged {
     /// The rule that drops the document, as its number, and what it saw: the condition and the measured values.
     pub dropped: Option<(usize, String)>,
-    /// What was measured, in the order of [`Rules::statistics`]. Not all of it for a document that was dropped.
+    /// What was measured, in the order of [`Rules::statistics`]. Not all of it for a document that was dropped, or that
+    /// a rule does not ask (`language = 'zh' AND ...`).
     pub statistics: Vec<Option<f64>>,
 }
 
@@ -68,7 +69,15 @@ pub struct Rules {
 
 struct Compiled {
     name: String,
-    condition: String,
+    /// As it was written.
+    written: String,
+    /// The part of `language = 'zh' AND dup_line_ratio(text) > 0.3` for which nothing of the text need be measured. Where
+    /// it is not true the whole is not, and the document is not measured for this rule.
+    guard: Option<Condition>,
+    condition: Condition,
+}
+
+struct Condition {
     expression: Arc<dyn PhysicalExpr>,
     /// The columns that the expression reads.
     schema: SchemaRef,

@@ -138,6 +138,24 @@ fn what_is_dropped_is_not_measured_further_unless_all_is_wanted() {
 }
 
 #[test]
+fn a_document_is_not_measured_for_a_rule_that_does_not_ask_it() {
+    let rules = compile(&[
+        rule("zh", "language = 'zh' AND char_count(text) < 5 AND source = 'news'"),
+        rule("en", "word_count(text) < 2 AND language IN ('en', 'de')"),
+        rule("either", "language = 'zh' OR digit_ratio(text) > 0.5"),
+        rule("missing", "meta(metadata, 'tag') = 'x' AND alpha_ratio(text) > 0.1"),
+    ]);
+    let rules = rules.unwrap();
+    assert_eq!(rules.statistics(), ["char_count", "word_count", "digit_ratio", "alpha_ratio"]);
+    let judged = judge(&rules, "two words", json!({}), false);
+    assert_eq!(judged, Judged { dropped: None, statistics: vec![None, Some(2.0), Some(0.0), None] });
+    assert_eq!(judge(&rules, "ab", json!({}), false).dropped.unwrap().0, 1);
+    assert_eq!(judge(&rules, "two words", json!({ "tag": "x" }), false).dropped.unwrap().0, 3);
+    // Asked of nobody, and of all.
+    assert!(judge(&rules, "two words", json!({}), true).statistics.iter().all(Option::is_some));
+}
+
+#[test]
 fn a_call_is_computed_once_for_each_document() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
@@ -288,6 +306,9 @@ fn numbers() -> impl Iterator<Item = &'static TextFunction> {
 }
 
 proptest! {
+    // A case measures everything of 30 texts, one of them up to 80,000 characters long.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     /// The statistics of many documents judged together are what the functions say of each alone.
     #[test]
     fn statistics_are_what_the_functions_say(

@@ -1,9 +1,7 @@
 //! Results kept in bfloat16 between operations, through a whole transformer block.
 
-mod common;
-
+use crate::common::{close, data, device, differentiate, flat};
 use burn::prelude::*;
-use common::{close, data, device, differentiate, flat};
 use danlu_ops::{self as ops, Activation, AttentionOptions, Before, FusedLinear, JoinedHeads, Precision, composed};
 
 const SHAPE: JoinedHeads = JoinedHeads { batch: 2, time: 40, heads: 2, kv_heads: 1, head_dim: 12 };

@@ -1,11 +1,8 @@
 //! The recurrent layers on the device under test against their composed form on the CPU: all states, last states, and
 //! gradients of every operand. The kernels' own tests compare with finite differences and with PyTorch.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::{cases, check, data, device, flat};
 use burn::prelude::*;
-use common::{cases, check, data, device, flat};
 use danlu_ops::{self as ops, Nonlinearity, Precision, RecurrentOptions, RecurrentWeights, composed};
 use proptest::prelude::*;
 

@@ -1,11 +1,8 @@
 //! Losses, softmax, activations, sums, dropout and optimisers on the device under test against their composed forms on
 //! Burn's own CPU operations, as in `agreement.rs`.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::{cases, check, close, data, device, flat, read};
 use burn::prelude::*;
-use common::{cases, check, close, data, device, flat, read};
 use danlu_ops as ops;
 use danlu_ops::{CrossEntropy, DropoutMask, Precision, Soft, SoftTargets, composed};
 use proptest::prelude::*;

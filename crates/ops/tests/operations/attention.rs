@@ -1,11 +1,8 @@
 //! Attention through each of its options: on the device under test against its composed form on Burn's own CPU
 //! operations, and against finite differences. The kernels' own tests go further into shapes and tiles.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::{Function, cases, check, close, data, device, differentiate, flat, read};
 use burn::prelude::*;
-use common::{cases, check, close, data, device, differentiate, flat, read};
 use danlu_ops as ops;
 use danlu_ops::{
     AttentionMask, AttentionOptions, AttentionSegments, DropoutMask, JoinedHeads, KeyPadding, Precision, composed,
@@ -113,7 +110,7 @@ proptest! {
 }
 
 /// Central differences of `sum(f * upstream)`, summed in f64.
-fn finite_differences(device: &Device, x: &[f32], f: common::Function) -> Vec<f32> {
+fn finite_differences(device: &Device, x: &[f32], f: Function) -> Vec<f32> {
     let step = 5e-3;
     let value = |x: Vec<f32>| -> f64 {
         let y = read(f(&[Tensor::from_data(TensorData::new(x.clone(), [x.len()]), device)]));

@@ -2,12 +2,9 @@
 //! of every input, and the same values without autodiff. The kernels' own tests compare with finite differences.
 //!
 //! The device is the CPU, or with the cargo feature `wgpu` the first wgpu device.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::{cases, check, close, data, device, flat, read};
 use burn::prelude::*;
-use common::{cases, check, close, data, device, flat, read};
 use danlu_ops as ops;
 use danlu_ops::Precision::F32;
 use danlu_ops::composed;
