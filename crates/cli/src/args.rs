@@ -54,6 +54,18 @@ pub enum Command {
     Serve(ServeArgs),
     /// Score a model on text: loss, perplexity, bits per byte, top-1 and top-5 accuracy.
     Eval(EvalArgs),
+    /// Take over a model from a GGUF file, as a folder in the layout of Hugging Face
+    ///
+    /// The folder is what every other command takes:
+    ///
+    ///   danlu import SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2
+    ///   danlu generate smollm2 --prompt "The capital of France is"
+    #[command(verbatim_doc_comment)]
+    Import(ImportArgs),
+    /// Write a model as a GGUF file, for llama.cpp and what is built on it
+    Export(ExportArgs),
+    /// Show what a model file or folder holds: settings, tensors, memory, tokenizer, template
+    Inspect(InspectArgs),
     /// What users said about served replies.
     #[command(subcommand)]
     Feedback(FeedbackCommand),
@@ -109,6 +121,51 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, requires = "share")]
     pub lease: f64,
     /// End with one JSON line for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// A GGUF file of the architecture llama or gpt2, quantised or not.
+    pub file: PathBuf,
+    /// The folder to make; it must not be there yet.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Element type of the weights: f32 keeps what the file says to the bit, f16 and bf16 take half the space.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16", "bf16"])]
+    pub precision: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// A model's folder.
+    pub model: PathBuf,
+    /// The file to write; one that is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The form to write.
+    #[arg(long, default_value = "gguf", value_parser = ["gguf"])]
+    pub format: String,
+    /// Element type of the matrices; vectors stay f32.
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f32", "f16", "bf16", "q8_0", "q4_0"])]
+    pub kind: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// A GGUF file, a safetensors file or a model's folder.
+    pub path: PathBuf,
+    /// List every tensor.
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }

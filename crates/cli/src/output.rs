@@ -66,6 +66,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             danlu_eval::EvalError,
             danlu_bench::BenchError,
             danlu_compress::CompressError,
+            danlu_convert::ConvertError,
             danlu_serve::ServeError,
             crate::Usage
         );

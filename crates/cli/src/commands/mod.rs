@@ -1,6 +1,7 @@
 //! One file a command: resolve the arguments, make one library call, render the answer.
 
 pub mod bench;
+pub mod convert;
 pub mod data;
 pub mod eval;
 pub mod feedback;

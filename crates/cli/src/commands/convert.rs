@@ -1,0 +1,151 @@
+//! `danlu import`, `danlu export`, `danlu inspect`: models of other programs.
+
+use std::cell::RefCell;
+
+use danlu_convert::{Inspection, Precision};
+use danlu_weights::Kind;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::args::{ExportArgs, ImportArgs, InspectArgs};
+use crate::output::{bytes, count, fancy, line, table};
+
+/// A bar of tensors, on a terminal.
+fn bar() -> impl Fn(usize, usize) {
+    let bar: RefCell<Option<ProgressBar>> = RefCell::new(None);
+    move |done, all| {
+        if !fancy() {
+            return;
+        }
+        let mut bar = bar.borrow_mut();
+        let bar = bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new(all as u64);
+            let style = ProgressStyle::with_template("  {bar:28} {percent:>3}%  {pos} of {len} tensors, {eta} left");
+            style.into_iter().for_each(|style| bar.set_style(style.progress_chars("━━─")));
+            bar
+        });
+        bar.set_position(done as u64);
+        if done == all {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
+    let precision = match args.precision.as_str() {
+        "f16" => Precision::F16,
+        "bf16" => Precision::Bf16,
+        _ => Precision::F32,
+    };
+    let done = danlu_convert::import(&args.file, &args.out, precision, &bar())?;
+    let kinds: Vec<String> = done.kinds.iter().map(|(kind, tensors)| format!("{tensors} {kind}")).collect();
+    if args.json {
+        line(&serde_json::to_string(&json!({
+            "architecture": done.architecture, "parameters": done.parameters, "vocabulary": done.vocabulary,
+            "chat_template": done.chat_template, "out": args.out, "precision": args.precision,
+            "tensors": done.kinds.iter().map(|(kind, n)| (kind.to_string(), json!(n))).collect::<serde_json::Map<_, _>>(),
+        }))?);
+        return Ok(());
+    }
+    line(&format!(
+        "{}: {} with {} parameters (tensors: {}), {} tokens, {}",
+        args.out.display(),
+        done.architecture,
+        count(done.parameters),
+        kinds.join(", "),
+        count(done.vocabulary as u64),
+        if done.chat_template { "with a chat template" } else { "without a chat template" },
+    ));
+    let chat = if done.chat_template { " --chat" } else { "" };
+    line(&format!("try it: danlu generate {}{chat} --prompt \"...\"", args.out.display()));
+    Ok(())
+}
+
+pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
+    let kind = Kind::from_name(&args.kind).unwrap_or(Kind::F16); // clap knows the names
+    let done = danlu_convert::export(&args.model, &args.out, kind, &bar())?;
+    if args.json {
+        line(&serde_json::to_string(&json!({
+            "architecture": done.architecture, "parameters": done.parameters, "bytes": done.bytes, "out": args.out,
+            "kind": kind.name(), "left_f16": done.left_f16,
+        }))?);
+        return Ok(());
+    }
+    let parameters = count(done.parameters);
+    line(&format!(
+        "{}: {} with {parameters} parameters as {kind}, {}",
+        args.out.display(),
+        done.architecture,
+        bytes(done.bytes)
+    ));
+    if !done.left_f16.is_empty() {
+        line(&format!(
+            "left F16, because their rows are not whole blocks of {}: {}",
+            kind.block_len(),
+            done.left_f16.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
+    let seen = danlu_convert::inspect(&args.path)?;
+    if args.json {
+        line(&serde_json::to_string(&as_json(&seen))?);
+        return Ok(());
+    }
+    line(&format!("{}: {}", args.path.display(), seen.form));
+    if let Some(architecture) = &seen.architecture {
+        line(&format!("architecture: {architecture}"));
+    }
+    line(&format!(
+        "parameters: {} in {} tensors, {}",
+        count(seen.parameters()),
+        seen.tensors.len(),
+        bytes(seen.bytes())
+    ));
+    let kinds = seen.kinds().into_iter().map(|(kind, tensors, size)| vec![kind, count(tensors as u64), bytes(size)]);
+    line(table(&["element type", "tensors", "bytes"], &kinds.collect::<Vec<_>>()).trim_end());
+    if let Some(tokenizer) = &seen.tokenizer {
+        line(&format!("tokenizer: {tokenizer}, {} tokens", count(seen.vocabulary.unwrap_or_default() as u64)));
+    }
+    let settings: Vec<Vec<String>> =
+        seen.settings.iter().map(|(name, value)| vec![name.clone(), short(value)]).collect();
+    if !settings.is_empty() {
+        line(&format!("\n{}", table(&["setting", "value"], &settings).trim_end()));
+    }
+    if args.tensors {
+        let shape = |shape: &[u64]| shape.iter().map(u64::to_string).collect::<Vec<_>>().join(" x ");
+        let rows = seen.tensors.iter().map(|t| vec![t.name.clone(), shape(&t.shape), t.kind.clone(), bytes(t.bytes)]);
+        line(&format!("\n{}", table(&["tensor", "shape", "type", "bytes"], &rows.collect::<Vec<_>>()).trim_end()));
+    }
+    if let Some(template) = &seen.chat_template {
+        line(&format!("\nchat template:\n{}", template.trim_end()));
+    }
+    Ok(())
+}
+
+/// One line, cut at a length that leaves the table readable.
+fn short(value: &str) -> String {
+    const LONGEST: usize = 80;
+    let one: String = value.split_whitespace().collect::<Vec<_>>().join(" ");
+    match one.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{}…", &one[..cut]),
+        None => one,
+    }
+}
+
+fn as_json(seen: &Inspection) -> serde_json::Value {
+    let tensors = seen.tensors.iter();
+    json!({
+        "form": seen.form,
+        "architecture": seen.architecture,
+        "parameters": seen.parameters(),
+        "bytes": seen.bytes(),
+        "tokenizer": seen.tokenizer,
+        "vocabulary": seen.vocabulary,
+        "chat_template": seen.chat_template,
+        "settings": seen.settings.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>(),
+        "tensors": tensors.map(|t| json!({"name": t.name, "shape": t.shape, "type": t.kind, "bytes": t.bytes})).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,21 @@
+//! Models from and for other programs: GGUF files to folders in the layout of Hugging Face, which is danlu's own, and back.
+//!
+//! The room owns what names and settings mean on both sides: `names.rs` the tensors, `settings.rs` the model's shape,
+//! `vocabulary.rs` the tokenizer. It moves files and computes nothing but changes of layout; it knows neither Burn nor
+//! danlu's models, so that what it writes is held to the two formats and not to danlu.
+//!
+//! Begin with [`import`], [`export`] and [`inspect`].
+
+mod error;
+mod export;
+mod folder;
+mod import;
+mod inspect;
+mod names;
+mod settings;
+mod vocabulary;
+
+pub use error::ConvertError;
+pub use export::{Exported, export};
+pub use import::{Imported, Precision, import};
+pub use inspect::{Inspection, Listed, inspect};

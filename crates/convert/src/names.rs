@@ -1,0 +1,194 @@
+//! What tensors are called on both sides, and how they lie there.
+
+/// The families whose tensors are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Llama,
+    Gpt2,
+}
+
+impl Family {
+    pub(crate) const KNOWN: &str = "llama and gpt2";
+
+    /// By `general.architecture` of GGUF, which is also `model_type` of config.json.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "llama" => Some(Self::Llama),
+            "gpt2" => Some(Self::Gpt2),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Gpt2 => "gpt2",
+        }
+    }
+}
+
+/// How a matrix lies in GGUF, given how it lies in the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    Same,
+    /// GPT-2's Conv1D has (in, out) in the folder, GGUF (out, in).
+    Transposed,
+    /// Rows of queries or keys: the folder has, of each head, the first halves of the rotated pairs and then the second;
+    /// GGUF has pair by pair.
+    Pairs(Heads),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heads {
+    Query,
+    Key,
+}
+
+/// A tensor's name in the folder and in GGUF; in the names of a layer `{}` is its number.
+struct Row(&'static str, &'static str, Layout);
+
+use Layout::{Pairs, Same, Transposed};
+
+const LLAMA: &[Row] = &[
+    Row("model.embed_tokens.weight", "token_embd.weight", Same),
+    Row("model.norm.weight", "output_norm.weight", Same),
+    Row("lm_head.weight", "output.weight", Same),
+    Row("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", Same),
+    Row("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Pairs(Heads::Query)),
+    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Pairs(Heads::Key)),
+    Row("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", Same),
+    Row("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", Same),
+    Row("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", Pairs(Heads::Query)),
+    Row("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", Pairs(Heads::Key)),
+    Row("model.layers.{}.self_attn.v_proj.bias", "blk.{}.attn_v.bias", Same),
+    Row("model.layers.{}.self_attn.o_proj.bias", "blk.{}.attn_output.bias", Same),
+    Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", Same),
+    Row("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", Same),
+    Row("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", Same),
+    Row("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", Same),
+    Row("model.layers.{}.mlp.gate_proj.bias", "blk.{}.ffn_gate.bias", Same),
+    Row("model.layers.{}.mlp.up_proj.bias", "blk.{}.ffn_up.bias", Same),
+    Row("model.layers.{}.mlp.down_proj.bias", "blk.{}.ffn_down.bias", Same),
+];
+
+const GPT2: &[Row] = &[
+    Row("transformer.wte.weight", "token_embd.weight", Same),
+    Row("transformer.wpe.weight", "position_embd.weight", Same),
+    Row("transformer.ln_f.weight", "output_norm.weight", Same),
+    Row("transformer.ln_f.bias", "output_norm.bias", Same),
+    Row("lm_head.weight", "output.weight", Same),
+    Row("transformer.h.{}.ln_1.weight", "blk.{}.attn_norm.weight", Same),
+    Row("transformer.h.{}.ln_1.bias", "blk.{}.attn_norm.bias", Same),
+    Row("transformer.h.{}.attn.c_attn.weight", "blk.{}.attn_qkv.weight", Transposed),
+    Row("transformer.h.{}.attn.c_attn.bias", "blk.{}.attn_qkv.bias", Same),
+    Row("transformer.h.{}.attn.c_proj.weight", "blk.{}.attn_output.weight", Transposed),
+    Row("transformer.h.{}.attn.c_proj.bias", "blk.{}.attn_output.bias", Same),
+    Row("transformer.h.{}.ln_2.weight", "blk.{}.ffn_norm.weight", Same),
+    Row("transformer.h.{}.ln_2.bias", "blk.{}.ffn_norm.bias", Same),
+    Row("transformer.h.{}.mlp.c_fc.weight", "blk.{}.ffn_up.weight", Transposed),
+    Row("transformer.h.{}.mlp.c_fc.bias", "blk.{}.ffn_up.bias", Same),
+    Row("transformer.h.{}.mlp.c_proj.weight", "blk.{}.ffn_down.weight", Transposed),
+    Row("transformer.h.{}.mlp.c_proj.bias", "blk.{}.ffn_down.bias", Same),
+];
+
+fn table(family: Family) -> &'static [Row] {
+    match family {
+        Family::Llama => LLAMA,
+        Family::Gpt2 => GPT2,
+    }
+}
+
+/// The number in a name for which a pattern has `{}`; an empty text where the pattern has none and is the name.
+fn number<'a>(pattern: &str, name: &'a str) -> Option<&'a str> {
+    match pattern.split_once("{}") {
+        None => (pattern == name).then_some(""),
+        Some((before, after)) => {
+            let number = name.strip_prefix(before)?.strip_suffix(after)?;
+            number.bytes().all(|b| b.is_ascii_digit()).then_some(number).filter(|number| !number.is_empty())
+        }
+    }
+}
+
+/// The name in the folder, and the layout, of a tensor in GGUF.
+pub(crate) fn in_folder(family: Family, name: &str) -> Option<(String, Layout)> {
+    table(family)
+        .iter()
+        .find_map(|Row(folder, gguf, layout)| number(gguf, name).map(|number| (folder.replace("{}", number), *layout)))
+}
+
+/// The name in GGUF, and the layout, of a tensor in the folder.
+pub(crate) fn in_gguf(family: Family, name: &str) -> Option<(String, Layout)> {
+    // The hub's GPT-2 folders leave the prefix out.
+    let long = format!("transformer.{name}");
+    let bare = family == Family::Gpt2 && !name.starts_with("transformer.") && !name.starts_with("lm_head.");
+    let name = if bare { long.as_str() } else { name };
+    table(family)
+        .iter()
+        .find_map(|Row(folder, gguf, layout)| number(folder, name).map(|number| (gguf.replace("{}", number), *layout)))
+}
+
+/// The shape on the other side.
+pub(crate) fn shape(layout: Layout, shape: &[u64]) -> Vec<u64> {
+    match layout {
+        Transposed => shape.iter().rev().copied().collect(),
+        Same | Pairs(_) => shape.to_vec(),
+    }
+}
+
+/// From rows (r, c) to (c, r).
+pub(crate) fn transposed(values: &[f32], rows: usize) -> Vec<f32> {
+    let columns = values.len() / rows.max(1);
+    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
+}
+
+/// Rows of `heads` heads from pair by pair to the first halves and then the second; `back` is the other way.
+pub(crate) fn repaired(values: &[f32], rows: usize, heads: usize, back: bool) -> Vec<f32> {
+    let width = values.len() / rows.max(1);
+    let per_head = rows / heads.max(1);
+    let half = per_head / 2;
+    let from = |row: usize| {
+        let (head, inside) = (row / per_head, row % per_head);
+        let source = match back {
+            false => 2 * (inside % half) + inside / half,
+            true => inside / 2 + half * (inside % 2),
+        };
+        head * per_head + source
+    };
+    (0..rows).flat_map(|row| &values[from(row) * width..][..width]).copied().collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        for family in [Family::Llama, Family::Gpt2] {
+            for Row(folder, gguf, layout) in table(family) {
+                let (folder, gguf) = (folder.replace("{}", "12"), gguf.replace("{}", "12"));
+                assert_eq!(in_folder(family, &gguf).unwrap(), (folder.clone(), *layout));
+                assert_eq!(in_gguf(family, &folder).unwrap(), (gguf, *layout));
+            }
+        }
+        assert_eq!(in_gguf(Family::Gpt2, "h.0.ln_1.bias").unwrap().0, "blk.0.attn_norm.bias");
+        assert_eq!(in_folder(Family::Llama, "blk..attn_q.weight"), None);
+        assert_eq!(in_folder(Family::Llama, "blk.x.attn_q.weight"), None);
+    }
+
+    #[test]
+    fn pairs_are_parted_and_put_together() {
+        // Two heads of four rows, one value each: pairs (0 1) (2 3) | (4 5) (6 7).
+        let gguf: Vec<f32> = (0..8).map(|i| i as f32).collect();
+        let folder = repaired(&gguf, 8, 2, false);
+        assert_eq!(folder, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+        assert_eq!(repaired(&folder, 8, 2, true), gguf);
+        let wide: Vec<f32> = (0..36).map(|i| i as f32).collect();
+        assert_eq!(repaired(&repaired(&wide, 12, 1, true), 12, 1, false), wide);
+    }
+
+    #[test]
+    fn matrices_turn() {
+        assert_eq!(transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+}

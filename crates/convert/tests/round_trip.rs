@@ -1,0 +1,256 @@
+//! Folder to GGUF and back gives the same folder, whatever names, layouts and vocabularies it went through.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use danlu_convert::{ConvertError, Precision, export, import, inspect};
+use danlu_weights::Kind;
+use danlu_weights::gguf::{Gguf, Metadata, Value, Writer};
+use serde_json::{Value as Json, json};
+use tempfile::tempdir;
+
+const VOCABULARY: u64 = 8;
+
+fn quiet(_: usize, _: usize) {}
+
+/// Values that no two tensors share and every element type holds exactly.
+fn values(count: u64, seed: u64) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7 + seed * 13) % 251) as f32 / 4.0 - 31.0).collect()
+}
+
+fn write_folder(folder: &Path, config: &Json, tensors: &[(&str, Vec<u64>)]) {
+    fs::create_dir_all(folder).unwrap();
+    let (mut table, mut data) = (serde_json::Map::new(), Vec::new());
+    for (seed, (name, shape)) in tensors.iter().enumerate() {
+        let begin = data.len();
+        for x in values(shape.iter().product(), seed as u64) {
+            data.extend(x.to_le_bytes());
+        }
+        table.insert((*name).into(), json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, data.len()]}));
+    }
+    let header = Json::Object(table).to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+    fs::write(folder.join("model.safetensors"), file).unwrap();
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    fs::write(folder.join("tokenizer.json"), tokenizer().to_string()).unwrap();
+    let told = json!({"bos_token": null, "eos_token": "<|end|>", "chat_template": "{{ messages }}"});
+    fs::write(folder.join("tokenizer_config.json"), told.to_string()).unwrap();
+}
+
+fn tokenizer() -> Json {
+    json!({
+        "added_tokens": [{"id": 5, "content": "<|end|>", "special": true}, {"id": 6, "content": "<a>", "special": false}],
+        "normalizer": null,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Digits", "individual_digits": true},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+        ]},
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel"},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "Ġ": 2, "ab": 3, "Ġab": 4}, "merges": ["a b", ["Ġ", "ab"]]},
+    })
+}
+
+fn llama(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+        "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 5e5, "vocab_size": VOCABULARY,
+        "tie_word_embeddings": true,
+    });
+    let tensors = vec![
+        ("model.embed_tokens.weight", vec![VOCABULARY, 32]),
+        ("model.norm.weight", vec![32]),
+        ("model.layers.0.input_layernorm.weight", vec![32]),
+        ("model.layers.0.self_attn.q_proj.weight", vec![32, 32]),
+        ("model.layers.0.self_attn.k_proj.weight", vec![16, 32]),
+        ("model.layers.0.self_attn.v_proj.weight", vec![16, 32]),
+        ("model.layers.0.self_attn.o_proj.weight", vec![32, 32]),
+        ("model.layers.0.post_attention_layernorm.weight", vec![32]),
+        ("model.layers.0.mlp.gate_proj.weight", vec![64, 32]),
+        ("model.layers.0.mlp.up_proj.weight", vec![64, 32]),
+        ("model.layers.0.mlp.down_proj.weight", vec![32, 64]),
+    ];
+    write_folder(folder, &config, &tensors);
+    tensors
+}
+
+fn gpt2(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
+    let config = json!({
+        "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 4,
+        "n_positions": 16, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "vocab_size": VOCABULARY,
+    });
+    let tensors = vec![
+        ("transformer.wte.weight", vec![VOCABULARY, 32]),
+        ("transformer.wpe.weight", vec![16, 32]),
+        ("transformer.ln_f.weight", vec![32]),
+        ("transformer.ln_f.bias", vec![32]),
+        ("transformer.h.0.ln_1.weight", vec![32]),
+        ("transformer.h.0.ln_1.bias", vec![32]),
+        ("transformer.h.0.attn.c_attn.weight", vec![32, 96]),
+        ("transformer.h.0.attn.c_attn.bias", vec![96]),
+        ("transformer.h.0.attn.c_proj.weight", vec![32, 32]),
+        ("transformer.h.0.attn.c_proj.bias", vec![32]),
+        ("transformer.h.0.ln_2.weight", vec![32]),
+        ("transformer.h.0.ln_2.bias", vec![32]),
+        ("transformer.h.0.mlp.c_fc.weight", vec![32, 128]),
+        ("transformer.h.0.mlp.c_fc.bias", vec![128]),
+        ("transformer.h.0.mlp.c_proj.weight", vec![128, 32]),
+        ("transformer.h.0.mlp.c_proj.bias", vec![32]),
+    ];
+    write_folder(folder, &config, &tensors);
+    tensors
+}
+
+fn json_of(path: &Path) -> Json {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The values of a safetensors file by name, f32.
+fn weights(path: &Path) -> std::collections::BTreeMap<String, (Vec<u64>, Vec<f32>)> {
+    let bytes = fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let table: Json = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let mut all = std::collections::BTreeMap::new();
+    for (name, entry) in table.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__") {
+        let at = |i: usize| 8 + length + entry["data_offsets"][i].as_u64().unwrap() as usize;
+        let values = bytes[at(0)..at(1)].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let shape = entry["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+        all.insert(name.clone(), (shape, values));
+    }
+    all
+}
+
+#[test]
+fn folders_come_back_as_they_were() {
+    for make in [llama, gpt2] {
+        let temporary = tempdir().unwrap();
+        let [first, file, second, again] =
+            ["first", "model.gguf", "second", "again.gguf"].map(|n| temporary.path().join(n));
+        let tensors = make(&first);
+        let exported = export(&first, &file, Kind::F32, &quiet).unwrap();
+        assert!(exported.left_f16.is_empty());
+        assert_eq!(exported.parameters, tensors.iter().map(|(_, shape)| shape.iter().product::<u64>()).sum::<u64>());
+        let imported = import(&file, &second, Precision::F32, &quiet).unwrap();
+        assert_eq!((imported.vocabulary as u64, imported.chat_template), (VOCABULARY, true));
+
+        assert_eq!(weights(&first.join("model.safetensors")), weights(&second.join("model.safetensors")));
+        let (before, after) = (json_of(&first.join("config.json")), json_of(&second.join("config.json")));
+        for (key, value) in before.as_object().unwrap() {
+            let same = after[key] == *value || after[key].as_f64().zip(value.as_f64()).is_some_and(|(a, b)| a == b);
+            assert!(same, "{key}: {} became {}", value, after[key]);
+        }
+        assert_eq!(after["eos_token_id"], 5);
+        let (before, after) = (json_of(&first.join("tokenizer.json")), json_of(&second.join("tokenizer.json")));
+        for (token, id) in before["model"]["vocab"].as_object().unwrap() {
+            assert_eq!(after["model"]["vocab"][token], *id);
+        }
+        assert_eq!(after["model"]["merges"], json!([["a", "b"], ["Ġ", "ab"]]));
+        assert_eq!(after["added_tokens"][0]["special"], true);
+        assert_eq!(
+            (&after["added_tokens"][1]["content"], &after["added_tokens"][1]["special"]),
+            (&json!("<a>"), &json!(false))
+        );
+        assert_eq!(after["pre_tokenizer"]["pretokenizers"][0]["type"], "Digits");
+        assert_eq!(fs::read_to_string(second.join("chat_template.jinja")).unwrap(), "{{ messages }}");
+
+        // And once more: the file of the folder that was imported holds the same tensors.
+        export(&second, &again, Kind::F32, &quiet).unwrap();
+        let (one, other) = (Gguf::open(&file).unwrap(), Gguf::open(&again).unwrap());
+        for tensor in &one.tensors {
+            let same = other.tensor(&tensor.name).unwrap();
+            assert_eq!((&tensor.shape, one.bytes(tensor).unwrap()), (&same.shape, other.bytes(same).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn queries_are_stored_pair_by_pair_and_conv1d_is_turned() {
+    let temporary = tempdir().unwrap();
+    let (folder, file) = (temporary.path().join("m"), temporary.path().join("m.gguf"));
+    llama(&folder);
+    export(&folder, &file, Kind::F32, &quiet).unwrap();
+    let gguf = Gguf::open(&file).unwrap();
+    let query = gguf.values(gguf.tensor("blk.0.attn_q.weight").unwrap()).unwrap();
+    let plain = &weights(&folder.join("model.safetensors"))["model.layers.0.self_attn.q_proj.weight"].1;
+    // Head 1 begins at row 8; its rows 0 and 4 are its first pair.
+    assert_eq!(query[8 * 32..9 * 32], plain[8 * 32..9 * 32]);
+    assert_eq!(query[9 * 32..10 * 32], plain[12 * 32..13 * 32]);
+
+    let (folder, file) = (temporary.path().join("g"), temporary.path().join("g.gguf"));
+    gpt2(&folder);
+    export(&folder, &file, Kind::Q8_0, &quiet).unwrap();
+    let gguf = Gguf::open(&file).unwrap();
+    let up = gguf.tensor("blk.0.ffn_up.weight").unwrap();
+    assert_eq!((up.shape.as_slice(), up.kind), (&[128, 32][..], Kind::Q8_0));
+    assert_eq!(gguf.tensor("position_embd.weight").unwrap().kind, Kind::F32);
+    let plain = &weights(&folder.join("model.safetensors"))["transformer.h.0.mlp.c_fc.weight"].1;
+    let got = gguf.values(up).unwrap();
+    assert!((got[32 + 3] - plain[3 * 128 + 1]).abs() < 0.2, "{} for {}", got[32 + 3], plain[3 * 128 + 1]);
+}
+
+#[test]
+fn a_look_into_a_file_reads_no_weights() {
+    let temporary = tempdir().unwrap();
+    let (folder, file) = (temporary.path().join("m"), temporary.path().join("m.gguf"));
+    let tensors = llama(&folder);
+    export(&folder, &file, Kind::Q4_0, &quiet).unwrap();
+    for path in [folder.clone(), file, folder.join("model.safetensors")] {
+        let seen = inspect(&path).unwrap();
+        assert_eq!(seen.tensors.len(), tensors.len(), "{}", seen.form);
+        assert_eq!(seen.parameters(), tensors.iter().map(|(_, shape)| shape.iter().product::<u64>()).sum::<u64>());
+    }
+    let seen = inspect(&folder).unwrap();
+    assert_eq!((seen.tokenizer.as_deref(), seen.vocabulary), (Some("BPE"), Some(5)));
+    assert_eq!(seen.architecture.as_deref(), Some("LlamaForCausalLM"));
+}
+
+fn refused(error: ConvertError) -> String {
+    error.to_string().rsplit_once(": ").map_or_else(|| error.to_string(), |(_, what)| what.to_owned())
+}
+
+#[test]
+fn what_cannot_be_taken_over_is_named_and_leaves_nothing() {
+    let temporary = tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name);
+    let gguf = |name: &str, set: &[(&str, Value)], tensors: &[(String, Vec<u64>, Kind)]| {
+        let mut metadata = Metadata::default();
+        set.iter().for_each(|(key, value)| metadata.set(*key, value.clone()));
+        let path = at(name);
+        let mut writer = Writer::begin(Vec::new(), &path, &metadata, tensors).unwrap();
+        for (name, shape, _) in tensors {
+            writer.tensor(name, &vec![0.0; shape.iter().product::<u64>() as usize]).unwrap();
+        }
+        fs::write(&path, writer.finish().unwrap()).unwrap();
+        path
+    };
+    let try_import = |path: &Path| import(path, &at("out"), Precision::F32, &quiet).unwrap_err().to_string();
+    let strange = gguf("strange.gguf", &[("general.architecture", Value::Text("mamba".into()))], &[]);
+    assert!(try_import(&strange).contains("the architecture \"mamba\"; danlu imports llama and gpt2"));
+    assert!(try_import(&gguf("empty.gguf", &[], &[])).contains("general.architecture is missing"));
+    let bare = gguf("bare.gguf", &[("general.architecture", Value::Text("gpt2".into()))], &[]);
+    assert!(try_import(&bare).contains("gpt2.attention.head_count is missing"));
+
+    let folder = at("model");
+    llama(&folder);
+    fs::write(at("there"), "x").unwrap();
+    export(&folder, &at("model.gguf"), Kind::F32, &quiet).unwrap();
+    let there = import(&at("model.gguf"), &at("there"), Precision::F32, &quiet).unwrap_err();
+    assert!(there.to_string().contains("there"), "{there}");
+    let bytes = fs::read(at("model.gguf")).unwrap();
+    fs::write(at("cut.gguf"), &bytes[..bytes.len() - 4000]).unwrap();
+    assert!(try_import(&at("cut.gguf")).contains("it is not whole"));
+
+    let change = |key: &str, value: Json| {
+        llama(&folder);
+        let mut config = json_of(&folder.join("config.json"));
+        config[key] = value;
+        fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        refused(export(&folder, &at("no.gguf"), Kind::F32, &quiet).unwrap_err())
+    };
+    assert!(change("model_type", json!("mamba")).contains("\"mamba\" cannot be written as GGUF"));
+    assert!(change("rope_scaling", json!({"type": "yarn"})).contains("of type \"yarn\""));
+    assert!(change("vocab_size", json!(3)).contains("has the id Some(3), and the model 3 tokens"));
+    assert!(!at("no.gguf").exists() && !at("out").exists() && !at("out.part").exists());
+}
