@@ -120,14 +120,15 @@ type Placed<'a> = (&'a Tensor, String, Layout);
 
 /// Every tensor with its name in the folder.
 fn plan(gguf: &Gguf, family: Family) -> Result<Vec<Placed<'_>>, ConvertError> {
-    let place = |tensor: &'_ Tensor| match names::in_folder(family, &tensor.name) {
-        Some((name, layout)) => Ok((tensor, name, layout)),
-        None => {
+    let mut placed = Vec::with_capacity(gguf.tensors.len());
+    for tensor in &gguf.tensors {
+        let (name, layout) = names::in_folder(family, &tensor.name).ok_or_else(|| {
             let what = format!("a {} has no tensor {:?} that danlu knows", family.name(), tensor.name);
-            Err(ConvertError::unsupported(gguf.path(), what))
-        }
-    };
-    gguf.tensors.iter().map(place).collect()
+            ConvertError::unsupported(gguf.path(), what)
+        })?;
+        placed.push((tensor, name, layout));
+    }
+    Ok(placed)
 }
 
 fn check_embedding(gguf: &Gguf, size: usize) -> Result<(), ConvertError> {

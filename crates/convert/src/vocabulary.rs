@@ -204,19 +204,19 @@ pub(crate) fn into_metadata(
         let what = format!("llama.cpp has no name for its split of text: {}", tokenizer["pre_tokenizer"]);
         ConvertError::unsupported(path, what)
     })?;
-    let mut tokens: Vec<Option<(&str, i32)>> = vec![None; size];
-    let mut put = |id: Option<u64>, token: Option<&str>, kind: i32| {
-        let place = id.and_then(|id| tokens.get_mut(usize::try_from(id).ok()?)).zip(token);
-        place.map(|(place, token)| *place = Some((token, kind))).ok_or_else(|| {
-            ConvertError::malformed(path, format!("the token {token:?} has the id {id:?}, and the model {size} tokens"))
-        })
-    };
-    for (token, id) in vocabulary {
-        put(id.as_u64(), Some(token), NORMAL)?;
-    }
-    for added in tokenizer["added_tokens"].as_array().into_iter().flatten() {
+    let plain = vocabulary.iter().map(|(token, id)| (id.as_u64(), Some(token.as_str()), NORMAL));
+    let added = tokenizer["added_tokens"].as_array().into_iter().flatten().map(|added| {
         let kind = if added["special"] == true { CONTROL } else { USER_DEFINED };
-        put(added["id"].as_u64(), added["content"].as_str(), kind)?;
+        (added["id"].as_u64(), added["content"].as_str(), kind)
+    });
+    let mut tokens: Vec<Option<(&str, i32)>> = vec![None; size];
+    for (id, token, kind) in plain.chain(added) {
+        let place = id.and_then(|id| tokens.get_mut(usize::try_from(id).ok()?));
+        let (Some(place), Some(token)) = (place, token) else {
+            let what = format!("the token {token:?} has the id {id:?}, and the model {size} tokens");
+            return Err(ConvertError::malformed(path, what));
+        };
+        *place = Some((token, kind));
     }
     let id_of = |key: &str| {
         let token = config[key].as_str().or_else(|| config[key]["content"].as_str())?;
