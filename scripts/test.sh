@@ -26,7 +26,7 @@ status=0
 DANLU_TEST_SKIPS="$(pwd)/target/test-skips.txt"
 mkdir -p target && : > "$DANLU_TEST_SKIPS"
 export DANLU_TEST_SKIPS
-cargo test --release --workspace || status=$?
+cargo test --release --workspace --no-fail-fast || status=$?
 
 # The operations on a second device: wgpu over Mesa's software Vulkan. The default build knows nothing of its crates; what
 # it shares with them is not compiled again, because the selection (the workspace) and the profile are the same.

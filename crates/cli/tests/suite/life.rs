@@ -28,6 +28,7 @@ fn a_whole_life_and_then_only_what_changed() {
     let first = place.json(&["run", "tiny.toml", "--json"]);
     check_summary(&place, &first);
     check_commands(&place, &first);
+    check_other_programs(&place, &first);
 
     // Again: nothing to do, the same run, the same figures.
     assert_eq!(running(&place, &[]), Vec::<String>::new());
@@ -105,4 +106,28 @@ fn check_commands(place: &Place, summary: &Value) {
     assert!(place.ok(&["plan", "tiny.toml"]).contains("parameters"));
     let explained = place.ok(&["recipe", "explain", "tiny.toml"]);
     assert!(explained.contains("train.learning_rate") && explained.contains("default"), "{explained}");
+}
+
+/// As GGUF and back: the same weights, the same words. An int8 folder and a second import are refused.
+fn check_other_programs(place: &Place, summary: &Value) {
+    let model = summary["model_dir"].as_str().unwrap();
+    let written = place.json(&["export", model, "--out", "model.gguf", "--kind", "f32", "--json"]);
+    let parameters = &written["parameters"];
+    let seen = place.json(&["inspect", "model.gguf", "--json"]);
+    assert_eq!((&seen["parameters"], &seen["tokenizer"]), (parameters, &"gpt2 smollm".into()), "{seen:#}");
+    assert!(place.ok(&["inspect", model, "--tensors"]).contains("model.embed_tokens.weight"));
+    let taken = place.json(&["import", "model.gguf", "--out", "again", "--json"]);
+    assert_eq!((&taken["parameters"], &taken["chat_template"]), (parameters, &true.into()), "{taken:#}");
+    let words = |model: &str| {
+        let write = ["generate", model, "--prompt", "春眠 people", "--max-tokens", "12", "--temperature", "0", "--json"];
+        place.json(&write)["text"].clone()
+    };
+    assert_eq!(words("again"), words(model));
+    assert!(place.fails(1, &["import", "model.gguf", "--out", "again"]).contains("hint: choose another --out"));
+    let int8 = summary["int8"]["model_dir"].as_str().unwrap();
+    let refused = place.fails(1, &["export", int8, "--out", "int8.gguf"]);
+    assert!(refused.contains("export the model they were made from"), "{refused}");
+    let bytes = std::fs::read(place.path("model.gguf")).unwrap();
+    std::fs::write(place.path("cut.gguf"), &bytes[..bytes.len() / 2]).unwrap();
+    assert!(place.fails(1, &["import", "cut.gguf", "--out", "cut"]).contains("hint: fetch the file again"));
 }
