@@ -119,7 +119,8 @@ fn check_other_programs(place: &Place, summary: &Value) {
     let taken = place.json(&["import", "model.gguf", "--out", "again", "--json"]);
     assert_eq!((&taken["parameters"], &taken["chat_template"]), (parameters, &true.into()), "{taken:#}");
     let words = |model: &str| {
-        let write = ["generate", model, "--prompt", "春眠 people", "--max-tokens", "12", "--temperature", "0", "--json"];
+        let write =
+            ["generate", model, "--prompt", "春眠 people", "--max-tokens", "12", "--temperature", "0", "--json"];
         place.json(&write)["text"].clone()
     };
     assert_eq!(words("again"), words(model));
