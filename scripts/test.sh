@@ -37,7 +37,7 @@ if ! software_vulkan; then
     >/dev/null 2>&1 || true
 fi
 if software_vulkan; then
-  CUBECL_WGPU_DEFAULT_DEVICE=Cpu cargo --config scripts/second-device.toml test --release --workspace --features danlu-ops/wgpu \
+  CUBECL_WGPU_DEFAULT_DEVICE=Cpu CUBECL_AUTOTUNE_LEVEL=minimal cargo --config scripts/second-device.toml test --release --workspace --features danlu-ops/wgpu \
     --no-fail-fast --test operations || status=$?
 else
   echo "SKIPPED operations on a second device: no software Vulkan (mesa-vulkan-drivers)" | tee -a "$DANLU_TEST_SKIPS"

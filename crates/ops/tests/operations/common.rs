@@ -14,7 +14,7 @@ pub fn device() -> Device {
 /// How many random cases a property is tried with: on wgpu every new shape is a new set of shaders to compile, which
 /// takes a second or more on a software device.
 pub const fn cases(on_the_cpu: u32) -> u32 {
-    if cfg!(feature = "wgpu") { 2 } else { on_the_cpu }
+    if cfg!(feature = "wgpu") { 1 } else { on_the_cpu }
 }
 
 pub fn data(len: usize, seed: u64) -> Vec<f32> {
