@@ -147,7 +147,8 @@ fn tokenizer(arguments: &Arguments) -> Result<Tokenizer, Failure> {
 fn write_unique(cleaned: &Path, found: &Duplicates, out: &Path) -> Result<(), Failure> {
     let mut writer = DocumentWriter::create(out)?;
     for (row, document) in (0..).zip(read_documents(cleaned)?) {
-        if let Outcome::Keep(document) = found.apply(row, document?) {
+        if let Outcome::Keep(mut document) = found.apply(row, document?) {
+            document.statistics.clear(); // the shards have no use for them
             writer.write(&document)?;
         }
     }
