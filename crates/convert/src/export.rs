@@ -3,12 +3,10 @@ use std::path::Path;
 
 use danlu_weights::Kind;
 use danlu_weights::gguf::{Value, Writer};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
-use crate::folder::{self, Stored};
-use crate::import::object;
-use crate::names::{self, Heads, Layout};
-use crate::settings::Shape;
+use crate::folder;
+use crate::names::{self, Direction};
 use crate::{ConvertError, settings, vocabulary};
 
 /// What was exported.
@@ -40,7 +38,7 @@ pub fn export(model: &Path, out: &Path, kind: Kind, progress: &dyn Fn(usize, usi
     let size = size.ok_or_else(|| ConvertError::malformed(&config_path, "vocab_size is missing"))?;
     let tokenizer_path = model.join(folder::TOKENIZER);
     let tokenizer = folder::read_json(&tokenizer_path)?;
-    let config_of_tokens = optional_json(&model.join(folder::TOKENIZER_CONFIG))?;
+    let config_of_tokens = folder::optional_json(&model.join(folder::TOKENIZER_CONFIG))?;
     vocabulary::into_metadata(&tokenizer_path, &tokenizer, &config_of_tokens, size as usize, &mut metadata)?;
     if let Some(template) = template(model, &config_of_tokens)? {
         metadata.set("tokenizer.chat_template", Value::Text(template));
@@ -69,7 +67,8 @@ pub fn export(model: &Path, out: &Path, kind: Kind, progress: &dyn Fn(usize, usi
         let write = || -> Result<(), ConvertError> {
             let mut writer = Writer::begin(file, out, &metadata, &plan)?;
             for (index, (stored, layout)) in tensors.iter().enumerate() {
-                writer.tensor(&plan[index].0, &laid_out(stored, *layout, shape)?)?;
+                let values = names::laid_out(stored.values()?, &stored.shape, *layout, shape, Direction::ToGguf);
+                writer.tensor(&plan[index].0, &values)?;
                 progress(index + 1, plan.len());
             }
             writer.finish()?;
@@ -99,17 +98,6 @@ fn kind_of(name: &str, shape: &[u64], wanted: Kind) -> Kind {
     }
 }
 
-fn laid_out(stored: &Stored, layout: Layout, shape: Shape) -> Result<Vec<f32>, ConvertError> {
-    let values = stored.values()?;
-    let rows = stored.shape.first().map_or(1, |rows| *rows as usize);
-    Ok(match layout {
-        Layout::Same => values,
-        Layout::Transposed => names::transposed(&values, rows),
-        Layout::Pairs(Heads::Query) => names::repaired(&values, rows, shape.heads, true),
-        Layout::Pairs(Heads::Key) => names::repaired(&values, rows, shape.kv_heads, true),
-    })
-}
-
 /// llama.cpp's number for a file mostly of a kind (`llama_ftype`).
 fn file_type(kind: Kind) -> Option<u32> {
     match kind {
@@ -122,8 +110,9 @@ fn file_type(kind: Kind) -> Option<u32> {
     }
 }
 
-fn optional_json(path: &Path) -> Result<Json, ConvertError> {
-    if path.exists() { folder::read_json(path) } else { Ok(Json::Null) }
+/// The fields of a JSON object; none of them for anything else.
+fn object(value: &Json) -> Map<String, Json> {
+    value.as_object().cloned().unwrap_or_default()
 }
 
 fn template(model: &Path, config: &Json) -> Result<Option<String>, ConvertError> {

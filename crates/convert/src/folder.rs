@@ -25,6 +25,11 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, ConvertError> {
     serde_json::from_slice(&text).map_err(|e| ConvertError::malformed(path, e.to_string()))
 }
 
+/// Null where there is no such file.
+pub(crate) fn optional_json(path: &Path) -> Result<Value, ConvertError> {
+    if path.exists() { read_json(path) } else { Ok(Value::Null) }
+}
+
 pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), ConvertError> {
     let text = serde_json::to_string_pretty(value).map_err(|e| ConvertError::malformed(path, e.to_string()))?;
     std::fs::write(path, text + "\n").map_err(|e| ConvertError::io("write", path, e))

@@ -3,12 +3,11 @@ use std::path::{Path, PathBuf};
 use danlu_store::atomic;
 use danlu_weights::Kind;
 use danlu_weights::gguf::{Gguf, Tensor};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::folder::{self, Planned};
-use crate::names::{self, Family, Heads, Layout};
-use crate::settings::{self, Shape};
-use crate::{ConvertError, vocabulary};
+use crate::names::{self, Direction, Family, Layout};
+use crate::{ConvertError, settings, vocabulary};
 
 /// The element type of an imported model's weights. What was quantised is exact in f32 alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,7 +91,7 @@ pub fn import(
         .collect();
     folder::write_weights(&work.join(folder::WEIGHTS), &planned, precision, |index| {
         let (tensor, _, layout) = &tensors[index];
-        let values = laid_out(gguf.values(tensor)?, tensor, *layout, shape);
+        let values = names::laid_out(gguf.values(tensor)?, &tensor.shape, *layout, shape, Direction::ToFolder);
         progress(index + 1, tensors.len());
         Ok(values)
     })?;
@@ -142,16 +141,6 @@ fn check_embedding(gguf: &Gguf, size: usize) -> Result<(), ConvertError> {
     }
 }
 
-fn laid_out(values: Vec<f32>, tensor: &Tensor, layout: Layout, shape: Shape) -> Vec<f32> {
-    let rows = tensor.shape.first().map_or(1, |rows| *rows as usize);
-    match layout {
-        Layout::Same => values,
-        Layout::Transposed => names::transposed(&values, rows),
-        Layout::Pairs(Heads::Query) => names::repaired(&values, rows, shape.heads, false),
-        Layout::Pairs(Heads::Key) => names::repaired(&values, rows, shape.kv_heads, false),
-    }
-}
-
 /// An empty folder beside `out`, to be published as it.
 fn beside(out: &Path) -> Result<PathBuf, ConvertError> {
     if out.exists() {
@@ -172,9 +161,4 @@ fn beside(out: &Path) -> Result<PathBuf, ConvertError> {
 fn kinds(tensors: &[Tensor]) -> Vec<(Kind, usize)> {
     let count = |kind| (kind, tensors.iter().filter(|tensor| tensor.kind == kind).count());
     Kind::all().map(count).filter(|(_, count)| *count > 0).collect()
-}
-
-/// The fields of a JSON object; none of them for anything else.
-pub(crate) fn object(value: &Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap_or_default()
 }

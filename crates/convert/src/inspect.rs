@@ -1,7 +1,6 @@
 use std::path::Path;
 
 use danlu_weights::gguf::{Array, Gguf, Metadata, Value};
-use serde_json::Value as Json;
 
 use crate::ConvertError;
 use crate::folder;
@@ -128,10 +127,8 @@ fn in_words(value: &Value) -> String {
 
 fn of_folder(path: &Path) -> Result<Inspection, ConvertError> {
     let config = folder::read_json(&path.join(folder::CONFIG))?;
-    let tokens = path.join(folder::TOKENIZER);
-    let tokenizer = if tokens.exists() { folder::read_json(&tokens)? } else { Json::Null };
-    let told = path.join(folder::TOKENIZER_CONFIG);
-    let told = if told.exists() { folder::read_json(&told)? } else { Json::Null };
+    let tokenizer = folder::optional_json(&path.join(folder::TOKENIZER))?;
+    let told = folder::optional_json(&path.join(folder::TOKENIZER_CONFIG))?;
     let template = told["chat_template"].as_str().map(str::to_owned);
     let fields = config.as_object().into_iter().flatten();
     Ok(Inspection {

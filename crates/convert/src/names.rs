@@ -1,5 +1,7 @@
 //! What tensors are called on both sides, and how they lie there.
 
+use crate::settings::Shape;
+
 /// The families whose tensors are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -136,13 +138,13 @@ pub(crate) fn shape(layout: Layout, shape: &[u64]) -> Vec<u64> {
 }
 
 /// From rows (r, c) to (c, r).
-pub(crate) fn transposed(values: &[f32], rows: usize) -> Vec<f32> {
+fn transposed(values: &[f32], rows: usize) -> Vec<f32> {
     let columns = values.len() / rows.max(1);
     (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
 }
 
 /// Rows of `heads` heads from pair by pair to the first halves and then the second; `back` is the other way.
-pub(crate) fn repaired(values: &[f32], rows: usize, heads: usize, back: bool) -> Vec<f32> {
+fn repaired(values: &[f32], rows: usize, heads: usize, back: bool) -> Vec<f32> {
     let width = values.len() / rows.max(1);
     let per_head = rows / heads.max(1);
     let half = per_head / 2;
@@ -155,6 +157,25 @@ pub(crate) fn repaired(values: &[f32], rows: usize, heads: usize, back: bool) ->
         head * per_head + source
     };
     (0..rows).flat_map(|row| &values[from(row) * width..][..width]).copied().collect()
+}
+
+/// Which way a tensor goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ToFolder,
+    ToGguf,
+}
+
+/// The values of a tensor, whose shape is that of where it comes from, as they lie on the other side.
+pub(crate) fn laid_out(values: Vec<f32>, from: &[u64], layout: Layout, shape: Shape, direction: Direction) -> Vec<f32> {
+    let rows = from.first().map_or(1, |rows| *rows as usize);
+    let back = direction == Direction::ToGguf;
+    match layout {
+        Layout::Same => values,
+        Layout::Transposed => transposed(&values, rows),
+        Layout::Pairs(Heads::Query) => repaired(&values, rows, shape.heads, back),
+        Layout::Pairs(Heads::Key) => repaired(&values, rows, shape.kv_heads, back),
+    }
 }
 
 #[cfg(test)]
