@@ -7,9 +7,10 @@ use crate::{BenchError, Budget, Machine, Network, Precision, Recompute, Spread, 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use danlu_model::CausalLm;
+use danlu_train::LossSum;
 use danlu_train::TrainConfig;
 use danlu_train::optimizer::{GradientSum, Optimizer, clip_factor};
-use danlu_train::step::{GroupResult, MicroBatch, accumulate};
+use danlu_train::step::{MicroBatch, accumulate};
 use danlu_train::tensors::{ParameterSpec, Parameters};
 use serde::Serialize;
 
@@ -103,24 +104,24 @@ pub fn train(settings: &TrainSettings, device: &Device) -> Result<TrainFigures, 
 /// A network that a batch can be trained on.
 trait Trainable: Module {
     /// Loss and gradients of one batch.
-    fn group(&self, batch: MicroBatch, recompute: Recompute) -> Result<GroupResult, BenchError>;
+    fn group(&self, batch: MicroBatch, recompute: Recompute) -> Result<LossSum, BenchError>;
 }
 
 impl Trainable for CausalLm {
-    fn group(&self, batch: MicroBatch, recompute: Recompute) -> Result<GroupResult, BenchError> {
+    fn group(&self, batch: MicroBatch, recompute: Recompute) -> Result<LossSum, BenchError> {
         Ok(accumulate(self, [batch], recompute, |_| None)?)
     }
 }
 
 impl Trainable for RecurrentLm {
-    fn group(&self, batch: MicroBatch, _: Recompute) -> Result<GroupResult, BenchError> {
+    fn group(&self, batch: MicroBatch, _: Recompute) -> Result<LossSum, BenchError> {
         let MicroBatch { inputs, targets, tokens, .. } = batch;
         let loss = self.loss_sum(inputs, targets);
         let read = loss.clone().try_into_scalar::<f32>();
         let loss_sum = read.map_err(|error| BenchError::Device { reason: error.to_string() })?;
         let mut gradients = GradientSum::default();
         gradients.add(loss.backward(), self);
-        Ok(GroupResult { gradients, loss_sum: f64::from(loss_sum), tokens })
+        Ok(LossSum { gradients, loss: f64::from(loss_sum), counted: tokens, units: tokens })
     }
 }
 
@@ -145,8 +146,8 @@ fn run<M: Trainable>(model: M, settings: &TrainSettings, device: &Device) -> Res
         let Some(current) = model.take() else { return Ok(()) };
         let batch = MicroBatch::new(&inputs, &targets, workload.seq_len(), device);
         let group = current.group(batch, settings.recompute)?;
-        losses.push(group.loss());
-        let tokens = group.tokens as f64;
+        losses.push(group.mean());
+        let tokens = group.counted as f64;
         let scale = clip_factor(group.gradients.norm(&current) / tokens, GRADIENT_CLIP) / tokens;
         let step = losses.len() as u64;
         model = Some(optimizer.update(current, group.gradients, scale, step, LEARNING_RATE, &config));

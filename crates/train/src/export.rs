@@ -2,43 +2,31 @@
 
 use crate::TrainError;
 use crate::run::{Live, Trainer};
-use crate::tensors::{self, ParameterSpec, Parameters};
+use crate::task::Task;
+use crate::tensors;
 use burn::module::Module;
-use danlu_model::{CausalLm, ParameterInfo, SaveOptions, SpecialTokens};
 use danlu_store::{StoreError, atomic};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of a tokenizer folder that belong beside a model.
 const TOKENIZER_FILES: &[&str] =
-    &["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
+    &["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "chat_template.jinja"];
 
 /// Writes `work_dir/model`: weights of the best validation, configuration, tokenizer.
-pub(crate) fn publish(trainer: &mut Trainer<'_>, live: &Live) -> Result<PathBuf, TrainError> {
+pub(crate) fn publish<T: Task>(trainer: &mut Trainer<'_, T>, live: &Live<T::Model>) -> Result<PathBuf, TrainError> {
     let best = best_model(trainer, live)?;
-    let done = trainer.job.work_dir.join("model");
-    let work = trainer.job.work_dir.join("model.partial");
+    let done = trainer.run.work_dir.join("model");
+    let work = trainer.run.work_dir.join("model.partial");
     clear(&work)?;
-    // Documents are told apart by the end-of-text token, so it also stands before the first one.
-    let eos = trainer.job.train.eos_id();
-    let special = SpecialTokens { bos: Some(eos), eos: vec![eos], pad: None };
-    danlu_model::save(&best, &work, &SaveOptions { special_tokens: Some(special) })?;
-    if let Some(from) = trainer.job.tokenizer_dir {
-        copy_tokenizer(from, &work)?;
-    }
+    trainer.task.save(&best, &work)?;
     clear(&done)?;
     atomic::publish_dir(&work, &done)?;
     Ok(done)
 }
 
-/// The names and decay flags of a model's parameters.
-pub(crate) fn parameters(model: &CausalLm) -> Parameters {
-    let spec = |p: ParameterInfo| (p.id, ParameterSpec { name: p.name, decay: p.decay });
-    model.parameters().into_iter().map(spec).collect()
-}
-
 /// The model with the best weights, without autodiff.
-fn best_model(trainer: &mut Trainer<'_>, live: &Live) -> Result<CausalLm, TrainError> {
+fn best_model<T: Task>(trainer: &mut Trainer<'_, T>, live: &Live<T::Model>) -> Result<T::Model, TrainError> {
     let model = live.model.valid();
     let step = match live.state.best {
         Some(best) if best.step != live.state.step => best.step,
@@ -56,7 +44,8 @@ fn best_model(trainer: &mut Trainer<'_>, live: &Live) -> Result<CausalLm, TrainE
     }
 }
 
-fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), TrainError> {
+/// Copies the files of a tokenizer that belong beside a model.
+pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), TrainError> {
     for name in TOKENIZER_FILES {
         let source = from.join(name);
         if source.exists() {

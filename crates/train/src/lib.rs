@@ -2,7 +2,8 @@
 //!
 //! What it owns: the settings of a run ([`TrainConfig`]), the learning-rate [`schedule`], the
 //! optimiser over a whole model ([`optimizer`]), the watchdog ([`watchdog`]), checkpoints
-//! ([`checkpoint`]), the loop that joins them ([`train`]) and the estimate before it ([`plan()`]).
+//! ([`checkpoint`]), the loop that joins them ([`run()`]) and the estimate before it ([`plan()`]). What is trained is a
+//! [`Task`]: a model with its examples and its loss; the first is language modelling ([`train`]).
 //!
 //! It uses `data` for batches, `model` for the network, `ops` for arithmetic and `store` for files
 //! and metrics. It prints nothing and knows no command line: what happens goes to an
@@ -17,7 +18,7 @@
 //!   over tokens are added, and divided once.
 //! - Nothing that failed goes into the weights: loss and gradient are judged before the update.
 //!
-//! Begin reading at [`train`] in `run.rs`, then `checkpoint.rs`.
+//! Begin reading at [`run()`] in `run.rs` and [`Task`], then `checkpoint.rs`.
 
 pub mod checkpoint;
 mod clock;
@@ -25,6 +26,7 @@ mod config;
 mod error;
 mod exact;
 mod export;
+mod language;
 pub mod memory;
 mod observer;
 pub mod optimizer;
@@ -34,13 +36,17 @@ mod run;
 pub mod schedule;
 mod state;
 pub mod step;
+mod task;
 pub mod tensors;
 pub mod watchdog;
 
 pub use config::{OptimizerKind, ScheduleKind, TrainConfig};
 pub use error::TrainError;
+pub use export::copy_tokenizer;
+pub use language::{Job, train};
 pub use memory::MemoryPlan;
 pub use observer::{Observer, Silent, StepInfo, ValidationInfo};
 pub use plan::{ASSUMED_MFU, Basis, Plan, measured_peak, plan, plan_for};
-pub use run::{Ending, Job, TrainOutcome, train};
+pub use run::{Ending, Run, TrainOutcome, run};
 pub use state::{Best, Finish, Identity, TrainState};
+pub use task::{LossSum, Task};

@@ -284,7 +284,7 @@ impl ModuleMapper for Update<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::export::parameters;
+    use crate::language::parameters;
     use crate::step::{MicroBatch, accumulate};
     use crate::tensors::collect;
     use danlu_model::{CausalLm, ModelConfig};

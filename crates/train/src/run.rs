@@ -6,36 +6,29 @@ use crate::optimizer::{Optimizer, clip_factor};
 use crate::order::group_of_step;
 use crate::schedule::learning_rate;
 use crate::state::{Best, Finish, Identity, TrainState};
-use crate::step::{GroupResult, MicroBatch, accumulate, evaluate};
+use crate::task::{LossSum, Task};
 use crate::watchdog::Verdict;
 use crate::{Observer, StepInfo, TrainConfig, TrainError, ValidationInfo, export, tensors};
+use burn::module::Module;
 use burn::prelude::*;
-use danlu_data::{BatchConfig, Batches, Shard};
-use danlu_model::{CausalLm, DropoutKey, ModelConfig};
+use danlu_model::DropoutKey;
 use danlu_store::{MetricsWriter, hash};
 use serde::Serialize;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Everything a run needs. The same job with the same `work_dir` goes on where it stopped.
-#[derive(Debug)]
-pub struct Job<'a> {
-    pub config: TrainConfig,
-    pub model: ModelConfig,
-    pub vocab_size: usize,
-    /// Seed of the first weights, of the order of the text and of dropout.
+/// Where and how a task is trained.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    pub config: &'a TrainConfig,
+    /// Seed of dropout.
     pub seed: u64,
-    pub train: Arc<Shard>,
-    /// Without it there is no validation, and the last weights are the best.
-    pub valid: Option<Arc<Shard>>,
-    /// Its tokenizer files are copied into the model folder.
-    pub tokenizer_dir: Option<&'a Path>,
     /// Holds `checkpoints/` and at the end `model/`.
     pub work_dir: &'a Path,
     /// Where to compute; a plain device, without autodiff.
-    pub device: Device,
+    pub device: &'a Device,
     pub metrics: Option<&'a MetricsWriter>,
     /// The machine's peak in FLOP/s, for MFU (see [`crate::measured_peak`]).
     pub peak_flops: Option<f64>,
@@ -78,143 +71,110 @@ pub struct TrainOutcome {
     pub seconds: f64,
 }
 
-/// Trains, or goes on training, until the run is finished or `stop` is set.
+/// Trains, or goes on training, until the run is finished or `stop` is set. The same run of the same task with the same
+/// `work_dir` goes on where it stopped.
 ///
 /// # Errors
 /// Settings that make no sense, a work folder of another run, repeated failures of the watchdog,
 /// and whatever data, model and disk report. The last good checkpoint stays.
-pub fn train(job: &Job<'_>, hooks: &mut dyn Observer, stop: &AtomicBool) -> Result<TrainOutcome, TrainError> {
-    check(job)?;
+pub fn run<T: Task>(
+    run: &Run<'_>,
+    task: &T,
+    hooks: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<TrainOutcome, TrainError> {
+    run.config.check()?;
     let _kept = danlu_memory::keep_pages();
-    let train = batches(job, &job.train, true)?;
-    let valid = match &job.valid {
-        Some(shard) if job.config.valid_every > 0 => Some(batches(job, shard, false)?),
-        _ => None,
-    };
     let mut trainer = Trainer {
-        checkpoints: Checkpoints::open(job.work_dir, job.config.keep_checkpoints)?,
-        identity: identity(job),
+        checkpoints: Checkpoints::open(run.work_dir, run.config.keep_checkpoints)?,
+        identity: identity(run, task),
         clock: Clock::start(),
-        flops_per_token: 0.0,
+        flops_per_unit: 0.0,
         parameters: 0,
         first_step: 0,
         seconds_before: 0.0,
-        job,
+        run: *run,
+        task,
         hooks,
         stop,
-        train,
-        valid,
     };
     let live = trainer.begin()?;
-    trainer.run(live)
-}
-
-fn check(job: &Job<'_>) -> Result<(), TrainError> {
-    job.config.check()?;
-    job.model.validate()?;
-    let (seq_len, most) = (job.config.seq_len, job.model.max_seq_len);
-    if seq_len > most {
-        return Err(TrainError::Config {
-            key: "seq_len".to_owned(),
-            value: seq_len.to_string(),
-            need: format!("at most the model's `max_seq_len`, {most}"),
-        });
-    }
-    Ok(())
-}
-
-fn batches(job: &Job<'_>, shard: &Arc<Shard>, shuffle: bool) -> Result<Batches, TrainError> {
-    if shard.vocab_size() > job.vocab_size {
-        return Err(TrainError::Vocabulary {
-            path: shard.path().to_owned(),
-            shard: shard.vocab_size(),
-            model: job.vocab_size,
-        });
-    }
-    let TrainConfig { batch_size, seq_len, packing, .. } = job.config;
-    let config = BatchConfig { batch_size, seq_len, seed: job.seed, shuffle, packing };
-    Ok(Batches::new(Arc::clone(shard), config)?)
+    trainer.train(live)
 }
 
 /// What decides the weights. Settings that only decide what is kept or shown may change between
 /// sessions.
-fn identity(job: &Job<'_>) -> Identity {
+fn identity<T: Task>(run: &Run<'_>, task: &T) -> Identity {
     let defaults = TrainConfig::default();
     let config = TrainConfig {
         recompute: defaults.recompute,
         keep_checkpoints: defaults.keep_checkpoints,
         log_every: defaults.log_every,
         time_limit_seconds: None,
-        ..job.config.clone()
+        ..run.config.clone()
     };
-    let settings = serde_json::json!({
-        "train": config, "model": job.model, "vocab_size": job.vocab_size, "seed": job.seed,
-    });
-    let text = |shard: &Arc<Shard>| serde_json::json!([shard.len(), shard.text_bytes(), shard.document_count()]);
-    let texts = serde_json::json!({ "train": text(&job.train), "valid": job.valid.as_ref().map(text) });
-    Identity { config: hash::of_json(&settings), tokenizer: job.train.tokenizer_hash(), data: hash::of_json(&texts) }
+    let mut settings = task.settings();
+    settings.insert("train".to_owned(), serde_json::json!(config));
+    settings.insert("seed".to_owned(), serde_json::json!(run.seed));
+    let (tokenizer, data) = task.data();
+    Identity { config: hash::of_json(&Value::Object(settings)), tokenizer, data: hash::of_json(&data) }
 }
 
 /// What changes from step to step, and what a checkpoint holds.
-pub(crate) struct Live {
-    pub model: CausalLm,
+pub(crate) struct Live<M> {
+    pub model: M,
     pub optimizer: Optimizer,
     pub state: TrainState,
 }
 
-pub(crate) struct Trainer<'a> {
-    pub job: &'a Job<'a>,
+pub(crate) struct Trainer<'a, T> {
+    pub run: Run<'a>,
+    pub task: &'a T,
     pub hooks: &'a mut dyn Observer,
     stop: &'a AtomicBool,
-    train: Batches,
-    valid: Option<Batches>,
     pub checkpoints: Checkpoints,
     identity: Identity,
     clock: Clock,
-    flops_per_token: f64,
+    flops_per_unit: f64,
     parameters: u64,
     first_step: u64,
     /// Time of the steps that earlier processes made.
     seconds_before: f64,
 }
 
-impl Trainer<'_> {
+impl<T: Task> Trainer<'_, T> {
     /// The newest checkpoint, or the beginning.
-    fn begin(&mut self) -> Result<Live, TrainError> {
+    fn begin(&mut self) -> Result<Live<T::Model>, TrainError> {
         let live = self.load()?;
-        self.parameters = live.model.num_params() as u64;
-        self.flops_per_token = live.model.flops_per_token(self.job.config.seq_len);
+        (self.parameters, self.flops_per_unit) = self.task.size(&live.model);
         self.first_step = live.state.step;
         self.seconds_before = live.state.seconds;
-        self.hooks.on_start(self.parameters, self.first_step, self.job.peak_flops);
+        self.hooks.on_start(self.parameters, self.first_step, self.run.peak_flops);
         if self.first_step > 0 {
             self.event(&format!(
                 "going on from the checkpoint of step {} of {}",
-                self.first_step, self.job.config.steps
+                self.first_step, self.run.config.steps
             ));
         }
         self.clock = Clock::start();
         Ok(live)
     }
 
-    fn load(&mut self) -> Result<Live, TrainError> {
+    fn load(&mut self) -> Result<Live<T::Model>, TrainError> {
         let (loaded, notes) = self.checkpoints.newest(&self.identity)?;
         notes.iter().for_each(|note| self.event(note));
-        let device = self.job.device.clone().autodiff();
-        let model = CausalLm::new(&self.job.model, self.job.vocab_size, self.job.seed, &device)?
-            .with_precision(self.job.config.precision)
-            .with_loss(self.job.config.loss());
-        let parameters = export::parameters(&model);
+        let model = self.task.model(&self.run.device.clone().autodiff())?;
+        let parameters = self.task.parameters(&model);
         let Some(mut loaded) = loaded else {
             let state = TrainState::new(self.identity.clone());
             return Ok(Live { model, optimizer: Optimizer::new(parameters), state });
         };
         let model = tensors::restore(model, &parameters, &mut loaded.model)?;
-        let optimizer = Optimizer::restore(parameters, &model, &mut loaded.optimizer, &self.job.config)?;
+        let optimizer = Optimizer::restore(parameters, &model, &mut loaded.optimizer, self.run.config)?;
         Ok(Live { model, optimizer, state: loaded.state })
     }
 
-    fn run(mut self, mut live: Live) -> Result<TrainOutcome, TrainError> {
+    fn train(mut self, mut live: Live<T::Model>) -> Result<TrainOutcome, TrainError> {
         while live.state.finished.is_none() {
             if self.stop.load(Ordering::Relaxed) {
                 self.save(&live)?;
@@ -223,16 +183,17 @@ impl Trainer<'_> {
             let begun = Instant::now();
             let group = group_of_step(live.state.step, &live.state.skipped);
             let result = self.forward_backward(&live.model, group)?;
-            let norm = result.gradients.norm(&live.model) / result.tokens.max(1) as f64;
-            let loss = self.hooks.tamper_loss(group, result.loss());
-            let config = &self.job.config;
+            let norm = result.gradients.norm(&live.model) / result.counted.max(1) as f64;
+            let loss = self.hooks.tamper_loss(group, result.mean());
+            let config = self.run.config;
             let verdict = live.state.watchdog.judge(loss, norm, config.spike_zscore, config.spike_window);
             if verdict != Verdict::Healthy {
                 live = self.roll_back(live, group, verdict)?;
                 continue;
             }
+            let units = result.units;
             live = self.update(live, result, loss, norm);
-            self.report(&mut live.state, loss, norm, begun.elapsed());
+            self.report(&mut live.state, loss, norm, units, begun.elapsed());
             self.after_step(&mut live)?;
         }
         let ending = Ending::Finished(live.state.finished.unwrap_or(Finish::AllSteps));
@@ -240,38 +201,34 @@ impl Trainer<'_> {
         Ok(self.outcome(&live.state, ending, Some(model_dir)))
     }
 
-    fn forward_backward(&self, model: &CausalLm, group: u64) -> Result<GroupResult, TrainError> {
-        let config = &self.job.config;
-        let first = group * config.accumulate as u64;
-        let batches = (0..config.accumulate as u64).map(|index| self.micro_batch(&self.train, first + index));
-        // Masks go by the text seen, so that a batch seen again after a rollback has its own again.
-        let key = DropoutKey { seed: self.job.seed, step: group, first_sequence: 0 };
-        let sequences = config.batch_size as u64;
-        accumulate(model, batches, config.recompute, |index| {
-            Some(DropoutKey { first_sequence: index * sequences, ..key })
-        })
+    fn forward_backward(&self, model: &T::Model, group: u64) -> Result<LossSum, TrainError> {
+        let config = self.run.config;
+        let (count, sequences) = (config.accumulate as u64, config.batch_size as u64);
+        let mut sum = LossSum::default();
+        for index in 0..count {
+            // Masks go by the text seen, so that a batch seen again after a rollback has its own again.
+            let key = DropoutKey { seed: self.run.seed, step: group, first_sequence: index * sequences };
+            self.task.learn(model, group * count + index, key, &mut sum)?;
+        }
+        Ok(sum)
     }
 
-    fn micro_batch(&self, batches: &Batches, index: u64) -> MicroBatch {
-        MicroBatch::from_batch(&batches.batch(index), self.job.config.seq_len, &self.job.device)
-    }
-
-    fn update(&self, live: Live, result: GroupResult, loss: f64, norm: f64) -> Live {
+    fn update(&self, live: Live<T::Model>, result: LossSum, loss: f64, norm: f64) -> Live<T::Model> {
         let Live { model, mut optimizer, mut state } = live;
-        let config = &self.job.config;
-        let scale = clip_factor(norm, config.grad_clip) / result.tokens as f64;
+        let config = self.run.config;
+        let scale = clip_factor(norm, config.grad_clip) / result.counted as f64;
         let rate = learning_rate(config, state.step);
         state.step += 1;
-        state.tokens += result.tokens;
+        state.tokens += result.counted;
         state.watchdog.remember(loss, config.spike_window);
         let model = optimizer.update(model, result.gradients, scale, state.step, rate, config);
         Live { model, optimizer, state }
     }
 
-    fn report(&mut self, state: &mut TrainState, loss: f64, norm: f64, took: Duration) {
-        let config = &self.job.config;
+    fn report(&mut self, state: &mut TrainState, loss: f64, norm: f64, units: u64, took: Duration) {
+        let config = self.run.config;
         state.seconds += took.as_secs_f64();
-        self.clock.step(config.tokens_per_step(), took);
+        self.clock.step(units, took);
         let speed = self.clock.recent_speed();
         let info = StepInfo {
             step: state.step,
@@ -284,7 +241,7 @@ impl Trainer<'_> {
             mfu: self.mfu(speed),
             seconds_left: self.clock.seconds_for(config.steps.saturating_sub(state.step)),
         };
-        if let Some(metrics) = self.job.metrics.filter(|_| every(info.step, config.log_every)) {
+        if let Some(metrics) = self.run.metrics.filter(|_| every(info.step, config.log_every)) {
             let mut values = vec![
                 ("train/loss", info.loss),
                 ("train/learning_rate", info.learning_rate),
@@ -298,12 +255,12 @@ impl Trainer<'_> {
     }
 
     fn mfu(&self, tokens_per_second: f64) -> Option<f64> {
-        self.job.peak_flops.map(|peak| tokens_per_second * self.flops_per_token / peak)
+        self.run.peak_flops.map(|peak| tokens_per_second * self.flops_per_unit / peak)
     }
 
     /// Validation, the decision to stop, and the checkpoint.
-    fn after_step(&mut self, live: &mut Live) -> Result<(), TrainError> {
-        let config = &self.job.config;
+    fn after_step(&mut self, live: &mut Live<T::Model>) -> Result<(), TrainError> {
+        let config = self.run.config;
         let step = live.state.step;
         let limit = config.time_limit_seconds.unwrap_or(f64::INFINITY);
         live.state.finished = if step >= config.steps {
@@ -332,11 +289,17 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    fn validate(&mut self, live: &mut Live) -> Result<(), TrainError> {
-        let Some(valid) = &self.valid else { return Ok(()) };
+    fn validate(&mut self, live: &mut Live<T::Model>) -> Result<(), TrainError> {
+        let count = self.run.config.valid_batches.min(self.task.valid_batches());
+        if count == 0 {
+            return Ok(());
+        }
         let begun = Instant::now();
-        let count = self.job.config.valid_batches.min(valid.batches_per_epoch()).max(1);
-        let (loss, tokens) = evaluate(&live.model, (0..count).map(|index| self.micro_batch(valid, index)))?;
+        let (model, mut sum) = (live.model.valid(), LossSum::default());
+        for index in 0..count {
+            self.task.judge(&model, index, &mut sum)?;
+        }
+        let (loss, tokens) = (sum.mean(), sum.counted);
         let state = &mut live.state;
         // A NaN is never better.
         let best = state.best.is_none_or(|best| loss < best.loss) && loss.is_finite();
@@ -349,7 +312,7 @@ impl Trainer<'_> {
             state.without_improvement += 1;
         }
         let seconds = begun.elapsed().as_secs_f64();
-        if let Some(metrics) = self.job.metrics {
+        if let Some(metrics) = self.run.metrics {
             metrics.log(state.step, &[("valid/loss", loss)]);
         }
         let step = state.step;
@@ -357,7 +320,7 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    fn save(&self, live: &Live) -> Result<(), TrainError> {
+    fn save(&self, live: &Live<T::Model>) -> Result<(), TrainError> {
         if live.state.step == 0 {
             return Ok(()); // the beginning is made from the seed
         }
@@ -367,8 +330,8 @@ impl Trainer<'_> {
     }
 
     /// Back to the last good checkpoint, without the group that failed.
-    fn roll_back(&mut self, live: Live, group: u64, why: Verdict) -> Result<Live, TrainError> {
-        let most = self.job.config.max_failures;
+    fn roll_back(&mut self, live: Live<T::Model>, group: u64, why: Verdict) -> Result<Live<T::Model>, TrainError> {
+        let most = self.run.config.max_failures;
         let Live { model, optimizer, state: failed } = live;
         drop((model, optimizer)); // their memory is needed for the checkpoint's
         let failures = failed.failures + 1;

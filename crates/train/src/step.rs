@@ -1,29 +1,11 @@
 //! Loss and gradient of one step, and loss on text that is not trained on.
 
 use crate::TrainError;
-use crate::optimizer::GradientSum;
+use crate::task::LossSum;
 use burn::prelude::*;
 use danlu_data::Batch;
 use danlu_model::{CausalLm, DropoutKey, LossOptions, Recompute, SequenceOptions};
 use danlu_ops::IGNORED;
-
-/// What a model makes of a group of micro-batches.
-#[derive(Debug, Default)]
-pub struct GroupResult {
-    /// Sum of the gradients of the token losses.
-    pub gradients: GradientSum,
-    /// Sum of the token losses, nats.
-    pub loss_sum: f64,
-    /// Tokens that have a loss.
-    pub tokens: u64,
-}
-
-impl GroupResult {
-    /// Mean loss of a token, nats.
-    pub fn loss(&self) -> f64 {
-        self.loss_sum / self.tokens as f64
-    }
-}
 
 /// One micro-batch on a device.
 #[derive(Clone, Debug)]
@@ -71,45 +53,58 @@ pub fn accumulate(
     batches: impl IntoIterator<Item = MicroBatch>,
     recompute: Recompute,
     dropout: impl Fn(u64) -> Option<DropoutKey>,
-) -> Result<GroupResult, TrainError> {
-    let mut result = GroupResult::default();
+) -> Result<LossSum, TrainError> {
+    let mut sum = LossSum::default();
     for (index, batch) in batches.into_iter().enumerate() {
-        if batch.tokens == 0 {
-            continue;
-        }
-        let MicroBatch { inputs, targets, documents, tokens } = batch;
-        let mut take = |gradients| result.gradients.add(gradients, model);
-        let options = SequenceOptions { dropout: dropout(index as u64), documents };
-        let loss = model.loss_and_gradients(inputs, targets, options, recompute, &mut take);
-        result.loss_sum += f64::from(scalar(&loss)?);
-        result.tokens += tokens;
+        learn(model, batch, recompute, dropout(index as u64), &mut sum)?;
     }
-    Ok(result)
+    Ok(sum)
+}
+
+/// Forward and backward of one micro-batch, added to `sum`.
+pub(crate) fn learn(
+    model: &CausalLm,
+    batch: MicroBatch,
+    recompute: Recompute,
+    dropout: Option<DropoutKey>,
+    sum: &mut LossSum,
+) -> Result<(), TrainError> {
+    let MicroBatch { inputs, targets, documents, tokens } = batch;
+    sum.units += inputs.shape().num_elements() as u64;
+    if tokens == 0 {
+        return Ok(());
+    }
+    let mut take = |gradients| sum.add_gradients(model, gradients);
+    let options = SequenceOptions { dropout, documents };
+    let loss = model.loss_and_gradients(inputs, targets, options, recompute, &mut take);
+    sum.add(&loss, tokens)
 }
 
 /// Mean cross-entropy over micro-batches without gradients, and the count of tokens. Label smoothing and z-loss are left
 /// out: a perplexity is that of the text.
 pub fn evaluate(model: &CausalLm, batches: impl IntoIterator<Item = MicroBatch>) -> Result<(f64, u64), TrainError> {
     let model = model.valid().with_loss(LossOptions::default());
-    let mut result = GroupResult::default();
-    for batch in batches.into_iter().filter(|batch| batch.tokens > 0) {
-        let options = SequenceOptions { dropout: None, documents: batch.documents };
-        let loss = model.loss_sum(batch.inputs, batch.targets, options);
-        result.loss_sum += f64::from(scalar(&loss)?);
-        result.tokens += batch.tokens;
+    let mut sum = LossSum::default();
+    for batch in batches {
+        judge(&model, batch, &mut sum)?;
     }
-    Ok((result.loss(), result.tokens))
+    Ok((sum.mean(), sum.counted))
 }
 
-fn scalar(loss: &Tensor<1>) -> Result<f32, TrainError> {
-    loss.clone().try_into_scalar::<f32>().map_err(|error| TrainError::Device { reason: error.to_string() })
+/// The loss of one micro-batch, of a model without autodiff, added to `sum`.
+pub(crate) fn judge(model: &CausalLm, batch: MicroBatch, sum: &mut LossSum) -> Result<(), TrainError> {
+    if batch.tokens == 0 {
+        return Ok(());
+    }
+    let options = SequenceOptions { dropout: None, documents: batch.documents };
+    sum.add(&model.loss_sum(batch.inputs, batch.targets, options), batch.tokens)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::export::parameters;
+    use crate::language::parameters;
     use crate::tensors::{Outgoing, OutgoingTensors};
     use danlu_model::ModelConfig;
     use safetensors::tensor::View;
@@ -152,7 +147,7 @@ mod tests {
         sizes.iter().map(part).collect()
     }
 
-    fn run(model: &CausalLm, sizes: &[usize]) -> GroupResult {
+    fn run(model: &CausalLm, sizes: &[usize]) -> LossSum {
         let key = DropoutKey { seed: 1, step: 2, first_sequence: 0 };
         accumulate(model, group(sizes), Recompute::None, |index| {
             let first_sequence = sizes[..index as usize].iter().sum::<usize>() as u64;
@@ -161,7 +156,7 @@ mod tests {
         .unwrap()
     }
 
-    fn gradients(model: &CausalLm, result: &GroupResult) -> OutgoingTensors {
+    fn gradients(model: &CausalLm, result: &LossSum) -> OutgoingTensors {
         result.gradients.collect(model, &parameters(model))
     }
 
@@ -174,10 +169,10 @@ mod tests {
     fn check_equal(dropout: f64, sizes: &[usize]) {
         let model = model(dropout);
         let (large, small) = (run(&model, &[ROWS]), run(&model, sizes));
-        assert_eq!(large.tokens, small.tokens);
+        assert_eq!(large.counted, small.counted);
         let counted = rows().1.iter().filter(|&&t| t >= 0).count() as u64;
-        assert_eq!(large.tokens, counted);
-        assert!((large.loss() - small.loss()).abs() <= 1e-6 * large.loss());
+        assert_eq!(large.counted, counted);
+        assert!((large.mean() - small.mean()).abs() <= 1e-6 * large.mean());
         let (large, small) = (gradients(&model, &large), gradients(&model, &small));
         assert_eq!(large.len(), parameters(&model).len());
         for (name, tensor) in &large {
@@ -202,7 +197,7 @@ mod tests {
         let model = model(0.0);
         let (loss, tokens) = evaluate(&model, group(&[2, 4])).unwrap();
         let trained = run(&model, &[ROWS]);
-        assert_eq!(tokens, trained.tokens);
-        assert!((loss - trained.loss()).abs() <= 1e-6 * loss);
+        assert_eq!(tokens, trained.counted);
+        assert!((loss - trained.mean()).abs() <= 1e-6 * loss);
     }
 }
