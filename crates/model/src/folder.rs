@@ -22,7 +22,7 @@ pub struct SaveOptions {
 /// Writes the model into `dir`, which is created if missing. Each file appears whole or not at all. The same model
 /// gives the same bytes.
 ///
-/// It is a `LlamaForCausalLM` or `GPT2LMHeadModel` of transformers where the settings are theirs
+/// It is a `LlamaForCausalLM`, `GPT2LMHeadModel`, ... of transformers where the settings are theirs
 /// ([`crate::ModelConfig::saved_as`]), else, and for GPT-2 in int8, a `DanluForCausalLM`, which only danlu loads.
 ///
 /// # Errors
@@ -103,6 +103,10 @@ fn named_tensors(model: &CausalLm) -> Result<BTreeMap<String, Stored>, ModelErro
         writer.linear(&at("self_attn.k_proj"), &attention.k_proj)?;
         writer.linear(&at("self_attn.v_proj"), &attention.v_proj)?;
         writer.linear(&at("self_attn.o_proj"), &attention.o_proj)?;
+        writer.norm_if(&at("self_attn.q_norm"), attention.q_norm.as_ref())?;
+        writer.norm_if(&at("self_attn.k_norm"), attention.k_norm.as_ref())?;
+        writer.norm_if(&at("pre_feedforward_layernorm"), layer.pre_feedforward_layernorm.as_ref())?;
+        writer.norm_if(&at("post_feedforward_layernorm"), layer.post_feedforward_layernorm.as_ref())?;
         if let Some(gate) = &mlp.gate_proj {
             writer.linear(&at("mlp.gate_proj"), gate)?;
         }
@@ -130,6 +134,10 @@ impl Writer {
             self.tensor(&format!("{name}.bias"), bias.val())?;
         }
         self.tensor(&format!("{name}.weight"), norm.weight.val())
+    }
+
+    fn norm_if(&mut self, name: &str, norm: Option<&Norm>) -> Result<(), ModelError> {
+        norm.map_or(Ok(()), |norm| self.norm(name, norm))
     }
 
     fn linear(&mut self, name: &str, linear: &Linear) -> Result<(), ModelError> {

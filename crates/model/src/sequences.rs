@@ -3,11 +3,12 @@
 
 use crate::dropout::Dropout;
 use crate::layers::{Layer, Pass};
-use crate::{CausalLm, DropoutKey, Positions};
+use crate::positions::RotaryTables;
+use crate::{CausalLm, DropoutKey};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::Gradients;
-use danlu_ops::{AttentionOptions, AttentionSegments, JoinedHeads};
+use danlu_ops::{AttentionMask, AttentionOptions, AttentionSegments, JoinedHeads};
 use serde::{Deserialize, Serialize};
 
 /// What is computed again in the backward pass rather than kept.
@@ -45,8 +46,7 @@ pub(crate) struct Sequences {
     /// Of each token, (batch * time).
     positions: Vec<usize>,
     segments: Option<AttentionSegments>,
-    /// cos and sin of rotary positions.
-    rotary: Option<(Tensor<2>, Tensor<2>)>,
+    rotary: Option<RotaryTables>,
     dropout: Option<Dropout>,
 }
 
@@ -59,7 +59,7 @@ impl Sequences {
         let device = model.device().inner();
         // Rotary attention depends on distances alone, so that one table serves all documents of a sequence.
         let along: Vec<usize> = (0..time).collect();
-        let rotary = (config.positions() == Positions::Rope).then(|| model.rotary_tables(&along, &device));
+        let rotary = model.rotary_tables(&along, &device);
         let positions = match &options.documents {
             None => (0..batch).flat_map(|_| 0..time).collect(),
             Some(documents) => positions_within(documents, batch, time),
@@ -83,7 +83,7 @@ impl Sequences {
 
     /// One layer over the residual stream; `layer` is the model's, or a copy with its own place on the tape.
     pub(crate) fn layer(&self, model: &CausalLm, index: usize, layer: &Layer, x: Tensor<2>) -> Tensor<2> {
-        let mut mix = |_: usize, heads: Tensor<2>| Ok(self.attend(model, heads));
+        let mut mix = |index: usize, heads: Tensor<2>| Ok(self.attend(model, index, heads));
         let pass = Pass { precision: model.precision, dropout: self.dropout.as_ref() };
         match layer.forward(index, x, &mut mix, pass) {
             Ok(x) => x,
@@ -92,9 +92,9 @@ impl Sequences {
         }
     }
 
-    /// Attention within whole sequences, from (batch * time, (heads + 2 kv_heads) * head_dim) to (batch * time, heads *
+    /// Attention of layer `index` within whole sequences, from (batch * time, (heads + 2 kv_heads) * head_dim) to (batch * time, heads *
     /// head_dim).
-    fn attend(&self, model: &CausalLm, heads: Tensor<2>) -> Tensor<2> {
+    fn attend(&self, model: &CausalLm, index: usize, heads: Tensor<2>) -> Tensor<2> {
         let config = model.config();
         let shape = JoinedHeads {
             batch: self.batch,
@@ -103,10 +103,14 @@ impl Sequences {
             kv_heads: config.kv_heads(),
             head_dim: config.head_dim(),
         };
-        let tables = self.rotary.as_ref().map(|(cos, sin)| (cos, sin));
+        let tables = self.rotary.as_ref().map(|tables| tables.of(config.layer_type(index)));
+        let tables = tables.map(|(cos, sin)| (cos, sin));
         let options = AttentionOptions {
             precision: model.precision,
+            mask: config.window(index).map_or(AttentionMask::Causal, AttentionMask::CausalWindow),
             segments: self.segments.clone(),
+            alibi: model.shared.slopes.clone(),
+            softcap: config.attention_softcap(),
             ..AttentionOptions::causal(model.attention_scale())
         };
         danlu_ops::self_attention(heads, tables, shape, &options)
