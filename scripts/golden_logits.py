@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GemmaConfig,
                           GemmaForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig,
-                          MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+                          MistralForCausalLM, MixtralConfig, MixtralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 from transformers.generation import logits_process as lp
 
 VOCAB = 67
@@ -88,6 +88,8 @@ def families(out):
             **small, head_dim=16, query_pre_attn_scalar=20, sliding_window=5, layer_types=[slide, full],
             rope_parameters={full: {"rope_type": "linear", "factor": 4.0, "rope_theta": 50000.0},
                              slide: {"rope_type": "default", "rope_theta": 3000.0}})),
+        ("mixtral", MixtralForCausalLM, MixtralConfig(**dict(small, intermediate_size=16), num_local_experts=4,
+                                                      sliding_window=7)),
     ]):
         # Other implementations of attention leave soft-caps out.
         model = model._from_config(config, attn_implementation="eager")

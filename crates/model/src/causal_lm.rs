@@ -48,6 +48,14 @@ pub(crate) struct Shared {
     pub(crate) slopes: Option<Vec<f32>>,
 }
 
+impl Shared {
+    pub(crate) fn new(config: &ModelConfig, vocab_size: usize, special: SpecialTokens) -> Self {
+        let frequencies = Frequencies::new(config);
+        let slopes = (config.positions() == Positions::Alibi).then(|| alibi_slopes(config.heads));
+        Shared { config: config.resolved(), vocab_size, special, frequencies, slopes }
+    }
+}
+
 impl CausalLm {
     /// A model with random weights: normal with standard deviation 0.02, the projections into the residual stream
     /// smaller by sqrt(2 layers) (Radford et al. 2019), biases 0 and norms 1. The same for one seed on every device.
@@ -76,9 +84,7 @@ impl CausalLm {
             true => None,
             false => Some(builder.linear("lm_head", vocab_size, config.hidden_size, RandomSource::STD, false)?),
         };
-        let frequencies = Frequencies::new(config);
-        let slopes = (config.positions() == Positions::Alibi).then(|| alibi_slopes(config.heads));
-        let shared = Shared { config: config.resolved(), vocab_size, special, frequencies, slopes };
+        let shared = Shared::new(config, vocab_size, special);
         Ok(CausalLm {
             model,
             lm_head,
@@ -141,11 +147,16 @@ impl CausalLm {
     pub fn hidden(&self, tokens: Tensor<2, Int>, options: SequenceOptions) -> Tensor<3> {
         let [batch, time] = tokens.dims();
         let sequences = Sequences::new(self, batch, time, options);
+        self.hidden_rows(tokens, &sequences).reshape([batch, time, self.config().hidden_size])
+    }
+
+    /// [`CausalLm::hidden`], (batch * time, hidden).
+    pub(crate) fn hidden_rows(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<2> {
         let mut x = sequences.embed(self, tokens);
         for (index, layer) in self.model.layers.iter().enumerate() {
             x = sequences.layer(self, index, layer, x);
         }
-        self.model.norm.forward(x).reshape([batch, time, self.config().hidden_size])
+        self.model.norm.forward(x)
     }
 
     /// Logits of every position.
@@ -202,7 +213,7 @@ impl CausalLm {
     /// Embedding and layers over rows of new tokens, each at its position; no last normalisation.
     pub(crate) fn rows(&self, ids: Tensor<1, Int>, positions: &[usize], mix: Mix) -> Result<Tensor<2>, ModelError> {
         let mut x = self.embed(ids, positions);
-        let pass = Pass { precision: Precision::F32, dropout: None };
+        let pass = Pass { precision: Precision::F32, dropout: None, imbalance: None };
         for (index, layer) in self.model.layers.iter().enumerate() {
             x = layer.forward(index, x, mix, pass)?;
         }
@@ -254,9 +265,7 @@ impl CausalLm {
                 q_norm: attention.q_norm,
                 k_norm: attention.k_norm,
             };
-            layer.mlp.gate_proj = layer.mlp.gate_proj.map(Linear::quantized).transpose()?;
-            layer.mlp.up_proj = layer.mlp.up_proj.quantized()?;
-            layer.mlp.down_proj = layer.mlp.down_proj.quantized()?;
+            layer.mlp = layer.mlp.quantized()?;
             Ok(layer)
         });
         model.layers = layers.collect::<Result<_, ModelError>>()?;

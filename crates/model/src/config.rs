@@ -148,6 +148,19 @@ pub struct ModelConfig {
     /// How rotary angles are stretched for sequences longer than those first trained on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_scaling: Option<RopeScaling>,
+    /// Feed-forward layers of which each token goes through a few; 0 is one for all; left out: 8 for Mixtral, else 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<usize>,
+    /// How many of them; left out: 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts_per_token: Option<usize>,
+    /// Whether the weights of a token's experts sum to 1; left out: yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm_topk_prob: Option<bool>,
+    /// Weight, in training, of the loss that spreads tokens evenly over experts (Fedus et al. 2022, "Switch
+    /// Transformers"); left out: 0.01.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub router_aux_loss_coef: Option<f64>,
 }
 
 impl Default for ModelConfig {
@@ -181,6 +194,10 @@ impl Default for ModelConfig {
             layer_types: None,
             local_rope_theta: None,
             rope_scaling: None,
+            experts: None,
+            experts_per_token: None,
+            norm_topk_prob: None,
+            router_aux_loss_coef: None,
         }
     }
 }
@@ -333,6 +350,7 @@ impl ModelConfig {
                 format!("one for each of {} layers", self.layers)
             })?;
         }
+        self.validate_experts()?;
         let rms = self.norm() == NormKind::Rms;
         check(rms || !self.norm_offset(), "norm_offset", "true", || "norm \"rms\" with it".to_string())?;
         match &self.rope_scaling {
@@ -342,6 +360,16 @@ impl ModelConfig {
             Some(scaling) => scaling.validate(),
             None => Ok(()),
         }
+    }
+
+    fn validate_experts(&self) -> Result<(), ModelError> {
+        let (experts, chosen) = (self.experts().unwrap_or(0), self.experts_per_token());
+        check(experts <= 1 << 12, "experts", experts, || "a whole number up to 4096".to_string())?;
+        let fits = experts == 0 || (1..=experts).contains(&chosen);
+        check(fits, "experts_per_token", chosen, || format!("a whole number from 1 to {experts}"))?;
+        let weight = self.router_aux_loss_coef.unwrap_or(0.0);
+        let fits = weight.is_finite() && weight >= 0.0;
+        check(fits, "router_aux_loss_coef", weight, || "a number of at least 0".to_string())
     }
 
     /// Parameters by class for a vocabulary of `vocab_size`.
@@ -354,6 +382,9 @@ impl ModelConfig {
         if self.bias() {
             attention += hidden;
             feed_forward += if gated { 2 * ffn } else { ffn } + hidden;
+        }
+        if let Some(experts) = self.experts() {
+            feed_forward = experts * (feed_forward + hidden);
         }
         let norm = if self.norm() == NormKind::Layer { 2 * hidden } else { hidden };
         let per_layer = if self.post_norms() { 4 } else { 2 };
@@ -374,8 +405,9 @@ impl ModelConfig {
     /// multiply-add counts as two.
     pub fn flops_per_token(&self, vocab_size: usize, seq_len: usize) -> f64 {
         let gated = self.activation().is_gated();
+        let (chosen, router) = self.experts().map_or((1, 0), |experts| (self.experts_per_token(), experts));
         let per_layer = self.hidden_size * (2 * self.query_size() + 2 * self.kv_size())
-            + self.hidden_size * self.ffn_size() * if gated { 3 } else { 2 };
+            + self.hidden_size * (router + chosen * self.ffn_size() * if gated { 3 } else { 2 });
         let weights = (self.layers * per_layer + vocab_size * self.hidden_size) as f64;
         let seen = |index: usize| match self.window(index) {
             Some(window) if window < seq_len => {

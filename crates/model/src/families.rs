@@ -161,6 +161,27 @@ impl ModelConfig {
         Some(self.local_rope_theta.unwrap_or(otherwise)).filter(|theta| *theta != 0.0)
     }
 
+    /// Feed-forward layers of a mixture of experts, if the model has them.
+    pub fn experts(&self) -> Option<usize> {
+        let otherwise = if self.architecture == Architecture::Mixtral { 8 } else { 0 };
+        Some(self.experts.unwrap_or(otherwise)).filter(|experts| *experts != 0)
+    }
+
+    /// Experts that each token goes through.
+    pub fn experts_per_token(&self) -> usize {
+        self.experts_per_token.unwrap_or(2)
+    }
+
+    /// Whether the weights of a token's experts sum to 1.
+    pub fn norm_topk_prob(&self) -> bool {
+        self.norm_topk_prob.unwrap_or(true)
+    }
+
+    /// Weight of the loss that spreads tokens evenly over experts; 0 without experts.
+    pub fn router_aux_loss_coef(&self) -> f64 {
+        self.experts().map_or(0.0, |_| self.router_aux_loss_coef.unwrap_or(0.01))
+    }
+
     /// The settings that only some families have with nothing left to defaults; those that are off stay left out where
     /// the family has them off, so that descriptions of plain models do not grow.
     pub(crate) fn resolved_variants(&self) -> ModelConfig {
@@ -180,6 +201,10 @@ impl ModelConfig {
             sliding_window: self.sliding_window().or((!plain).then_some(0)),
             layer_types: self.sliding_window().map(|_| self.layer_types()),
             local_rope_theta: number(self.local_rope_theta()),
+            experts: self.experts().or((!plain).then_some(0)),
+            experts_per_token: self.experts().map(|_| self.experts_per_token()),
+            norm_topk_prob: self.experts().map(|_| self.norm_topk_prob()),
+            router_aux_loss_coef: self.experts().map(|_| self.router_aux_loss_coef()),
             ..self.clone()
         }
     }
@@ -230,6 +255,8 @@ impl ModelConfig {
             && (self.logit_softcap().is_none() || late_gemma)
             && self.local_rope_theta().is_some() == (family == SavedAs::Gemma3)
             && (!late_gemma || self.hidden_size.is_multiple_of(self.heads))
+            && self.experts().is_some() == (family == SavedAs::Mixtral)
+            && (self.experts().is_none() || self.norm_topk_prob())
     }
 
     fn is_gpt2(&self) -> bool {
@@ -244,6 +271,7 @@ impl ModelConfig {
             && self.sliding_window().is_none()
             && self.attention_softcap().is_none()
             && self.logit_softcap().is_none()
+            && self.experts().is_none()
             && !(self.qk_norm() || self.post_norms() || self.embedding_scale())
     }
 }

@@ -11,11 +11,15 @@ pub(crate) const NAMES: &[(SavedAs, &str, &str)] = &[
     (SavedAs::Qwen2, "qwen2", "Qwen2ForCausalLM"),
     (SavedAs::Qwen3, "qwen3", "Qwen3ForCausalLM"),
     (SavedAs::Mistral, "mistral", "MistralForCausalLM"),
+    (SavedAs::Mixtral, "mixtral", "MixtralForCausalLM"),
     (SavedAs::Gemma, "gemma", "GemmaForCausalLM"),
     (SavedAs::Gemma2, "gemma2", "Gemma2ForCausalLM"),
     (SavedAs::Gemma3, "gemma3_text", "Gemma3ForCausalLM"),
     (SavedAs::Danlu, "danlu", "DanluForCausalLM"),
 ];
+
+/// Families that have no key for biases and do not read it.
+const WITHOUT_BIAS_KEY: [SavedAs; 3] = [SavedAs::Qwen2, SavedAs::Mistral, SavedAs::Mixtral];
 
 /// Writes the rotary positions where transformers 4 and where transformers 5 look for them.
 pub(crate) fn insert_rope(json: &mut Map<String, Value>, c: &ModelConfig) {
@@ -76,7 +80,7 @@ pub(crate) fn to_json(c: &ModelConfig, family: SavedAs) -> Map<String, Value> {
             set("max_window_layers", json!(if slides { 0 } else { c.layers }));
             set("layer_types", json!(c.layer_types()));
         }
-        SavedAs::Mistral => set("sliding_window", json!(c.sliding_window().filter(|_| slides))),
+        SavedAs::Mistral | SavedAs::Mixtral => set("sliding_window", json!(c.sliding_window().filter(|_| slides))),
         SavedAs::Gemma2 | SavedAs::Gemma3 => {
             set("sliding_window", json!(c.sliding_window()));
             set("layer_types", json!(c.layer_types()));
@@ -87,7 +91,14 @@ pub(crate) fn to_json(c: &ModelConfig, family: SavedAs) -> Map<String, Value> {
         }
         _ => {}
     }
-    if family != SavedAs::Qwen2 && family != SavedAs::Mistral {
+    if let Some(experts) = c.experts() {
+        set("num_local_experts", json!(experts));
+        set("num_experts_per_tok", json!(c.experts_per_token()));
+        set("router_aux_loss_coef", json!(c.router_aux_loss_coef()));
+        set("router_jitter_noise", json!(0.0));
+        set("output_router_logits", json!(false));
+    }
+    if !WITHOUT_BIAS_KEY.contains(&family) {
         set("attention_bias", json!(false));
     }
     insert_rope(&mut json, c);
@@ -108,6 +119,7 @@ impl Keys<'_> {
             SavedAs::Qwen2 => Architecture::Qwen2,
             SavedAs::Qwen3 => Architecture::Qwen3,
             SavedAs::Mistral => Architecture::Mistral,
+            SavedAs::Mixtral => Architecture::Mixtral,
             SavedAs::Gemma => Architecture::Gemma,
             SavedAs::Gemma2 => Architecture::Gemma2,
             SavedAs::Gemma3 => Architecture::Gemma3,
@@ -129,6 +141,11 @@ impl Keys<'_> {
         let (sliding_window, layer_types) = self.windows(family)?;
         let scalar = if late_gemma { Some(self.number("query_pre_attn_scalar", 256.0)?) } else { None };
         let soft_caps = self.soft_caps(family)?;
+        let mixtral = family == SavedAs::Mixtral;
+        let experts = |key: &str, otherwise: usize| match mixtral {
+            true => self.optional_count(key).map(|count| Some(count.unwrap_or(otherwise))),
+            false => Ok(None),
+        };
         let dropout = self.given("danlu").and_then(|d| d.get("dropout")).and_then(Value::as_f64);
         Ok(ModelConfig {
             architecture,
@@ -145,7 +162,7 @@ impl Keys<'_> {
             bias: Some(bias),
             tied: self.flag("tie_word_embeddings", gemma)?,
             rope_theta: rope.theta,
-            norm_eps: self.number("rms_norm_eps", 1e-6)?,
+            norm_eps: self.number("rms_norm_eps", if mixtral { 1e-5 } else { 1e-6 })?,
             dropout: dropout.unwrap_or(0.0),
             query_pre_attn_scalar: scalar,
             attention_softcap: soft_caps.0,
@@ -154,6 +171,9 @@ impl Keys<'_> {
             layer_types,
             local_rope_theta: rope.local_theta,
             rope_scaling: rope.scaling,
+            experts: experts("num_local_experts", 8)?,
+            experts_per_token: experts("num_experts_per_tok", 2)?,
+            router_aux_loss_coef: if mixtral { Some(self.number("router_aux_loss_coef", 0.001)?) } else { None },
             ..ModelConfig::default()
         })
     }
@@ -179,8 +199,7 @@ impl Keys<'_> {
             self.only("mlp_bias", json!(bias))?;
             return Ok(bias);
         }
-        // Qwen2 and Mistral have no such key and do not read it.
-        if !matches!(family, SavedAs::Qwen2 | SavedAs::Mistral) {
+        if !WITHOUT_BIAS_KEY.contains(&family) {
             self.only("attention_bias", json!(false))?;
         }
         self.only("use_bidirectional_attention", json!(false))?;
@@ -210,6 +229,7 @@ impl Keys<'_> {
         let default_window = match family {
             SavedAs::Llama | SavedAs::Gemma => return Ok((None, None)),
             SavedAs::Qwen2 | SavedAs::Qwen3 if !self.flag("use_sliding_window", false)? => return Ok((Some(0), None)),
+            SavedAs::Mixtral => 0,
             _ => 4096,
         };
         let window = match self.json.get("sliding_window") {
@@ -221,8 +241,8 @@ impl Keys<'_> {
         }
         let types = match self.given("layer_types") {
             None => self.layer_types_of(family)?,
-            // Mistral has no such key and does not read it.
-            Some(_) if family == SavedAs::Mistral => None,
+            // These have no such key and do not read it.
+            Some(_) if matches!(family, SavedAs::Mistral | SavedAs::Mixtral) => None,
             Some(types) => {
                 let types = serde_json::from_value(types.clone());
                 let expected = "a list of \"full_attention\" and \"sliding_attention\"";
@@ -256,7 +276,7 @@ impl Keys<'_> {
         self.only("partial_rotary_factor", json!(1.0))?;
         let gemma3 = family == SavedAs::Gemma3;
         let mut rope = Rope {
-            theta: self.number("rope_theta", if gemma3 { 1e6 } else { 1e4 })?,
+            theta: self.number("rope_theta", if gemma3 || family == SavedAs::Mixtral { 1e6 } else { 1e4 })?,
             local_theta: if gemma3 { Some(self.number("rope_local_base_freq", 1e4)?) } else { None },
             scaling: None,
         };

@@ -3,11 +3,13 @@
 //! passed in by the caller as a [`Mix`].
 
 use crate::dropout::Dropout;
+use crate::experts::MixtureOfExperts;
 use crate::init::{RandomSource, Source, Start};
 use crate::{Activation, ModelConfig, ModelError, NormKind};
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use danlu_ops::{Before, FusedLinear, Int8Weight, Precision, composed};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// A linear layer, `y = x weight^T + bias`.
@@ -151,6 +153,8 @@ pub(crate) type Mix<'a> = &'a mut dyn FnMut(usize, Tensor<2>) -> Result<Tensor<2
 pub(crate) struct Pass<'a> {
     pub(crate) precision: Precision,
     pub(crate) dropout: Option<&'a Dropout>,
+    /// Where mixtures of experts leave how unevenly they spread the tokens; none where nobody asks.
+    pub(crate) imbalance: Option<&'a RefCell<Vec<Tensor<1>>>>,
 }
 
 impl Pass<'_> {
@@ -217,6 +221,25 @@ impl Attention {
     }
 }
 
+/// What follows attention.
+#[derive(Module, Debug)]
+pub enum Mlp {
+    /// One feed-forward layer for all tokens.
+    Dense(FeedForward),
+    /// A choice of them for each token.
+    Experts(MixtureOfExperts),
+}
+
+impl Mlp {
+    /// This layer with its weights in int8.
+    pub(crate) fn quantized(self) -> Result<Self, ModelError> {
+        Ok(match self {
+            Mlp::Dense(layer) => Mlp::Dense(layer.quantized()?),
+            Mlp::Experts(experts) => Mlp::Experts(experts.quantized()?),
+        })
+    }
+}
+
 /// The feed-forward layer.
 #[derive(Module, Debug)]
 pub struct FeedForward {
@@ -228,14 +251,29 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    /// From the residual stream to the last layer's input: what is left to do to it, and its values.
-    fn inner(&self, x: Tensor<2>, norm: &Norm, precision: Precision) -> (Tensor<2>, Before) {
+    /// From the input to the last layer's: what is left to do to it, and its values.
+    fn inner(&self, x: Tensor<2>, before: Before, precision: Precision) -> (Tensor<2>, Before) {
+        let activation = Before::Activation(self.activation.operation());
         let Some(gate) = &self.gate_proj else {
-            let up = project(x, norm.before(), &[&self.up_proj], None, precision, precision);
-            return (up, Before::Activation(self.activation.operation()));
+            return (project(x, before, &[&self.up_proj], None, precision, precision), activation);
         };
-        let joined = project(x, norm.before(), &[gate, &self.up_proj], None, precision, precision);
-        (joined, Before::Activation(self.activation.operation()))
+        (project(x, before, &[gate, &self.up_proj], None, precision, precision), activation)
+    }
+
+    /// The layer by itself, (rows, hidden) to (rows, hidden).
+    pub(crate) fn forward(&self, x: Tensor<2>, precision: Precision) -> Tensor<2> {
+        let (inner, before) = self.inner(x, Before::Nothing, precision);
+        project(inner, before, &[&self.down_proj], None, precision, Precision::F32)
+    }
+
+    /// This layer with its weights in int8.
+    pub(crate) fn quantized(self) -> Result<Self, ModelError> {
+        Ok(FeedForward {
+            gate_proj: self.gate_proj.map(Linear::quantized).transpose()?,
+            up_proj: self.up_proj.quantized()?,
+            down_proj: self.down_proj.quantized()?,
+            activation: self.activation,
+        })
     }
 }
 
@@ -259,7 +297,7 @@ pub struct Layer {
     pub input_layernorm: Norm,
     pub self_attn: Attention,
     pub post_attention_layernorm: Norm,
-    pub mlp: FeedForward,
+    pub mlp: Mlp,
     pub pre_feedforward_layernorm: Option<Norm>,
     pub post_feedforward_layernorm: Option<Norm>,
 }
@@ -280,9 +318,20 @@ impl Layer {
         let heads = self.self_attn.heads(x.clone(), self.input_layernorm.before(), pass.precision);
         let mixed = mix(index, heads)?;
         let x = pass.add(2 * index + 1, x, mixed, Before::Nothing, &self.self_attn.o_proj, after_attention);
-        let (inner, before) = self.mlp.inner(x.clone(), before_mlp, pass.precision);
         let after = self.post_feedforward_layernorm.as_ref();
-        Ok(pass.add(2 * index + 2, x, inner, before, &self.mlp.down_proj, after))
+        match &self.mlp {
+            Mlp::Dense(mlp) => {
+                let (inner, before) = mlp.inner(x.clone(), before_mlp.before(), pass.precision);
+                Ok(pass.add(2 * index + 2, x, inner, before, &mlp.down_proj, after))
+            }
+            Mlp::Experts(experts) => {
+                let (y, imbalance) = experts.forward(before_mlp.forward(x.clone()), pass.precision)?;
+                if let Some(left) = pass.imbalance {
+                    left.borrow_mut().push(imbalance);
+                }
+                Ok(pass.add_to(2 * index + 2, x, y, after))
+            }
+        }
     }
 }
 
@@ -367,16 +416,40 @@ impl<S: Source> Builder<'_, S> {
         Ok(Some(Norm { weight, bias: None, eps: config.norm_eps, offset }))
     }
 
+    /// The feed-forward layer of that name.
+    fn feed_forward(&mut self, name: &str) -> Result<FeedForward, ModelError> {
+        let c = self.config;
+        let (hidden, ffn, bias) = (c.hidden_size, c.ffn_size(), c.bias());
+        let (std, residual) = (RandomSource::STD, RandomSource::residual_std(c));
+        let gate_proj = match c.activation().is_gated() {
+            true => Some(self.linear(&format!("{name}.gate_proj"), ffn, hidden, std, bias)?),
+            false => None,
+        };
+        Ok(FeedForward {
+            gate_proj,
+            up_proj: self.linear(&format!("{name}.up_proj"), ffn, hidden, std, bias)?,
+            down_proj: self.linear(&format!("{name}.down_proj"), hidden, ffn, residual, bias)?,
+            activation: c.activation(),
+        })
+    }
+
+    fn mlp(&mut self, name: &str) -> Result<Mlp, ModelError> {
+        let c = self.config;
+        let Some(count) = c.experts() else { return self.feed_forward(name).map(Mlp::Dense) };
+        Ok(Mlp::Experts(MixtureOfExperts {
+            gate: self.linear(&format!("{name}.gate"), count, c.hidden_size, RandomSource::STD, false)?,
+            experts: (0..count).map(|e| self.feed_forward(&format!("{name}.experts.{e}"))).collect::<Result<_, _>>()?,
+            per_token: c.experts_per_token(),
+            normalized: c.norm_topk_prob(),
+        }))
+    }
+
     fn layer(&mut self, index: usize) -> Result<Layer, ModelError> {
         let c = self.config;
-        let (hidden, query, kv, ffn, bias) = (c.hidden_size, c.query_size(), c.kv_size(), c.ffn_size(), c.bias());
+        let (hidden, query, kv, bias) = (c.hidden_size, c.query_size(), c.kv_size(), c.bias());
         let (std, residual) = (RandomSource::STD, RandomSource::residual_std(c));
         let at = |part: &str| format!("model.layers.{index}.{part}");
         let qkv_bias = c.qkv_bias();
-        let gate_proj = match c.activation().is_gated() {
-            true => Some(self.linear(&at("mlp.gate_proj"), ffn, hidden, std, bias)?),
-            false => None,
-        };
         Ok(Layer {
             input_layernorm: self.norm(&at("input_layernorm"))?,
             self_attn: Attention {
@@ -388,12 +461,7 @@ impl<S: Source> Builder<'_, S> {
                 k_norm: self.head_norm(&at("self_attn.k_norm"))?,
             },
             post_attention_layernorm: self.norm(&at("post_attention_layernorm"))?,
-            mlp: FeedForward {
-                gate_proj,
-                up_proj: self.linear(&at("mlp.up_proj"), ffn, hidden, std, bias)?,
-                down_proj: self.linear(&at("mlp.down_proj"), hidden, ffn, residual, bias)?,
-                activation: c.activation(),
-            },
+            mlp: self.mlp(&at("mlp"))?,
             pre_feedforward_layernorm: self.norm_if(c.post_norms(), &at("pre_feedforward_layernorm"))?,
             post_feedforward_layernorm: self.norm_if(c.post_norms(), &at("post_feedforward_layernorm"))?,
         })

@@ -16,8 +16,10 @@
 
 mod causal_lm;
 mod config;
+mod context;
 mod dropout;
 mod error;
+pub mod experts;
 mod families;
 mod folder;
 mod generate;

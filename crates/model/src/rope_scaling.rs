@@ -82,6 +82,19 @@ impl RopeScaling {
         })
     }
 
+    /// This scaling with the lengths that it leaves out.
+    pub(crate) fn of_length(mut self, length: usize) -> Self {
+        match &mut self {
+            RopeScaling::Linear { .. } => {}
+            RopeScaling::Yarn(Yarn { original_max_position_embeddings, .. })
+            | RopeScaling::Dynamic { original_max_position_embeddings, .. }
+            | RopeScaling::Llama3 { original_max_position_embeddings, .. } => {
+                original_max_position_embeddings.get_or_insert(length);
+            }
+        }
+        self
+    }
+
     fn factor(&self) -> f64 {
         match self {
             RopeScaling::Linear { factor }
@@ -127,6 +140,20 @@ impl RopeScaling {
 }
 
 impl Yarn {
+    /// By `factor`, with all else as in the paper.
+    pub fn by(factor: f64) -> Self {
+        Yarn {
+            factor,
+            original_max_position_embeddings: None,
+            attention_factor: None,
+            beta_fast: None,
+            beta_slow: None,
+            mscale: None,
+            mscale_all_dim: None,
+            truncate: None,
+        }
+    }
+
     fn fits(&self) -> bool {
         let (fast, slow) = self.betas();
         let positive = |x: Option<f64>| x.is_none_or(|x| x.is_finite() && x > 0.0);
@@ -202,18 +229,7 @@ mod tests {
 
     #[test]
     fn impossible_values_are_refused() {
-        let yarn = |beta_fast, factor| {
-            RopeScaling::Yarn(Yarn {
-                factor,
-                original_max_position_embeddings: None,
-                attention_factor: None,
-                beta_fast: Some(beta_fast),
-                beta_slow: None,
-                mscale: None,
-                mscale_all_dim: None,
-                truncate: None,
-            })
-        };
+        let yarn = |beta_fast, factor| RopeScaling::Yarn(Yarn { beta_fast: Some(beta_fast), ..Yarn::by(factor) });
         assert!(yarn(2.0, 2.0).validate().is_ok());
         let original_max_position_embeddings = Some(0);
         for bad in [

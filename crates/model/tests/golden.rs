@@ -93,6 +93,11 @@ fn gemma3_with_two_rotary_bases_one_of_them_scaled() {
 }
 
 #[test]
+fn mixtral_with_experts() {
+    check("mixtral");
+}
+
+#[test]
 fn rotary_positions_scaled_in_every_way() {
     for way in ["linear", "dynamic", "yarn", "yarn_mscale", "llama3"] {
         check(&format!("rope_{way}"));
@@ -110,6 +115,7 @@ fn folders_of_transformers_go_out_as_they_came_in() {
         "qwen2_sliding",
         "qwen3",
         "mistral",
+        "mixtral",
         "gemma",
         "gemma2",
         "gemma3",

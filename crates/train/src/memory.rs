@@ -100,11 +100,17 @@ fn optimizer(config: &TrainConfig, model: &ModelConfig, vocab_size: usize) -> u6
 fn activations_per_token(config: &TrainConfig, model: &ModelConfig) -> u64 {
     let gated = model.activation().is_gated();
     // Queries, keys, values and the attention's result; the feed-forward layer before its activation.
-    let between = 2 * model.query_size() + 2 * model.kv_size() + model.ffn_size() * if gated { 2 } else { 1 };
+    let feed_forward = model.ffn_size() * if gated { 2 } else { 1 };
+    let chosen = model.experts().map_or(1, |_| model.experts_per_token());
+    let between = 2 * model.query_size() + 2 * model.kv_size() + chosen * feed_forward;
     // Both residual inputs; the row sums of attention.
     let mut stream = 2 * model.hidden_size + model.heads;
     if model.qk_norm() {
         stream += model.query_size() + model.kv_size();
+    }
+    if let Some(experts) = model.experts() {
+        // Each expert's input and its result, in the order of experts and in that of tokens; probabilities.
+        stream += (1 + 3 * model.experts_per_token()) * model.hidden_size + 2 * experts;
     }
     if model.post_norms() {
         stream += 2 * model.hidden_size;

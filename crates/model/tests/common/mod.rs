@@ -50,11 +50,21 @@ pub fn all_kinds() -> Vec<(&'static str, ModelConfig)> {
         ("no positions, geglu", {
             ModelConfig { positions: Some(Positions::None), activation: Some(Activation::Geglu), ..tiny() }
         }),
+        ("mixtral", ModelConfig { architecture: Architecture::Mixtral, ..tiny_experts() }),
+        ("experts, one each, unnormalised, post norms", {
+            let (experts_per_token, norm_topk_prob) = (Some(1), Some(false));
+            ModelConfig { experts_per_token, norm_topk_prob, post_norms: Some(true), ..tiny_experts() }
+        }),
         ("rope stretched", {
             let scaling = RopeScaling::Dynamic { factor: 2.0, original_max_position_embeddings: Some(16) };
             ModelConfig { rope_scaling: Some(scaling), qk_norm: Some(true), ..tiny() }
         }),
     ]
+}
+
+/// Without a loss for the router, which only training adds.
+pub fn tiny_experts() -> ModelConfig {
+    ModelConfig { experts: Some(4), ffn_size: Some(16), router_aux_loss_coef: Some(0.0), ..tiny() }
 }
 
 /// With bounds low enough to bend scores and logits.
