@@ -13,7 +13,9 @@ import sys
 
 import torch
 import transformers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GemmaConfig,
+                          GemmaForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig,
+                          MistralForCausalLM, MixtralConfig, MixtralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 from transformers.generation import logits_process as lp
 
 VOCAB = 67
@@ -32,13 +34,13 @@ def enliven(model, seed):
     return model.eval()
 
 
-def save(out, name, model, seed):
+def save(out, name, model, seed, shape=(2, 12)):
     model.save_pretrained(out / name)
-    record_logits(out, name, model, seed)
+    record_logits(out, name, model, seed, shape)
 
 
-def record_logits(out, name, model, seed):
-    tokens = torch.randint(VOCAB, (2, 12), generator=torch.Generator().manual_seed(seed))
+def record_logits(out, name, model, seed, shape=(2, 12)):
+    tokens = torch.randint(model.config.vocab_size, shape, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         logits = model(tokens).logits
     record = {
@@ -66,6 +68,49 @@ def models(out):
     record_logits(out, "llama_bf16", LlamaForCausalLM.from_pretrained(out / "llama_bf16", dtype=torch.float32), 13)
     gpt2 = GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=48, bos_token_id=1, eos_token_id=2)
     save(out, "gpt2", enliven(GPT2LMHeadModel(gpt2), 4), 14)
+
+
+def families(out):
+    """The families beside Llama and GPT-2, each with what it has of its own; sequences outlast every window."""
+    small = dict(vocab_size=VOCAB, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=3,
+                 num_key_value_heads=1, max_position_embeddings=48, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    slide, full = "sliding_attention", "full_attention"
+    for seed, (name, model, config) in enumerate([
+        ("qwen2", Qwen2ForCausalLM, Qwen2Config(**small, tie_word_embeddings=True)),
+        ("qwen2_sliding", Qwen2ForCausalLM, Qwen2Config(**small, use_sliding_window=True, sliding_window=5,
+                                                        max_window_layers=1)),
+        ("qwen3", Qwen3ForCausalLM, Qwen3Config(**small, head_dim=12, tie_word_embeddings=True)),
+        ("mistral", MistralForCausalLM, MistralConfig(**small, sliding_window=7)),
+        ("gemma", GemmaForCausalLM, GemmaConfig(**small, head_dim=16)),
+        ("gemma2", Gemma2ForCausalLM, Gemma2Config(**small, head_dim=16, query_pre_attn_scalar=20, sliding_window=5,
+                                                   attn_logit_softcapping=2.0, final_logit_softcapping=20.0)),
+        ("gemma3", Gemma3ForCausalLM, Gemma3TextConfig(
+            **small, head_dim=16, query_pre_attn_scalar=20, sliding_window=5, layer_types=[slide, full],
+            rope_parameters={full: {"rope_type": "linear", "factor": 4.0, "rope_theta": 50000.0},
+                             slide: {"rope_type": "default", "rope_theta": 3000.0}})),
+        ("mixtral", MixtralForCausalLM, MixtralConfig(**dict(small, intermediate_size=16), num_local_experts=4,
+                                                      sliding_window=7)),
+    ]):
+        # Other implementations of attention leave soft-caps out.
+        model = model._from_config(config, attn_implementation="eager")
+        save(out, name, enliven(model, 20 + seed), 40 + seed, (1, 24))
+
+
+def scaled_positions(out):
+    """Llama with rotary positions scaled in each way."""
+    small = dict(vocab_size=31, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=1,
+                 max_position_embeddings=48, bos_token_id=1, eos_token_id=2, tie_word_embeddings=True)
+    for seed, (name, rope) in enumerate([
+        ("linear", dict(rope_type="linear", factor=3.0)),
+        ("dynamic", dict(rope_type="dynamic", factor=2.0)),
+        ("yarn", dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=12, beta_fast=2.0, beta_slow=0.3)),
+        ("yarn_mscale", dict(rope_type="yarn", factor=8.0, original_max_position_embeddings=24, mscale=1.2,
+                             mscale_all_dim=0.7, truncate=False, beta_fast=4.0)),
+        ("llama3", dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                        original_max_position_embeddings=16)),
+    ]):
+        config = LlamaConfig(**small, rope_parameters=dict(rope, rope_theta=500.0))
+        save(out, f"rope_{name}", enliven(LlamaForCausalLM(config), 60 + seed), 70 + seed, (1, 32))
 
 
 def sampling(out):
@@ -102,4 +147,6 @@ if __name__ == "__main__":
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     models(folder)
+    families(folder)
+    scaled_positions(folder)
     sampling(folder)

@@ -502,6 +502,9 @@ pub struct EvalArgs {
     /// Field that holds the text in records.
     #[arg(long, default_value = "text")]
     pub text_field: String,
+    /// Score once, twice and four times the model's context, by each way in which its positions can go on.
+    #[arg(long)]
+    pub lengths: bool,
     #[arg(long)]
     pub json: bool,
 }

@@ -7,25 +7,56 @@ use crate::settings::Shape;
 pub(crate) enum Family {
     Llama,
     Gpt2,
+    Qwen2,
+    Qwen3,
+    Gemma,
+    Gemma2,
+    Gemma3,
 }
 
-impl Family {
-    pub(crate) const KNOWN: &str = "llama and gpt2";
+/// A family, its `general.architecture` in GGUF, and the `model_type` and class of its config.json.
+const FAMILIES: [(Family, &str, &str, &str); 7] = [
+    (Family::Llama, "llama", "llama", "LlamaForCausalLM"),
+    (Family::Gpt2, "gpt2", "gpt2", "GPT2LMHeadModel"),
+    (Family::Qwen2, "qwen2", "qwen2", "Qwen2ForCausalLM"),
+    (Family::Qwen3, "qwen3", "qwen3", "Qwen3ForCausalLM"),
+    (Family::Gemma, "gemma", "gemma", "GemmaForCausalLM"),
+    (Family::Gemma2, "gemma2", "gemma2", "Gemma2ForCausalLM"),
+    (Family::Gemma3, "gemma3", "gemma3_text", "Gemma3ForCausalLM"),
+];
 
-    /// By `general.architecture` of GGUF, which is also `model_type` of config.json.
+impl Family {
+    pub(crate) const KNOWN: &str = "llama, gpt2, qwen2, qwen3, gemma, gemma2 and gemma3";
+
+    /// By `general.architecture` of GGUF.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "llama" => Some(Self::Llama),
-            "gpt2" => Some(Self::Gpt2),
-            _ => None,
-        }
+        FAMILIES.iter().find(|(_, gguf, ..)| *gguf == name).map(|(family, ..)| *family)
+    }
+
+    /// By `model_type` of config.json.
+    pub(crate) fn from_model_type(name: &str) -> Option<Self> {
+        FAMILIES.iter().find(|(_, _, model_type, _)| *model_type == name).map(|(family, ..)| *family)
+    }
+
+    fn row(self) -> (&'static str, &'static str, &'static str) {
+        let row = FAMILIES.iter().find(|(family, ..)| *family == self);
+        row.map_or(("", "", ""), |(_, gguf, model_type, class)| (gguf, model_type, class))
     }
 
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Gpt2 => "gpt2",
-        }
+        self.row().0
+    }
+
+    pub(crate) fn model_type(self) -> &'static str {
+        self.row().1
+    }
+
+    pub(crate) fn class(self) -> &'static str {
+        self.row().2
+    }
+
+    pub(crate) fn is_gemma(self) -> bool {
+        matches!(self, Self::Gemma | Self::Gemma2 | Self::Gemma3)
     }
 }
 
@@ -38,6 +69,8 @@ pub(crate) enum Layout {
     /// Rows of queries or keys: the folder has, of each head, the first halves of the rotated pairs and then the second;
     /// GGUF has pair by pair.
     Pairs(Heads),
+    /// A norm that multiplies by 1 + weight: GGUF has the sum.
+    PlusOne,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +82,7 @@ pub(crate) enum Heads {
 /// A tensor's name in the folder and in GGUF; in the names of a layer `{}` is its number.
 struct Row(&'static str, &'static str, Layout);
 
-use Layout::{Pairs, Same, Transposed};
+use Layout::{Pairs, PlusOne, Same, Transposed};
 
 const LLAMA: &[Row] = &[
     Row("model.embed_tokens.weight", "token_embd.weight", Same),
@@ -71,6 +104,62 @@ const LLAMA: &[Row] = &[
     Row("model.layers.{}.mlp.gate_proj.bias", "blk.{}.ffn_gate.bias", Same),
     Row("model.layers.{}.mlp.up_proj.bias", "blk.{}.ffn_up.bias", Same),
     Row("model.layers.{}.mlp.down_proj.bias", "blk.{}.ffn_down.bias", Same),
+];
+
+/// Qwen's and Gemma's heads turn halves in GGUF too.
+const QWEN: &[Row] = &[
+    Row("model.embed_tokens.weight", "token_embd.weight", Same),
+    Row("model.norm.weight", "output_norm.weight", Same),
+    Row("lm_head.weight", "output.weight", Same),
+    Row("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", Same),
+    Row("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Same),
+    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Same),
+    Row("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", Same),
+    Row("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", Same),
+    Row("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", Same),
+    Row("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", Same),
+    Row("model.layers.{}.self_attn.v_proj.bias", "blk.{}.attn_v.bias", Same),
+    Row("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", Same),
+    Row("model.layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight", Same),
+    Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", Same),
+    Row("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", Same),
+    Row("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", Same),
+    Row("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", Same),
+];
+
+const GEMMA: &[Row] = &[
+    Row("model.embed_tokens.weight", "token_embd.weight", Same),
+    Row("model.norm.weight", "output_norm.weight", PlusOne),
+    Row("lm_head.weight", "output.weight", Same),
+    Row("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", PlusOne),
+    Row("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Same),
+    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Same),
+    Row("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", Same),
+    Row("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", Same),
+    Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", PlusOne),
+    Row("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", Same),
+    Row("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", Same),
+    Row("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", Same),
+];
+
+/// Gemma 2 and 3 have four norms in a layer.
+const LATE_GEMMA: &[Row] = &[
+    Row("model.embed_tokens.weight", "token_embd.weight", Same),
+    Row("model.norm.weight", "output_norm.weight", PlusOne),
+    Row("lm_head.weight", "output.weight", Same),
+    Row("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", PlusOne),
+    Row("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Same),
+    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Same),
+    Row("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", Same),
+    Row("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", Same),
+    Row("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", PlusOne),
+    Row("model.layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight", PlusOne),
+    Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.post_attention_norm.weight", PlusOne),
+    Row("model.layers.{}.pre_feedforward_layernorm.weight", "blk.{}.ffn_norm.weight", PlusOne),
+    Row("model.layers.{}.post_feedforward_layernorm.weight", "blk.{}.post_ffw_norm.weight", PlusOne),
+    Row("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", Same),
+    Row("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", Same),
+    Row("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", Same),
 ];
 
 const GPT2: &[Row] = &[
@@ -97,6 +186,9 @@ fn table(family: Family) -> &'static [Row] {
     match family {
         Family::Llama => LLAMA,
         Family::Gpt2 => GPT2,
+        Family::Qwen2 | Family::Qwen3 => QWEN,
+        Family::Gemma => GEMMA,
+        Family::Gemma2 | Family::Gemma3 => LATE_GEMMA,
     }
 }
 
@@ -133,7 +225,7 @@ pub(crate) fn in_gguf(family: Family, name: &str) -> Option<(String, Layout)> {
 pub(crate) fn shape(layout: Layout, shape: &[u64]) -> Vec<u64> {
     match layout {
         Transposed => shape.iter().rev().copied().collect(),
-        Same | Pairs(_) => shape.to_vec(),
+        Same | Pairs(_) | PlusOne => shape.to_vec(),
     }
 }
 
@@ -172,6 +264,7 @@ pub(crate) fn laid_out(values: Vec<f32>, from: &[u64], layout: Layout, shape: Sh
     let back = direction == Direction::ToGguf;
     match layout {
         Layout::Same => values,
+        Layout::PlusOne => values.into_iter().map(|x| if back { x + 1.0 } else { x - 1.0 }).collect(),
         Layout::Transposed => transposed(&values, rows),
         Layout::Pairs(Heads::Query) => repaired(&values, rows, shape.heads, back),
         Layout::Pairs(Heads::Key) => repaired(&values, rows, shape.kv_heads, back),
@@ -185,7 +278,7 @@ mod tests {
 
     #[test]
     fn names_go_there_and_back() {
-        for family in [Family::Llama, Family::Gpt2] {
+        for (family, ..) in FAMILIES {
             for Row(folder, gguf, layout) in table(family) {
                 let (folder, gguf) = (folder.replace("{}", "12"), gguf.replace("{}", "12"));
                 assert_eq!(in_folder(family, &gguf).unwrap(), (folder.clone(), *layout));

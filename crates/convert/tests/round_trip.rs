@@ -76,6 +76,78 @@ fn llama(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
     tensors
 }
 
+/// One layer of a family that descends from Llama: its own keys, whether its norms are four, and other tensors of its own.
+fn descendant(
+    folder: &Path,
+    own: &Json,
+    four_norms: bool,
+    more: &[(&'static str, u64)],
+) -> Vec<(&'static str, Vec<u64>)> {
+    let mut tensors = llama(folder);
+    tensors.extend(more.iter().map(|(name, width)| (*name, vec![*width])));
+    if four_norms {
+        for name in ["pre_feedforward", "post_feedforward"] {
+            let name = match name {
+                "pre_feedforward" => "model.layers.0.pre_feedforward_layernorm.weight",
+                _ => "model.layers.0.post_feedforward_layernorm.weight",
+            };
+            tensors.push((name, vec![32]));
+        }
+    }
+    let mut config = json_of(&folder.join("config.json"));
+    for (key, value) in own.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    write_folder(folder, &config, &tensors);
+    tensors
+}
+
+fn qwen2(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
+    let own = json!({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": false});
+    let biases = [
+        ("model.layers.0.self_attn.q_proj.bias", 32),
+        ("model.layers.0.self_attn.k_proj.bias", 16),
+        ("model.layers.0.self_attn.v_proj.bias", 16),
+    ];
+    descendant(folder, &own, false, &biases)
+}
+
+const HEAD_NORMS: [(&str, u64); 2] =
+    [("model.layers.0.self_attn.q_norm.weight", 8), ("model.layers.0.self_attn.k_norm.weight", 8)];
+
+fn qwen3(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
+    let own = json!({"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": false});
+    descendant(folder, &own, false, &HEAD_NORMS)
+}
+
+fn gemma(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
+    let own = json!({
+        "architectures": ["GemmaForCausalLM"], "model_type": "gemma", "hidden_activation": "gelu_pytorch_tanh",
+    });
+    descendant(folder, &own, false, &[])
+}
+
+fn gemma2(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
+    let own = json!({
+        "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": 8, "sliding_window": 16, "attn_logit_softcapping": 20.0,
+        "final_logit_softcapping": 10.0,
+    });
+    descendant(folder, &own, true, &[])
+}
+
+fn gemma3(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
+    let own = json!({
+        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": 8, "sliding_window": 16, "attn_logit_softcapping": null,
+        "final_logit_softcapping": null, "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 20_000.0},
+        },
+    });
+    descendant(folder, &own, true, &HEAD_NORMS)
+}
+
 fn gpt2(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
     let config = json!({
         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 4,
@@ -124,7 +196,7 @@ fn weights(path: &Path) -> std::collections::BTreeMap<String, (Vec<u64>, Vec<f32
 
 #[test]
 fn folders_come_back_as_they_were() {
-    for make in [llama, gpt2] {
+    for make in [llama, gpt2, qwen2, qwen3, gemma, gemma2, gemma3] {
         let temporary = tempdir().unwrap();
         let [first, file, second, again] =
             ["first", "model.gguf", "second", "again.gguf"].map(|n| temporary.path().join(n));
@@ -191,6 +263,30 @@ fn queries_are_stored_pair_by_pair_and_conv1d_is_turned() {
 }
 
 #[test]
+fn gemma_norms_hold_one_more_in_gguf_and_what_gguf_cannot_say_is_refused() {
+    let temporary = tempdir().unwrap();
+    let (folder, file) = (temporary.path().join("m"), temporary.path().join("m.gguf"));
+    gemma2(&folder);
+    export(&folder, &file, Kind::F32, &quiet).unwrap();
+    let gguf = Gguf::open(&file).unwrap();
+    let plain = &weights(&folder.join("model.safetensors"))["model.layers.0.pre_feedforward_layernorm.weight"].1;
+    let moved: Vec<f32> = plain.iter().map(|x| x + 1.0).collect();
+    assert_eq!(gguf.values(gguf.tensor("blk.0.ffn_norm.weight").unwrap()).unwrap(), moved);
+    let change = |make: fn(&Path) -> Vec<(&'static str, Vec<u64>)>, key: &str, value: Json| {
+        make(&folder);
+        let mut config = json_of(&folder.join("config.json"));
+        config[key] = value;
+        fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        refused(export(&folder, &temporary.path().join("no.gguf"), Kind::F32, &quiet).unwrap_err())
+    };
+    assert!(change(gemma2, "query_pre_attn_scalar", json!(9)).contains("here it is 8 in GGUF"));
+    assert!(change(gemma2, "layer_types", json!(["full_attention"])).contains("every layer slides but each 2th"));
+    assert!(change(gemma2, "final_logit_softcapping", json!(null)).contains("gemma2 cannot say"));
+    assert!(change(qwen2, "use_sliding_window", json!(true)).contains("no sliding windows"));
+    assert!(change(qwen3, "rope_scaling", json!({"rope_type": "linear"})).contains("has no factor"));
+}
+
+#[test]
 fn a_look_into_a_file_reads_no_weights() {
     let temporary = tempdir().unwrap();
     let (folder, file) = (temporary.path().join("m"), temporary.path().join("m.gguf"));
@@ -227,7 +323,10 @@ fn what_cannot_be_taken_over_is_named_and_leaves_nothing() {
     };
     let try_import = |path: &Path| import(path, &at("out"), Precision::F32, &quiet).unwrap_err().to_string();
     let strange = gguf("strange.gguf", &[("general.architecture", Value::Text("mamba".into()))], &[]);
-    assert!(try_import(&strange).contains("the architecture \"mamba\"; danlu imports llama and gpt2"));
+    assert!(
+        try_import(&strange)
+            .contains("the architecture \"mamba\"; danlu imports llama, gpt2, qwen2, qwen3, gemma, gemma2 and gemma3")
+    );
     assert!(try_import(&gguf("empty.gguf", &[], &[])).contains("general.architecture is missing"));
     let bare = gguf("bare.gguf", &[("general.architecture", Value::Text("gpt2".into()))], &[]);
     assert!(try_import(&bare).contains("gpt2.attention.head_count is missing"));

@@ -70,7 +70,19 @@ pub fn evaluate_source(
 ) -> Result<Evaluation, EvalError> {
     let model = danlu_model::load(model_dir, device)?;
     let tokenizer = Tokenizer::from_dir(model_dir)?;
-    let mut intake = Intake::new(&model, &tokenizer, config, progress)?;
+    evaluate_loaded(&model, &tokenizer, source, base, config, progress)
+}
+
+/// [`evaluate_source`] of a model that is loaded.
+pub(crate) fn evaluate_loaded(
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    source: &SourceConfig,
+    base: &Path,
+    config: &EvalConfig,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Evaluation, EvalError> {
+    let mut intake = Intake::new(model, tokenizer, config, progress)?;
     let mut unreadable = 0;
     // The reader's sink knows only its room's errors, so ours wait outside.
     let mut failed = None;

@@ -33,6 +33,7 @@ mod choose;
 mod config;
 mod error;
 mod evaluate;
+mod lengths;
 mod score;
 mod scores;
 #[cfg(test)]
@@ -44,5 +45,6 @@ pub use choose::{Chosen, Coverage, choose};
 pub use config::{EvalConfig, WindowSize};
 pub use error::EvalError;
 pub use evaluate::{Evaluation, Progress, evaluate, evaluate_path, evaluate_source};
+pub use lengths::{LENGTH_FACTORS, LengthScores, length_report};
 pub use scores::{Scores, Tally, bits_per_byte, token_cost};
 pub use windows::{Window, windows};

@@ -5,7 +5,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use danlu_data::Document;
 use danlu_eval::{EvalConfig, EvalError, Evaluation, evaluate, evaluate_path};
-use danlu_model::{CausalLm, ModelConfig};
+use danlu_model::{CausalLm, ModelConfig, Positions};
 use danlu_text::{Tokenizer, TokenizerConfig};
 
 const TEXTS: [&str; 5] = [
@@ -119,6 +119,43 @@ fn the_json_has_the_figures_at_its_top_and_reads_back() {
     close(again.overall.loss, result.overall.loss, 1e-15);
     assert_eq!(result.coverage.documents_offered, 5);
     assert_eq!(result.coverage.rule.as_deref(), Some("by ascending content id up to 2 documents"));
+}
+
+/// Nothing but windows changes where positions have no end; scaled angles change the figures, and at the length of
+/// training nothing is scaled.
+#[test]
+fn lengths_beyond_training_are_scored_by_each_way_of_going_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokenizer = tokenizer();
+    tokenizer.save(dir.path()).unwrap();
+    let text = dir.path().join("a.txt");
+    std::fs::write(&text, TEXTS[1].repeat(3)).unwrap();
+    let source =
+        danlu_data::SourceConfig { name: "a".into(), path: text.to_string_lossy().into_owned(), ..Default::default() };
+    let report = |positions| {
+        let config =
+            ModelConfig { layers: 2, hidden_size: 16, heads: 2, max_seq_len: 32, positions, ..Default::default() };
+        let model = CausalLm::new(&config, tokenizer.vocab_size(), 1, &Device::flex()).unwrap();
+        danlu_model::save(&model, dir.path(), &Default::default()).unwrap();
+        let config = EvalConfig::default();
+        danlu_eval::length_report(dir.path(), &source, "".as_ref(), &Device::flex(), &config, &mut |_| {})
+    };
+    let rope = report(None).unwrap();
+    let lines: Vec<_> = rope.iter().map(|line| (line.seq_len, line.positions)).collect();
+    let ways = ["as trained", "linear", "dynamic", "yarn"];
+    let want: Vec<_> =
+        [(32, "as trained")].into_iter().chain(ways.map(|w| (64, w))).chain(ways.map(|w| (128, w))).collect();
+    assert_eq!(lines, want);
+    assert!(rope.iter().all(|line| line.scores.tokens == rope[0].scores.tokens && line.scores.loss.is_finite()));
+    for (i, line) in rope.iter().enumerate() {
+        let twins = rope[..i].iter().filter(|other| other.scores.loss == line.scores.loss).count();
+        assert_eq!(twins, 0, "{} at {}", line.positions, line.seq_len);
+    }
+    let plain = evaluate_path(dir.path(), &text, &Device::flex(), &EvalConfig::default(), &mut |_| {}).unwrap();
+    assert_eq!(plain.overall, rope[0].scores);
+    assert_eq!(report(Some(Positions::Alibi)).unwrap().len(), 3);
+    let error = report(Some(Positions::Learned)).unwrap_err();
+    assert!(error.to_string().contains("positions") || format!("{error:?}").contains("at most 32 tokens"), "{error}");
 }
 
 #[test]

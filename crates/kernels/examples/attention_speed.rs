@@ -62,6 +62,7 @@ fn main() {
                 mask: Mask::causal(),
                 dropout: (probability > 0.0).then_some(DropoutMask { key: 1, stream: 0, probability }),
                 alibi: None,
+                softcap: None,
             };
             let joined = Joined::of(&attention);
             let (qkv, g) = (values(joined.len()), values(batch * heads * time * head_dim));

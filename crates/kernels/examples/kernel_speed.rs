@@ -83,6 +83,7 @@ fn training() {
         mask: Mask::causal(),
         dropout: None,
         alibi: None,
+        softcap: None,
     };
     let view = Heads { data: (&x).into(), strides: time_major(heads, time, head_dim) };
     report("attention", best(|| attention.forward(view, view, view)), String::new());

@@ -1,12 +1,12 @@
 //! Attention of new positions against a key/value cache: the inner loop of generation.
 
 use crate::cpu::Level;
-use crate::math::{axpy, dot, exp};
+use crate::math::{axpy, dot, exp, tanh};
 use rayon::prelude::*;
 
 /// Shape shared by all sequences of one call.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CachedAttention {
+pub struct CachedAttention<'a> {
     /// Query heads; a multiple of `kv_heads` (grouped queries: heads `g * heads / kv_heads ..` share key head `g`).
     pub heads: usize,
     /// Key and value heads.
@@ -15,6 +15,19 @@ pub struct CachedAttention {
     pub head_dim: usize,
     /// Factor on the scores, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
+    /// Most positions that a query sees, its own included; `None` for all.
+    pub window: Option<usize>,
+    /// As [`crate::attention::Attention::softcap`].
+    pub softcap: Option<f32>,
+    /// As [`crate::attention::Attention::alibi`].
+    pub alibi: Option<&'a [f32]>,
+}
+
+impl CachedAttention<'_> {
+    /// Every query sees its own position and all before it.
+    pub fn causal(heads: usize, kv_heads: usize, head_dim: usize, scale: f32) -> Self {
+        CachedAttention { heads, kv_heads, head_dim, scale, window: None, softcap: None, alibi: None }
+    }
 }
 
 /// One sequence: its new positions' queries and its whole cache, the new positions included at the end.
@@ -36,7 +49,7 @@ pub struct CachedSequence<'a> {
 ///
 /// # Panics
 /// If `heads` is not a multiple of `kv_heads`, or a slice's length contradicts the shape.
-pub fn attend_cached(shape: &CachedAttention, sequences: &mut [CachedSequence<'_>]) {
+pub fn attend_cached(shape: &CachedAttention<'_>, sequences: &mut [CachedSequence<'_>]) {
     attend_cached_at(Level::best(), shape, sequences);
 }
 
@@ -54,9 +67,10 @@ struct Task<'a> {
 /// Multiplications below which waking the thread pool costs more than it brings.
 const WORTH_THREADS: usize = 1 << 19;
 
-fn attend_cached_at(level: Level, shape: &CachedAttention, sequences: &mut [CachedSequence<'_>]) {
+fn attend_cached_at(level: Level, shape: &CachedAttention<'_>, sequences: &mut [CachedSequence<'_>]) {
     let CachedAttention { heads, kv_heads, head_dim, .. } = *shape;
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads over {kv_heads} key heads");
+    assert!(shape.alibi.is_none_or(|slopes| slopes.len() == heads), "slopes of {heads} heads");
     let row = heads * head_dim;
     let tasks: Vec<Task<'_>> = sequences
         .iter_mut()
@@ -80,7 +94,13 @@ fn attend_cached_at(level: Level, shape: &CachedAttention, sequences: &mut [Cach
         .collect();
     let attend = |t: Task<'_>| {
         let offset = t.head / (heads / kv_heads) * head_dim;
-        attend_one(level, t.query, t.keys, t.values, t.visible, kv_heads * head_dim, offset, shape.scale, t.out);
+        let first = shape.window.map_or(0, |window| t.visible.saturating_sub(window.max(1)));
+        let scores = Scores {
+            scale: shape.scale,
+            softcap: shape.softcap.unwrap_or(0.0),
+            slope: shape.alibi.map_or(0.0, |slopes| slopes[t.head]),
+        };
+        attend_one(level, t.query, t.keys, t.values, first, t.visible, kv_heads * head_dim, offset, scores, t.out);
     };
     let products = tasks.iter().map(|t| 2 * t.visible * head_dim).sum::<usize>();
     if products < WORTH_THREADS {
@@ -90,8 +110,31 @@ fn attend_cached_at(level: Level, shape: &CachedAttention, sequences: &mut [Cach
     }
 }
 
+/// What becomes of the products of one head.
+#[derive(Clone, Copy)]
+struct Scores {
+    scale: f32,
+    /// 0 for none.
+    softcap: f32,
+    /// 0 for none.
+    slope: f32,
+}
+
+impl Scores {
+    /// Soft-cap and slope over scaled products; the first stands `distance` before the query.
+    #[inline(always)]
+    fn finish<const FMA: bool>(&self, distance: usize, scores: &mut [f32]) {
+        if self.softcap != 0.0 {
+            scores.iter_mut().for_each(|s| *s = self.softcap * tanh::<FMA>(*s / self.softcap));
+        }
+        if self.slope != 0.0 {
+            scores.iter_mut().enumerate().for_each(|(j, s)| *s -= self.slope * (distance - j) as f32);
+        }
+    }
+}
+
 multiversion! {
-    fn attend_one(query: &[f32], keys: &[f32], values: &[f32], visible: usize, stride: usize, offset: usize, scale: f32, out: &mut [f32]) = attend_one_body;
+    fn attend_one(query: &[f32], keys: &[f32], values: &[f32], from: usize, visible: usize, stride: usize, offset: usize, of: Scores, out: &mut [f32]) = attend_one_body;
 }
 
 /// Blocks of positions keep the scores on the stack; the running maximum and sum are rescaled between blocks
@@ -101,23 +144,25 @@ fn attend_one_body<const FMA: bool>(
     query: &[f32],
     keys: &[f32],
     values: &[f32],
+    from: usize,
     visible: usize,
     stride: usize,
     offset: usize,
-    scale: f32,
+    of: Scores,
     out: &mut [f32],
 ) {
     const BLOCK: usize = 64;
     let width = query.len();
     let (mut highest, mut sum) = (f32::NEG_INFINITY, 0f32);
     out.fill(0.0);
-    for first in (0..visible).step_by(BLOCK) {
+    for first in (from..visible).step_by(BLOCK) {
         let count = BLOCK.min(visible - first);
         let mut scores = [f32::NEG_INFINITY; BLOCK];
         for (j, score) in scores[..count].iter_mut().enumerate() {
             let at = (first + j) * stride + offset;
-            *score = scale * dot::<FMA>(query, &keys[at..at + width]);
+            *score = of.scale * dot::<FMA>(query, &keys[at..at + width]);
         }
+        of.finish::<FMA>(visible - 1 - first, &mut scores[..count]);
         let block_highest = scores.iter().fold(highest, |m, s| if *s > m { *s } else { m });
         let shrink = if highest == f32::NEG_INFINITY { 0.0 } else { exp::<FMA>(highest - block_highest) };
         for s in &mut scores {
@@ -146,8 +191,8 @@ mod tests {
     }
 
     /// Straight from the formula, in f64.
-    fn reference(shape: &CachedAttention, queries: &[f32], keys: &[f32], vals: &[f32]) -> Vec<f64> {
-        let CachedAttention { heads, kv_heads, head_dim, scale } = *shape;
+    fn reference(shape: &CachedAttention<'_>, queries: &[f32], keys: &[f32], vals: &[f32]) -> Vec<f64> {
+        let CachedAttention { heads, kv_heads, head_dim, scale, window, softcap, alibi } = *shape;
         let length = keys.len() / (kv_heads * head_dim);
         let new = queries.len() / (heads * head_dim);
         let mut out = vec![0f64; queries.len()];
@@ -155,14 +200,16 @@ mod tests {
             let (position, head) = (i / heads, i % heads);
             let visible = length - new + position + 1;
             let at = |j: usize| (j * kv_heads + head / (heads / kv_heads)) * head_dim;
-            let scores: Vec<f64> = (0..visible)
-                .map(|j| {
-                    (0..head_dim)
-                        .map(|c| f64::from(queries[i * head_dim + c]) * f64::from(keys[at(j) + c]))
-                        .sum::<f64>()
-                        * f64::from(scale)
-                })
-                .collect();
+            let product = |j: usize, c: usize| f64::from(queries[i * head_dim + c]) * f64::from(keys[at(j) + c]);
+            let score = |j: usize| {
+                let score = (0..head_dim).map(|c| product(j, c)).sum::<f64>() * f64::from(scale);
+                let cap = |cap: f32| f64::from(cap) * (score / f64::from(cap)).tanh();
+                let slope = alibi.map_or(0.0, |slopes| f64::from(slopes[head]));
+                let hidden = window.is_some_and(|window| j + window < visible);
+                let seen = softcap.map_or(score, cap) - slope * (visible - 1 - j) as f64;
+                if hidden { f64::NEG_INFINITY } else { seen }
+            };
+            let scores: Vec<f64> = (0..visible).map(score).collect();
             let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
             for (j, s) in scores.iter().enumerate() {
@@ -177,8 +224,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
-        fn agrees_with_the_formula(kv_heads in 1usize..4, group in 1usize..4, head_dim in 1usize..40, old in 0usize..150, new in 1usize..5, seed: u64) {
-            let shape = CachedAttention { heads: kv_heads * group, kv_heads, head_dim, scale: 0.3 };
+        fn agrees_with_the_formula(kv_heads in 1usize..4, group in 1usize..4, head_dim in 1usize..40, old in 0usize..150, new in 1usize..5, window in prop::option::of(1usize..100), softcap in prop::option::of(0.5f32..20.0), biased: bool, seed: u64) {
+            let slopes: Vec<f32> = (0..kv_heads * group).map(|h| 0.5f32.powi(h as i32 + 1)).collect();
+            let shape = CachedAttention { window, softcap, alibi: biased.then_some(&slopes), ..CachedAttention::causal(kv_heads * group, kv_heads, head_dim, 0.3) };
             let queries = values(new * shape.heads * head_dim, seed);
             let keys = values((old + new) * kv_heads * head_dim, seed ^ 1);
             let vals = values(keys.len(), seed ^ 2);

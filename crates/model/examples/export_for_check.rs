@@ -6,7 +6,9 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::Gradients;
-use danlu_model::{Activation, Architecture, CausalLm, ModelConfig, SaveOptions, SpecialTokens, save};
+use danlu_model::{
+    Activation, Architecture, CausalLm, LayerType, ModelConfig, RopeScaling, SaveOptions, SpecialTokens, Yarn, save,
+};
 use std::error::Error;
 use std::path::Path;
 
@@ -54,6 +56,36 @@ fn export(root: &Path, name: &str, model: &CausalLm) -> Result<(), Box<dyn Error
     Ok(())
 }
 
+/// The families beside Llama and GPT-2, each with what it has of its own; windows are shorter than the sequences.
+fn families(llama: &ModelConfig) -> Vec<(&'static str, ModelConfig)> {
+    let of = |architecture| ModelConfig { architecture, ..llama.clone() };
+    let sliding = |window, config| ModelConfig { sliding_window: Some(window), ..config };
+    let types = [LayerType::FullAttention, LayerType::SlidingAttention, LayerType::SlidingAttention];
+    let (softcap, scalar) = (Some(2.0), Some(20.0));
+    let gemma2 = ModelConfig { attention_softcap: softcap, query_pre_attn_scalar: scalar, ..of(Architecture::Gemma2) };
+    let linear = Some(RopeScaling::Linear { factor: 3.0 });
+    let gemma3 = ModelConfig { rope_theta: 1e5, rope_scaling: linear, head_dim: Some(12), ..of(Architecture::Gemma3) };
+    let llama3 = RopeScaling::Llama3 {
+        factor: 4.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: Some(12),
+    };
+    let yarn = Yarn { original_max_position_embeddings: Some(12), beta_fast: Some(4.0), ..Yarn::by(4.0) };
+    vec![
+        ("qwen2", of(Architecture::Qwen2)),
+        ("qwen2_sliding", sliding(6, ModelConfig { layer_types: Some(types.into()), ..of(Architecture::Qwen2) })),
+        ("qwen3", ModelConfig { head_dim: Some(12), ..of(Architecture::Qwen3) }),
+        ("mistral", sliding(6, of(Architecture::Mistral))),
+        ("mixtral", ModelConfig { ffn_size: Some(32), ..of(Architecture::Mixtral) }),
+        ("gemma", of(Architecture::Gemma)),
+        ("gemma2", sliding(5, gemma2)),
+        ("gemma3", sliding(5, gemma3)),
+        ("llama_llama3", ModelConfig { rope_scaling: Some(llama3), ..llama.clone() }),
+        ("llama_yarn", ModelConfig { rope_scaling: Some(RopeScaling::Yarn(yarn)), ..llama.clone() }),
+    ]
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args().nth(1).ok_or("usage: export_for_check FOLDER")?;
     let root = Path::new(&root);
@@ -66,6 +98,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     export(root, "gpt2_tied", &trained(&gpt2)?)?;
     let erf = ModelConfig { tied: false, activation: Some(Activation::GeluErf), ..gpt2 };
     export(root, "gpt2_untied_erf", &trained(&erf)?)?;
+    for (name, config) in families(&llama) {
+        export(root, name, &trained(&config)?)?;
+    }
     export(root, "llama_int8", &trained(&llama)?.quantized()?)?;
     export(root, "llama_untied_int8", &trained(&wide)?.quantized()?)?;
     Ok(())

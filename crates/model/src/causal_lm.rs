@@ -2,7 +2,7 @@
 
 use crate::init::{RandomSource, Source};
 use crate::layers::{Builder, Decoder, Form, Linear, Mix, Pass};
-use crate::positions::Frequencies;
+use crate::positions::{Frequencies, RotaryTables, alibi_slopes};
 use crate::sequences::{SequenceOptions, Sequences};
 use crate::{ModelConfig, ModelError, Positions, SpecialTokens};
 use burn::module::Module;
@@ -44,6 +44,16 @@ pub(crate) struct Shared {
     pub(crate) vocab_size: usize,
     pub(crate) special: SpecialTokens,
     frequencies: Frequencies,
+    /// ALiBi's, one for each head, where positions are ALiBi.
+    pub(crate) slopes: Option<Vec<f32>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &ModelConfig, vocab_size: usize, special: SpecialTokens) -> Self {
+        let frequencies = Frequencies::new(config);
+        let slopes = (config.positions() == Positions::Alibi).then(|| alibi_slopes(config.heads));
+        Shared { config: config.resolved(), vocab_size, special, frequencies, slopes }
+    }
 }
 
 impl CausalLm {
@@ -74,8 +84,7 @@ impl CausalLm {
             true => None,
             false => Some(builder.linear("lm_head", vocab_size, config.hidden_size, RandomSource::STD, false)?),
         };
-        let frequencies = Frequencies::new(config);
-        let shared = Shared { config: config.resolved(), vocab_size, special, frequencies };
+        let shared = Shared::new(config, vocab_size, special);
         Ok(CausalLm {
             model,
             lm_head,
@@ -138,11 +147,16 @@ impl CausalLm {
     pub fn hidden(&self, tokens: Tensor<2, Int>, options: SequenceOptions) -> Tensor<3> {
         let [batch, time] = tokens.dims();
         let sequences = Sequences::new(self, batch, time, options);
+        self.hidden_rows(tokens, &sequences).reshape([batch, time, self.config().hidden_size])
+    }
+
+    /// [`CausalLm::hidden`], (batch * time, hidden).
+    pub(crate) fn hidden_rows(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<2> {
         let mut x = sequences.embed(self, tokens);
         for (index, layer) in self.model.layers.iter().enumerate() {
             x = sequences.layer(self, index, layer, x);
         }
-        self.model.norm.forward(x).reshape([batch, time, self.config().hidden_size])
+        self.model.norm.forward(x)
     }
 
     /// Logits of every position.
@@ -169,11 +183,14 @@ impl CausalLm {
 
     /// The loss from normalised activations, (rows, hidden).
     pub(crate) fn head_loss(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+        if self.config().logit_softcap().is_some() {
+            return cross_entropy_sum(self.head(hidden), targets, self.loss);
+        }
         let weight = match &self.lm_head {
             None => self.model.embed_tokens.weight.val(),
             Some(Linear { weight: Form::Dense(weight), .. }) => weight.val(),
             Some(head @ Linear { weight: Form::Int8(_), .. }) => {
-                return cross_entropy_sum(head.forward(hidden, self.precision), targets);
+                return cross_entropy_sum(head.forward(hidden, self.precision), targets, self.loss);
             }
         };
         let LossOptions { label_smoothing, z_loss } = self.loss;
@@ -183,16 +200,20 @@ impl CausalLm {
 
     /// The head over normalised activations.
     pub fn head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
-        match &self.lm_head {
+        let logits = match &self.lm_head {
             None => danlu_ops::linear(hidden, self.model.embed_tokens.weight.val(), None, self.precision),
             Some(head) => head.forward(hidden, self.precision),
+        };
+        match self.config().logit_softcap() {
+            None => logits,
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
         }
     }
 
     /// Embedding and layers over rows of new tokens, each at its position; no last normalisation.
     pub(crate) fn rows(&self, ids: Tensor<1, Int>, positions: &[usize], mix: Mix) -> Result<Tensor<2>, ModelError> {
         let mut x = self.embed(ids, positions);
-        let pass = Pass { precision: Precision::F32, dropout: None };
+        let pass = Pass { precision: Precision::F32, dropout: None, imbalance: None };
         for (index, layer) in self.model.layers.iter().enumerate() {
             x = layer.forward(index, x, mix, pass)?;
         }
@@ -201,28 +222,31 @@ impl CausalLm {
 
     /// Vectors of tokens at their positions.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>, positions: &[usize]) -> Tensor<2> {
-        let x = self.model.embed_tokens.rows(ids);
+        let mut x = self.model.embed_tokens.rows(ids);
         let device = x.device();
+        let hidden = self.config().hidden_size;
+        if self.config().embedding_scale() || self.config().positions() == Positions::Sinusoidal {
+            x = x.mul_scalar((hidden as f64).sqrt());
+        }
         if let Some(learned) = &self.model.embed_positions {
             let ids: Vec<i32> = positions.iter().map(|p| *p as i32).collect();
             return x + learned.rows(Tensor::from_data(TensorData::new(ids, [positions.len()]), &device));
         }
         if self.config().positions() == Positions::Sinusoidal {
-            let hidden = self.config().hidden_size;
-            return x.mul_scalar((hidden as f64).sqrt())
-                + self.shared.frequencies.sinusoidal(positions, hidden, &device);
+            return x + self.shared.frequencies.sinusoidal(positions, hidden, &device);
         }
         x
     }
 
-    /// (cos, sin) of rotary positions, each (positions, head_dim / 2).
-    pub(crate) fn rotary_tables(&self, positions: &[usize], device: &Device) -> (Tensor<2>, Tensor<2>) {
-        self.shared.frequencies.rotary(positions, device)
+    /// Tables of rotary positions, where positions are rotary.
+    pub(crate) fn rotary_tables(&self, positions: &[usize], device: &Device) -> Option<RotaryTables> {
+        let rotary = self.config().positions() == Positions::Rope;
+        rotary.then(|| self.shared.frequencies.rotary(positions, device))
     }
 
-    /// `1 / sqrt(head_dim)`
+    /// Factor on the scores, usually `1 / sqrt(head_dim)`.
     pub(crate) fn attention_scale(&self) -> f64 {
-        1.0 / (self.config().head_dim() as f64).sqrt()
+        1.0 / self.config().query_pre_attn_scalar().sqrt()
     }
 
     /// This model with every linear layer in int8; the embedding, and with it a tied head, stays as it is.
@@ -238,10 +262,10 @@ impl CausalLm {
                 k_proj: attention.k_proj.quantized()?,
                 v_proj: attention.v_proj.quantized()?,
                 o_proj: attention.o_proj.quantized()?,
+                q_norm: attention.q_norm,
+                k_norm: attention.k_norm,
             };
-            layer.mlp.gate_proj = layer.mlp.gate_proj.map(Linear::quantized).transpose()?;
-            layer.mlp.up_proj = layer.mlp.up_proj.quantized()?;
-            layer.mlp.down_proj = layer.mlp.down_proj.quantized()?;
+            layer.mlp = layer.mlp.quantized()?;
             Ok(layer)
         });
         model.layers = layers.collect::<Result<_, ModelError>>()?;
@@ -250,10 +274,20 @@ impl CausalLm {
 }
 
 /// The loss from logits, for a head that `ops` has no fused form of.
-fn cross_entropy_sum(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+fn cross_entropy_sum(logits: Tensor<2>, targets: Tensor<1, Int>, options: LossOptions) -> Tensor<1> {
     let rows = logits.dims()[0];
     let ignored = targets.clone().equal_elem(danlu_ops::IGNORED);
     let targets = targets.mask_fill(ignored.clone(), 0).reshape([rows, 1]);
-    let chosen = activation::log_softmax(logits, 1).gather(1, targets).reshape([rows]);
-    chosen.mask_fill(ignored, 0.0).sum().neg()
+    let log_p = activation::log_softmax(logits.clone(), 1);
+    let LossOptions { label_smoothing, z_loss } = options;
+    let mut loss = log_p.clone().gather(1, targets).reshape([rows]).mul_scalar(label_smoothing - 1.0);
+    if label_smoothing != 0.0 {
+        loss = loss - log_p.clone().mean_dim(1).reshape([rows]).mul_scalar(label_smoothing);
+    }
+    if z_loss != 0.0 {
+        // Of any column: ln p = l - ln Z.
+        let log_z = (logits - log_p).narrow(1, 0, 1).reshape([rows]);
+        loss = loss + log_z.square().mul_scalar(z_loss);
+    }
+    loss.mask_fill(ignored, 0.0).sum()
 }

@@ -1,16 +1,31 @@
 //! The shape of a model: its settings, their checks, and what follows from them by arithmetic.
 
-use crate::ModelError;
+use crate::{LayerType, ModelError, RopeScaling};
 use serde::{Deserialize, Serialize};
 
 /// Which family the model belongs to. It fills in the settings that are left out: Llama means RMSNorm, rotary
-/// positions, SwiGLU and no biases; GPT-2 means LayerNorm, learned positions, GELU and biases.
+/// positions, SwiGLU and no biases; GPT-2 means LayerNorm, learned positions, GELU and biases; the others are Llama with
+/// changes that stand at each setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
     #[default]
     Llama,
     Gpt2,
+    /// Qwen Team 2024, "Qwen2".
+    Qwen2,
+    /// Qwen Team 2025, "Qwen3".
+    Qwen3,
+    /// Jiang et al. 2023, "Mistral 7B".
+    Mistral,
+    /// Jiang et al. 2024, "Mixtral of Experts".
+    Mixtral,
+    /// Gemma Team 2024, "Gemma".
+    Gemma,
+    /// Gemma Team 2024, "Gemma 2".
+    Gemma2,
+    /// Gemma Team 2025, "Gemma 3"; text alone.
+    Gemma3,
 }
 
 /// Normalisation before attention, before the feed-forward layer and before the head.
@@ -33,6 +48,10 @@ pub enum Positions {
     Learned,
     /// Fixed sines and cosines, added to the embedding scaled by sqrt(hidden_size) (Vaswani et al. 2017, 3.4 and 3.5).
     Sinusoidal,
+    /// Scores that fall with distance, more slowly in some heads than in others (Press et al. 2022, "ALiBi").
+    Alibi,
+    /// Nothing but the causal mask (Haviv et al. 2022, "Transformer Language Models without Positional Encodings").
+    None,
 }
 
 /// Feed-forward layer.
@@ -45,17 +64,15 @@ pub enum Activation {
     Gelu,
     /// `down(gelu(up(x)))` with the error function, `gelu` of transformers.
     GeluErf,
+    /// `down(gelu(gate(x)) * up(x))` (Shazeer 2020) with the tanh approximation, `gelu_pytorch_tanh` of transformers.
+    Geglu,
 }
 
-/// The name under which a model's folder is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SavedAs {
-    /// RMSNorm, rotary positions, SwiGLU: transformers' `LlamaForCausalLM`.
-    Llama,
-    /// LayerNorm, learned positions, GELU, biases, one key head per query head: transformers' `GPT2LMHeadModel`.
-    Gpt2,
-    /// Any other combination: `DanluForCausalLM`, which danlu loads and transformers does not.
-    Danlu,
+impl Activation {
+    /// Whether a second projection of the input, the gate, is multiplied in.
+    pub fn is_gated(self) -> bool {
+        matches!(self, Activation::Swiglu | Activation::Geglu)
+    }
 }
 
 /// Settings of a decoder-only Transformer. The vocabulary's size is not among them: the tokenizer decides it.
@@ -72,8 +89,8 @@ pub struct ModelConfig {
     pub kv_heads: Option<usize>,
     /// Width of one head; left out: `hidden_size / heads`.
     pub head_dim: Option<usize>,
-    /// Inner width of the feed-forward layer; left out: `8/3 hidden_size` rounded up to a multiple of 64 for SwiGLU,
-    /// `4 hidden_size` for GELU.
+    /// Inner width of the feed-forward layer; left out: `8/3 hidden_size` rounded up to a multiple of 64 with a gate,
+    /// `4 hidden_size` without.
     pub ffn_size: Option<usize>,
     /// Longest sequence, in tokens.
     pub max_seq_len: usize,
@@ -89,6 +106,61 @@ pub struct ModelConfig {
     pub norm_eps: f64,
     /// Probability of zeroing, in training, an element of the embedding and of each layer's two outputs.
     pub dropout: f64,
+    /// Biases of queries, keys and values; left out: as `bias`, and on for Qwen2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qkv_bias: Option<bool>,
+    /// RMSNorm of each head of queries and keys before rotation (Dehghani et al. 2023); left out: on for Qwen3 and
+    /// Gemma 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qk_norm: Option<bool>,
+    /// RMSNorm multiplies by 1 + weight, so that weight decay pulls towards 1; left out: on for Gemma 1, 2 and 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm_offset: Option<bool>,
+    /// Attention and feed-forward are normalised also before they are added to the residual stream; left out: on for
+    /// Gemma 2 and 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub post_norms: Option<bool>,
+    /// The embedding is scaled by sqrt(hidden_size), with sinusoidal positions in any case; left out: on for Gemma 1, 2
+    /// and 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_scale: Option<bool>,
+    /// Attention divides scores by the square root of this; left out: `head_dim`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_pre_attn_scalar: Option<f64>,
+    /// A score s becomes `cap * tanh(s / cap)`; 0 is off; left out: 50 for Gemma 2, else off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_softcap: Option<f64>,
+    /// A logit l becomes `cap * tanh(l / cap)`; 0 is off; left out: 30 for Gemma 2, else off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logit_softcap: Option<f64>,
+    /// Positions that a layer of sliding attention sees, its own included; 0 is off; left out: 4096 for Gemma 2, 512 for
+    /// Gemma 3, else off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<usize>,
+    /// Which layers slide, one entry for each; left out: the even ones, counted from 0, for Gemma 2, all but every sixth
+    /// for Gemma 3, else all. Without `sliding_window` none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_types: Option<Vec<LayerType>>,
+    /// Base of the rotary angles of sliding layers, which are then not scaled; 0 is `rope_theta`; left out: 10000 for
+    /// Gemma 3, else 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_rope_theta: Option<f64>,
+    /// How rotary angles are stretched for sequences longer than those first trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
+    /// Feed-forward layers of which each token goes through a few; 0 is one for all; left out: 8 for Mixtral, else 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<usize>,
+    /// How many of them; left out: 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts_per_token: Option<usize>,
+    /// Whether the weights of a token's experts sum to 1; left out: yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm_topk_prob: Option<bool>,
+    /// Weight, in training, of the loss that spreads tokens evenly over experts (Fedus et al. 2022, "Switch
+    /// Transformers"); left out: 0.01.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub router_aux_loss_coef: Option<f64>,
 }
 
 impl Default for ModelConfig {
@@ -110,6 +182,22 @@ impl Default for ModelConfig {
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
             dropout: 0.0,
+            qkv_bias: None,
+            qk_norm: None,
+            norm_offset: None,
+            post_norms: None,
+            embedding_scale: None,
+            query_pre_attn_scalar: None,
+            attention_softcap: None,
+            logit_softcap: None,
+            sliding_window: None,
+            layer_types: None,
+            local_rope_theta: None,
+            rope_scaling: None,
+            experts: None,
+            experts_per_token: None,
+            norm_topk_prob: None,
+            router_aux_loss_coef: None,
         }
     }
 }
@@ -148,33 +236,34 @@ impl ModelConfig {
 
     /// Inner width of the feed-forward layer, resolved.
     pub fn ffn_size(&self) -> usize {
-        self.ffn_size.unwrap_or(match self.activation() {
-            Activation::Swiglu => (self.hidden_size.saturating_mul(8) / 3).div_ceil(64).saturating_mul(64),
-            Activation::Gelu | Activation::GeluErf => self.hidden_size.saturating_mul(4),
+        self.ffn_size.unwrap_or(match self.activation().is_gated() {
+            true => (self.hidden_size.saturating_mul(8) / 3).div_ceil(64).saturating_mul(64),
+            false => self.hidden_size.saturating_mul(4),
         })
     }
 
     /// Normalisation, resolved.
     pub fn norm(&self) -> NormKind {
         self.norm.unwrap_or(match self.architecture {
-            Architecture::Llama => NormKind::Rms,
             Architecture::Gpt2 => NormKind::Layer,
+            _ => NormKind::Rms,
         })
     }
 
     /// Positions, resolved.
     pub fn positions(&self) -> Positions {
         self.positions.unwrap_or(match self.architecture {
-            Architecture::Llama => Positions::Rope,
             Architecture::Gpt2 => Positions::Learned,
+            _ => Positions::Rope,
         })
     }
 
     /// Feed-forward activation, resolved.
     pub fn activation(&self) -> Activation {
         self.activation.unwrap_or(match self.architecture {
-            Architecture::Llama => Activation::Swiglu,
             Architecture::Gpt2 => Activation::Gelu,
+            family if family.is_gemma() => Activation::Geglu,
+            _ => Activation::Swiglu,
         })
     }
 
@@ -203,20 +292,7 @@ impl ModelConfig {
             positions: Some(self.positions()),
             activation: Some(self.activation()),
             bias: Some(self.bias()),
-            ..self.clone()
-        }
-    }
-
-    /// Which model of transformers this one is, if any.
-    pub fn saved_as(&self) -> SavedAs {
-        match (self.norm(), self.positions(), self.activation()) {
-            (NormKind::Rms, Positions::Rope, Activation::Swiglu) => SavedAs::Llama,
-            (NormKind::Layer, Positions::Learned, Activation::Gelu | Activation::GeluErf)
-                if self.bias() && self.kv_heads() == self.heads && self.query_size() == self.hidden_size =>
-            {
-                SavedAs::Gpt2
-            }
-            _ => SavedAs::Danlu,
+            ..self.resolved_variants()
         }
     }
 
@@ -251,44 +327,101 @@ impl ModelConfig {
         check(positive(self.norm_eps), "norm_eps", self.norm_eps, || "a positive number".to_string())?;
         check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, || {
             "a probability from 0 up to, not including, 1".to_string()
-        })
+        })?;
+        self.validate_variants()
+    }
+
+    fn validate_variants(&self) -> Result<(), ModelError> {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let scalar = self.query_pre_attn_scalar();
+        check(positive(scalar), "query_pre_attn_scalar", scalar, || "a positive number".to_string())?;
+        for (key, value) in [
+            ("attention_softcap", self.attention_softcap()),
+            ("logit_softcap", self.logit_softcap()),
+            ("local_rope_theta", self.local_rope_theta()),
+        ] {
+            let value = value.unwrap_or(1.0);
+            check(positive(value), key, value, || "a positive number, or 0 for none".to_string())?;
+        }
+        let window = self.sliding_window().unwrap_or(1);
+        check(window <= 1 << 24, "sliding_window", window, || "a whole number up to 16777216".to_string())?;
+        if let Some(types) = &self.layer_types {
+            check(types.len() == self.layers, "layer_types", format!("{} entries", types.len()), || {
+                format!("one for each of {} layers", self.layers)
+            })?;
+        }
+        self.validate_experts()?;
+        let rms = self.norm() == NormKind::Rms;
+        check(rms || !self.norm_offset(), "norm_offset", "true", || "norm \"rms\" with it".to_string())?;
+        match &self.rope_scaling {
+            Some(_) if self.positions() != Positions::Rope => {
+                check(false, "rope_scaling", "given", || "positions \"rope\" with it".to_string())
+            }
+            Some(scaling) => scaling.validate(),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_experts(&self) -> Result<(), ModelError> {
+        let (experts, chosen) = (self.experts().unwrap_or(0), self.experts_per_token());
+        check(experts <= 1 << 12, "experts", experts, || "a whole number up to 4096".to_string())?;
+        let fits = experts == 0 || (1..=experts).contains(&chosen);
+        check(fits, "experts_per_token", chosen, || format!("a whole number from 1 to {experts}"))?;
+        let weight = self.router_aux_loss_coef.unwrap_or(0.0);
+        let fits = weight.is_finite() && weight >= 0.0;
+        check(fits, "router_aux_loss_coef", weight, || "a number of at least 0".to_string())
     }
 
     /// Parameters by class for a vocabulary of `vocab_size`.
     pub fn parameter_counts(&self, vocab_size: usize) -> ParameterCounts {
         let (hidden, query, kv, ffn) = (self.hidden_size, self.query_size(), self.kv_size(), self.ffn_size());
-        let gated = self.activation() == Activation::Swiglu;
+        let gated = self.activation().is_gated();
         let mut attention = hidden * (2 * query + 2 * kv);
         let mut feed_forward = hidden * ffn * if gated { 3 } else { 2 };
+        attention += if self.qkv_bias() { query + 2 * kv } else { 0 };
         if self.bias() {
-            attention += query + 2 * kv + hidden;
+            attention += hidden;
             feed_forward += if gated { 2 * ffn } else { ffn } + hidden;
         }
+        if let Some(experts) = self.experts() {
+            feed_forward = experts * (feed_forward + hidden);
+        }
         let norm = if self.norm() == NormKind::Layer { 2 * hidden } else { hidden };
+        let per_layer = if self.post_norms() { 4 } else { 2 };
+        let of_heads = if self.qk_norm() { 2 * self.head_dim() } else { 0 };
         ParameterCounts {
             embedding: vocab_size * hidden,
             positions: if self.positions() == Positions::Learned { self.max_seq_len * hidden } else { 0 },
             attention: self.layers * attention,
             feed_forward: self.layers * feed_forward,
-            norms: (2 * self.layers + 1) * norm,
+            norms: (per_layer * self.layers + 1) * norm + self.layers * of_heads,
             head: if self.tied { 0 } else { vocab_size * hidden },
         }
     }
 
     /// Floating-point operations per trained token, forward and backward, of matrix products only: 6 for every weight
     /// that multiplies an activation (the head included, the embedding look-up not), and the attention's two products
-    /// over the positions that a causal mask leaves, on average `(seq_len + 1) / 2`. A multiply-add counts as two.
+    /// over the positions that a causal mask leaves, on average `(seq_len + 1) / 2`, in sliding layers fewer. A
+    /// multiply-add counts as two.
     pub fn flops_per_token(&self, vocab_size: usize, seq_len: usize) -> f64 {
-        let gated = self.activation() == Activation::Swiglu;
+        let gated = self.activation().is_gated();
+        let (chosen, router) = self.experts().map_or((1, 0), |experts| (self.experts_per_token(), experts));
         let per_layer = self.hidden_size * (2 * self.query_size() + 2 * self.kv_size())
-            + self.hidden_size * self.ffn_size() * if gated { 3 } else { 2 };
+            + self.hidden_size * (router + chosen * self.ffn_size() * if gated { 3 } else { 2 });
         let weights = (self.layers * per_layer + vocab_size * self.hidden_size) as f64;
-        let attention = 4.0 * (self.layers * self.query_size()) as f64 * (seq_len as f64 + 1.0) / 2.0;
+        let seen = |index: usize| match self.window(index) {
+            Some(window) if window < seq_len => {
+                let (n, w) = (seq_len as f64, window as f64);
+                (w * (w + 1.0) / 2.0 + (n - w) * w) / n
+            }
+            _ => (seq_len as f64 + 1.0) / 2.0,
+        };
+        let attention = 4.0 * self.query_size() as f64 * (0..self.layers).map(seen).sum::<f64>();
         6.0 * weights + 3.0 * attention
     }
 }
 
-fn check(
+pub(crate) fn check(
     fits: bool,
     key: &'static str,
     found: impl ToString,
@@ -304,6 +437,7 @@ fn check(
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::SavedAs;
 
     #[test]
     fn architecture_fills_in_what_is_left_out_and_nothing_else() {

@@ -1,7 +1,7 @@
 //! A model as a folder: config.json, generation_config.json and model.safetensors.
 
-use crate::layers::{Linear, Norm, read};
-use crate::weights::{Layout, Stored, WeightFiles, gpt2_place, to_safetensors, transposed};
+use crate::layers::{FeedForward, Linear, Mlp, Norm, read};
+use crate::weights::{Layout, Stored, WeightFiles, gpt2_place, mixtral_name, to_safetensors, transposed};
 use crate::{CausalLm, Form, ModelError, SavedAs, SpecialTokens, hf_config};
 use burn::prelude::*;
 use serde_json::{Map, Value};
@@ -22,8 +22,8 @@ pub struct SaveOptions {
 /// Writes the model into `dir`, which is created if missing. Each file appears whole or not at all. The same model
 /// gives the same bytes.
 ///
-/// It is a `LlamaForCausalLM` or `GPT2LMHeadModel` of transformers where the settings are theirs
-/// ([`crate::ModelConfig::saved_as`]), else, and for GPT-2 in int8, a `DanluForCausalLM`, which only danlu loads.
+/// It is a `LlamaForCausalLM`, `GPT2LMHeadModel`, ... of transformers where the settings are theirs
+/// ([`crate::ModelConfig::saved_as`]), else, and for GPT-2 and Mixtral in int8, a `DanluForCausalLM`, which only danlu loads.
 ///
 /// # Errors
 /// [`ModelError::Io`], [`ModelError::Write`], [`ModelError::Device`].
@@ -36,10 +36,14 @@ pub fn save(model: &CausalLm, dir: &Path, options: &SaveOptions) -> Result<(), M
     let tensors = named_tensors(model)?;
     let int8 = tensors.values().any(|t| t.dtype == safetensors::Dtype::I8);
     let saved_as = match model.config().saved_as() {
-        SavedAs::Gpt2 if int8 => SavedAs::Danlu,
+        SavedAs::Gpt2 | SavedAs::Mixtral if int8 => SavedAs::Danlu,
         other => other,
     };
-    let tensors = if saved_as == SavedAs::Gpt2 { gpt2_tensors(model)? } else { tensors };
+    let tensors = match saved_as {
+        SavedAs::Gpt2 => gpt2_tensors(model)?,
+        SavedAs::Mixtral => tensors.into_iter().map(|(name, tensor)| (mixtral_name(&name), tensor)).collect(),
+        _ => tensors,
+    };
     let special = options.special_tokens.as_ref().unwrap_or(model.special_tokens());
     let config = hf_config::to_json(model.config(), model.vocab_size(), special, saved_as, int8);
     let weights = dir.join(WEIGHTS_FILE);
@@ -103,11 +107,19 @@ fn named_tensors(model: &CausalLm) -> Result<BTreeMap<String, Stored>, ModelErro
         writer.linear(&at("self_attn.k_proj"), &attention.k_proj)?;
         writer.linear(&at("self_attn.v_proj"), &attention.v_proj)?;
         writer.linear(&at("self_attn.o_proj"), &attention.o_proj)?;
-        if let Some(gate) = &mlp.gate_proj {
-            writer.linear(&at("mlp.gate_proj"), gate)?;
+        writer.norm_if(&at("self_attn.q_norm"), attention.q_norm.as_ref())?;
+        writer.norm_if(&at("self_attn.k_norm"), attention.k_norm.as_ref())?;
+        writer.norm_if(&at("pre_feedforward_layernorm"), layer.pre_feedforward_layernorm.as_ref())?;
+        writer.norm_if(&at("post_feedforward_layernorm"), layer.post_feedforward_layernorm.as_ref())?;
+        match mlp {
+            Mlp::Dense(mlp) => writer.feed_forward(&at("mlp"), mlp)?,
+            Mlp::Experts(mixture) => {
+                writer.linear(&at("mlp.gate"), &mixture.gate)?;
+                for (e, expert) in mixture.experts.iter().enumerate() {
+                    writer.feed_forward(&at(&format!("mlp.experts.{e}")), expert)?;
+                }
+            }
         }
-        writer.linear(&at("mlp.up_proj"), &mlp.up_proj)?;
-        writer.linear(&at("mlp.down_proj"), &mlp.down_proj)?;
     }
     writer.norm("model.norm", &decoder.norm)?;
     if let Some(head) = &model.lm_head {
@@ -130,6 +142,18 @@ impl Writer {
             self.tensor(&format!("{name}.bias"), bias.val())?;
         }
         self.tensor(&format!("{name}.weight"), norm.weight.val())
+    }
+
+    fn norm_if(&mut self, name: &str, norm: Option<&Norm>) -> Result<(), ModelError> {
+        norm.map_or(Ok(()), |norm| self.norm(name, norm))
+    }
+
+    fn feed_forward(&mut self, name: &str, mlp: &FeedForward) -> Result<(), ModelError> {
+        if let Some(gate) = &mlp.gate_proj {
+            self.linear(&format!("{name}.gate_proj"), gate)?;
+        }
+        self.linear(&format!("{name}.up_proj"), &mlp.up_proj)?;
+        self.linear(&format!("{name}.down_proj"), &mlp.down_proj)
     }
 
     fn linear(&mut self, name: &str, linear: &Linear) -> Result<(), ModelError> {

@@ -1,11 +1,20 @@
 //! config.json and generation_config.json: to and from the keys of transformers.
 
+use crate::hf_families::{self, NAMES};
 use crate::{Activation, Architecture, ModelConfig, ModelError, NormKind, Positions, SavedAs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-const KNOWN: &[&str] = &["LlamaForCausalLM", "GPT2LMHeadModel", "DanluForCausalLM"];
+const KNOWN: &[&str] = &{
+    let mut known = [""; NAMES.len()];
+    let mut i = 0;
+    while i < NAMES.len() {
+        known[i] = NAMES[i].2;
+        i += 1;
+    }
+    known
+};
 
 /// Tokens with a meaning of their own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +74,7 @@ pub(crate) fn to_json(
             "tie_word_embeddings": config.tied,
             "danlu": config.resolved(),
         }),
+        family => Value::Object(hf_families::to_json(config, family)),
     };
     if let Value::Object(json) = &mut json {
         json.insert("vocab_size".into(), json!(vocab_size));
@@ -88,7 +98,7 @@ pub(crate) fn generation_json(special: &SpecialTokens) -> Value {
 }
 
 fn llama(c: &ModelConfig) -> Value {
-    json!({
+    let mut json = json!({
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_size": c.hidden_size,
@@ -106,11 +116,12 @@ fn llama(c: &ModelConfig) -> Value {
         "mlp_bias": c.bias(),
         "pretraining_tp": 1,
         "tie_word_embeddings": c.tied,
-        // The first is read by transformers 4, the second by 5.
-        "rope_theta": c.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": c.rope_theta},
-        "danlu": {"dropout": c.dropout},
-    })
+    });
+    if let Value::Object(json) = &mut json {
+        hf_families::insert_rope(json, c);
+        json.insert("danlu".into(), json!({"dropout": c.dropout}));
+    }
+    json
 }
 
 fn gpt2(c: &ModelConfig) -> Value {
@@ -174,19 +185,19 @@ pub(crate) struct Description {
 pub(crate) fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Description, ModelError> {
     let keys = Keys { path, json };
     let named = json.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str);
-    let saved_as = match (named, json.get("model_type").and_then(Value::as_str)) {
-        (Some("LlamaForCausalLM"), _) | (None, Some("llama")) => SavedAs::Llama,
-        (Some("GPT2LMHeadModel"), _) | (None, Some("gpt2")) => SavedAs::Gpt2,
-        (Some("DanluForCausalLM"), _) | (None, Some("danlu")) => SavedAs::Danlu,
-        (named, kind) => {
-            let found = format!("`{}`", named.or(kind).unwrap_or("(none named)"));
-            return Err(ModelError::UnknownArchitecture { path: path.to_path_buf(), found, known: KNOWN });
-        }
+    let kind = json.get("model_type").and_then(Value::as_str);
+    let family = NAMES.iter().find(|(_, model_type, class)| match named {
+        Some(named) => named == *class,
+        None => kind == Some(*model_type),
+    });
+    let Some((saved_as, ..)) = family.copied() else {
+        let found = format!("`{}`", named.or(kind).unwrap_or("(none named)"));
+        return Err(ModelError::UnknownArchitecture { path: path.to_path_buf(), found, known: KNOWN });
     };
     let config = match saved_as {
-        SavedAs::Llama => keys.llama()?,
         SavedAs::Gpt2 => keys.gpt2()?,
         SavedAs::Danlu => keys.danlu()?,
+        family => keys.descendant(family)?,
     };
     config.validate()?;
     Ok(Description {
@@ -199,13 +210,13 @@ pub(crate) fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Descri
 }
 
 /// Typed reading of a JSON object with errors that name the key.
-struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     path: &'a Path,
-    json: &'a Map<String, Value>,
+    pub(crate) json: &'a Map<String, Value>,
 }
 
 impl Keys<'_> {
-    fn wrong(&self, key: &str, expected: impl Into<String>) -> ModelError {
+    pub(crate) fn wrong(&self, key: &str, expected: impl Into<String>) -> ModelError {
         let found = self.json.get(key).map_or("missing".to_string(), Value::to_string);
         ModelError::UnsupportedConfig {
             path: self.path.to_path_buf(),
@@ -215,69 +226,35 @@ impl Keys<'_> {
         }
     }
 
-    fn given(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn given(&self, key: &str) -> Option<&Value> {
         self.json.get(key).filter(|value| !value.is_null())
     }
 
-    fn count(&self, key: &str) -> Result<usize, ModelError> {
+    pub(crate) fn count(&self, key: &str) -> Result<usize, ModelError> {
         self.optional_count(key)?.ok_or_else(|| self.wrong(key, "a whole number"))
     }
 
-    fn optional_count(&self, key: &str) -> Result<Option<usize>, ModelError> {
+    pub(crate) fn optional_count(&self, key: &str) -> Result<Option<usize>, ModelError> {
         let count = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
         self.given(key).map(|value| count(value).ok_or_else(|| self.wrong(key, "a whole number"))).transpose()
     }
 
-    fn number(&self, key: &str, otherwise: f64) -> Result<f64, ModelError> {
+    pub(crate) fn number(&self, key: &str, otherwise: f64) -> Result<f64, ModelError> {
         let Some(value) = self.given(key) else { return Ok(otherwise) };
         value.as_f64().ok_or_else(|| self.wrong(key, "a number"))
     }
 
-    fn flag(&self, key: &str, otherwise: bool) -> Result<bool, ModelError> {
+    pub(crate) fn flag(&self, key: &str, otherwise: bool) -> Result<bool, ModelError> {
         let Some(value) = self.given(key) else { return Ok(otherwise) };
         value.as_bool().ok_or_else(|| self.wrong(key, "true or false"))
     }
 
     /// Refuses a setting that would change the logits and that danlu does not have.
-    fn only(&self, key: &str, supported: Value) -> Result<(), ModelError> {
+    pub(crate) fn only(&self, key: &str, supported: Value) -> Result<(), ModelError> {
         match self.given(key) {
             Some(value) if *value != supported => Err(self.wrong(key, supported.to_string())),
             _ => Ok(()),
         }
-    }
-
-    fn llama(&self) -> Result<ModelConfig, ModelError> {
-        self.only("hidden_act", json!("silu"))?;
-        let bias = self.flag("attention_bias", false)?;
-        self.only("mlp_bias", json!(bias))?;
-        let mut rope_theta = self.number("rope_theta", 10_000.0)?;
-        for key in ["rope_parameters", "rope_scaling"] {
-            let Some(rope) = self.given(key) else { continue };
-            let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
-            if kind.is_some_and(|kind| kind != "default") {
-                return Err(self.wrong(key, "rope_type \"default\""));
-            }
-            rope_theta = rope.get("rope_theta").and_then(Value::as_f64).unwrap_or(rope_theta);
-        }
-        let dropout = self.given("danlu").and_then(|d| d.get("dropout")).and_then(Value::as_f64);
-        Ok(ModelConfig {
-            architecture: Architecture::Llama,
-            layers: self.count("num_hidden_layers")?,
-            hidden_size: self.count("hidden_size")?,
-            heads: self.count("num_attention_heads")?,
-            kv_heads: self.optional_count("num_key_value_heads")?,
-            head_dim: self.optional_count("head_dim")?,
-            ffn_size: Some(self.count("intermediate_size")?),
-            max_seq_len: self.count("max_position_embeddings")?,
-            norm: Some(NormKind::Rms),
-            positions: Some(Positions::Rope),
-            activation: Some(Activation::Swiglu),
-            bias: Some(bias),
-            tied: self.flag("tie_word_embeddings", false)?,
-            rope_theta,
-            norm_eps: self.number("rms_norm_eps", 1e-6)?,
-            dropout: dropout.unwrap_or(0.0),
-        })
     }
 
     fn gpt2(&self) -> Result<ModelConfig, ModelError> {

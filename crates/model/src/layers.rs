@@ -3,11 +3,13 @@
 //! passed in by the caller as a [`Mix`].
 
 use crate::dropout::Dropout;
+use crate::experts::MixtureOfExperts;
 use crate::init::{RandomSource, Source, Start};
 use crate::{Activation, ModelConfig, ModelError, NormKind};
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use danlu_ops::{Before, FusedLinear, Int8Weight, Precision, composed};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// A linear layer, `y = x weight^T + bias`.
@@ -118,6 +120,9 @@ pub struct Norm {
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     pub eps: f64,
+    /// Whether it multiplies by 1 + weight.
+    #[module(skip)]
+    pub offset: bool,
 }
 
 impl Norm {
@@ -127,7 +132,10 @@ impl Norm {
 
     /// This normalisation as the beginning of a linear layer.
     fn before(&self) -> Before {
-        let (weight, eps) = (self.weight.val(), self.eps);
+        let (mut weight, eps) = (self.weight.val(), self.eps);
+        if self.offset {
+            weight = weight.add_scalar(1.0);
+        }
         match &self.bias {
             None => Before::RmsNorm { weight, eps },
             Some(bias) => Before::LayerNorm { weight, bias: bias.val(), eps },
@@ -145,17 +153,37 @@ pub(crate) type Mix<'a> = &'a mut dyn FnMut(usize, Tensor<2>) -> Result<Tensor<2
 pub(crate) struct Pass<'a> {
     pub(crate) precision: Precision,
     pub(crate) dropout: Option<&'a Dropout>,
+    /// Where mixtures of experts leave how unevenly they spread the tokens; none where nobody asks.
+    pub(crate) imbalance: Option<&'a RefCell<Vec<Tensor<1>>>>,
 }
 
 impl Pass<'_> {
-    /// `residual + layers(before(x))`, with dropout before the sum. The embedding has dropout site 0, layer i the sites
-    /// 2 i + 1 and 2 i + 2.
-    fn add(&self, site: usize, residual: Tensor<2>, x: Tensor<2>, before: Before, layer: &Linear) -> Tensor<2> {
+    /// `residual + after(layers(before(x)))`, with dropout before the sum. The embedding has dropout site 0, layer i the
+    /// sites 2 i + 1 and 2 i + 2.
+    fn add(
+        &self,
+        site: usize,
+        residual: Tensor<2>,
+        x: Tensor<2>,
+        before: Before,
+        layer: &Linear,
+        after: Option<&Norm>,
+    ) -> Tensor<2> {
+        if self.dropout.is_none() && after.is_none() {
+            return project(x, before, &[layer], Some(residual), self.precision, Precision::F32);
+        }
+        self.add_to(site, residual, project(x, before, &[layer], None, self.precision, Precision::F32), after)
+    }
+
+    /// `residual + after(y)`, with dropout before the sum.
+    fn add_to(&self, site: usize, residual: Tensor<2>, y: Tensor<2>, after: Option<&Norm>) -> Tensor<2> {
+        let y = match after {
+            Some(norm) => norm.forward(y),
+            None => y,
+        };
         match self.dropout {
-            None => project(x, before, &[layer], Some(residual), self.precision, Precision::F32),
-            Some(dropout) => {
-                dropout.add(site, residual, project(x, before, &[layer], None, self.precision, Precision::F32))
-            }
+            None => danlu_ops::add(residual, y),
+            Some(dropout) => dropout.add(site, residual, y),
         }
     }
 }
@@ -167,9 +195,52 @@ pub struct Attention {
     pub k_proj: Linear,
     pub v_proj: Linear,
     pub o_proj: Linear,
+    /// Normalisation of each query head, (head_dim).
+    pub q_norm: Option<Norm>,
+    /// Normalisation of each key head, (head_dim).
+    pub k_norm: Option<Norm>,
 }
 
-/// The feed-forward layer; without a gate for GELU.
+impl Attention {
+    /// Queries, keys and values side by side, as [`Mix`] wants them.
+    fn heads(&self, x: Tensor<2>, before: Before, precision: Precision) -> Tensor<2> {
+        let layers = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) else {
+            return project(x, before, &layers, None, precision, precision);
+        };
+        let heads = project(x, before, &layers, None, precision, Precision::F32);
+        let [rows, width] = heads.dims();
+        let [query, key] = [self.q_proj.shape()[0], self.k_proj.shape()[0]];
+        let normed = |first: usize, width: usize, norm: &Norm| {
+            let [head_dim] = norm.weight.dims();
+            let x = heads.clone().narrow(1, first, width).reshape([rows * width / head_dim, head_dim]);
+            norm.forward(x).reshape([rows, width])
+        };
+        let values = heads.clone().narrow(1, query + key, width - query - key);
+        Tensor::cat(vec![normed(0, query, q_norm), normed(query, key, k_norm), values], 1)
+    }
+}
+
+/// What follows attention.
+#[derive(Module, Debug)]
+pub enum Mlp {
+    /// One feed-forward layer for all tokens.
+    Dense(FeedForward),
+    /// A choice of them for each token.
+    Experts(MixtureOfExperts),
+}
+
+impl Mlp {
+    /// This layer with its weights in int8.
+    pub(crate) fn quantized(self) -> Result<Self, ModelError> {
+        Ok(match self {
+            Mlp::Dense(layer) => Mlp::Dense(layer.quantized()?),
+            Mlp::Experts(experts) => Mlp::Experts(experts.quantized()?),
+        })
+    }
+}
+
+/// The feed-forward layer.
 #[derive(Module, Debug)]
 pub struct FeedForward {
     pub gate_proj: Option<Linear>,
@@ -180,28 +251,55 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    /// From the residual stream to the last layer's input: what is left to do to it, and its values.
-    fn inner(&self, x: Tensor<2>, norm: &Norm, precision: Precision) -> (Tensor<2>, Before) {
+    /// From the input to the last layer's: what is left to do to it, and its values.
+    fn inner(&self, x: Tensor<2>, before: Before, precision: Precision) -> (Tensor<2>, Before) {
+        let activation = Before::Activation(self.activation.operation());
         let Some(gate) = &self.gate_proj else {
-            let activation = match self.activation {
-                Activation::GeluErf => danlu_ops::Activation::GeluErf,
-                _ => danlu_ops::Activation::GeluTanh,
-            };
-            let up = project(x, norm.before(), &[&self.up_proj], None, precision, precision);
-            return (up, Before::Activation(activation));
+            return (project(x, before, &[&self.up_proj], None, precision, precision), activation);
         };
-        let joined = project(x, norm.before(), &[gate, &self.up_proj], None, precision, precision);
-        (joined, Before::Activation(danlu_ops::Activation::Swiglu))
+        (project(x, before, &[gate, &self.up_proj], None, precision, precision), activation)
+    }
+
+    /// The layer by itself, (rows, hidden) to (rows, hidden).
+    pub(crate) fn forward(&self, x: Tensor<2>, precision: Precision) -> Tensor<2> {
+        let (inner, before) = self.inner(x, Before::Nothing, precision);
+        project(inner, before, &[&self.down_proj], None, precision, Precision::F32)
+    }
+
+    /// This layer with its weights in int8.
+    pub(crate) fn quantized(self) -> Result<Self, ModelError> {
+        Ok(FeedForward {
+            gate_proj: self.gate_proj.map(Linear::quantized).transpose()?,
+            up_proj: self.up_proj.quantized()?,
+            down_proj: self.down_proj.quantized()?,
+            activation: self.activation,
+        })
     }
 }
 
-/// One layer: attention and feed-forward, each normalised before and added to the residual stream after.
+impl Activation {
+    /// As an operation; gated ones read gate and input side by side.
+    fn operation(self) -> danlu_ops::Activation {
+        match self {
+            Activation::Swiglu => danlu_ops::Activation::Swiglu,
+            Activation::Geglu => danlu_ops::Activation::Geglu,
+            Activation::Gelu => danlu_ops::Activation::GeluTanh,
+            Activation::GeluErf => danlu_ops::Activation::GeluErf,
+        }
+    }
+}
+
+/// One layer: attention and feed-forward, each normalised before and added to the residual stream after. The norms are
+/// called as Hugging Face calls them, where `post_attention_layernorm` is that of the feed-forward layer's input, or,
+/// where there are four, that of the attention's result.
 #[derive(Module, Debug)]
 pub struct Layer {
     pub input_layernorm: Norm,
     pub self_attn: Attention,
     pub post_attention_layernorm: Norm,
-    pub mlp: FeedForward,
+    pub mlp: Mlp,
+    pub pre_feedforward_layernorm: Option<Norm>,
+    pub post_feedforward_layernorm: Option<Norm>,
 }
 
 impl Layer {
@@ -213,13 +311,27 @@ impl Layer {
         mix: Mix,
         pass: Pass<'_>,
     ) -> Result<Tensor<2>, ModelError> {
-        let Attention { q_proj, k_proj, v_proj, o_proj } = &self.self_attn;
-        let (norm, precision) = (self.input_layernorm.before(), pass.precision);
-        let heads = project(x.clone(), norm, &[q_proj, k_proj, v_proj], None, precision, precision);
+        let (after_attention, before_mlp) = match &self.pre_feedforward_layernorm {
+            None => (None, &self.post_attention_layernorm),
+            Some(norm) => (Some(&self.post_attention_layernorm), norm),
+        };
+        let heads = self.self_attn.heads(x.clone(), self.input_layernorm.before(), pass.precision);
         let mixed = mix(index, heads)?;
-        let x = pass.add(2 * index + 1, x, mixed, Before::Nothing, o_proj);
-        let (inner, before) = self.mlp.inner(x.clone(), &self.post_attention_layernorm, pass.precision);
-        Ok(pass.add(2 * index + 2, x, inner, before, &self.mlp.down_proj))
+        let x = pass.add(2 * index + 1, x, mixed, Before::Nothing, &self.self_attn.o_proj, after_attention);
+        let after = self.post_feedforward_layernorm.as_ref();
+        match &self.mlp {
+            Mlp::Dense(mlp) => {
+                let (inner, before) = mlp.inner(x.clone(), before_mlp.before(), pass.precision);
+                Ok(pass.add(2 * index + 2, x, inner, before, &mlp.down_proj, after))
+            }
+            Mlp::Experts(experts) => {
+                let (y, imbalance) = experts.forward(before_mlp.forward(x.clone()), pass.precision)?;
+                if let Some(left) = pass.imbalance {
+                    left.borrow_mut().push(imbalance);
+                }
+                Ok(pass.add_to(2 * index + 2, x, y, after))
+            }
+        }
     }
 }
 
@@ -278,45 +390,87 @@ impl<S: Source> Builder<'_, S> {
 
     fn norm(&mut self, name: &str) -> Result<Norm, ModelError> {
         let shape = [self.config.hidden_size];
+        let offset = self.config.norm_offset();
         let bias = match self.config.norm() {
             NormKind::Rms => None,
             NormKind::Layer => Some(self.parameter(&format!("{name}.bias"), shape, Start::Zeros)?),
         };
-        let weight = self.parameter(&format!("{name}.weight"), shape, Start::Ones)?;
-        Ok(Norm { weight, bias, eps: self.config.norm_eps })
+        let start = if offset { Start::Zeros } else { Start::Ones };
+        let weight = self.parameter(&format!("{name}.weight"), shape, start)?;
+        Ok(Norm { weight, bias, eps: self.config.norm_eps, offset })
+    }
+
+    /// A norm that only some models have.
+    fn norm_if(&mut self, wanted: bool, name: &str) -> Result<Option<Norm>, ModelError> {
+        wanted.then(|| self.norm(name)).transpose()
+    }
+
+    /// The root-mean-square normalisation of heads, where the model has it.
+    fn head_norm(&mut self, name: &str) -> Result<Option<Norm>, ModelError> {
+        let (config, offset) = (self.config, self.config.norm_offset());
+        if !config.qk_norm() {
+            return Ok(None);
+        }
+        let start = if offset { Start::Zeros } else { Start::Ones };
+        let weight = self.parameter(&format!("{name}.weight"), [config.head_dim()], start)?;
+        Ok(Some(Norm { weight, bias: None, eps: config.norm_eps, offset }))
+    }
+
+    /// The feed-forward layer of that name.
+    fn feed_forward(&mut self, name: &str) -> Result<FeedForward, ModelError> {
+        let c = self.config;
+        let (hidden, ffn, bias) = (c.hidden_size, c.ffn_size(), c.bias());
+        let (std, residual) = (RandomSource::STD, RandomSource::residual_std(c));
+        let gate_proj = match c.activation().is_gated() {
+            true => Some(self.linear(&format!("{name}.gate_proj"), ffn, hidden, std, bias)?),
+            false => None,
+        };
+        Ok(FeedForward {
+            gate_proj,
+            up_proj: self.linear(&format!("{name}.up_proj"), ffn, hidden, std, bias)?,
+            down_proj: self.linear(&format!("{name}.down_proj"), hidden, ffn, residual, bias)?,
+            activation: c.activation(),
+        })
+    }
+
+    fn mlp(&mut self, name: &str) -> Result<Mlp, ModelError> {
+        let c = self.config;
+        let Some(count) = c.experts() else { return self.feed_forward(name).map(Mlp::Dense) };
+        Ok(Mlp::Experts(MixtureOfExperts {
+            gate: self.linear(&format!("{name}.gate"), count, c.hidden_size, RandomSource::STD, false)?,
+            experts: (0..count).map(|e| self.feed_forward(&format!("{name}.experts.{e}"))).collect::<Result<_, _>>()?,
+            per_token: c.experts_per_token(),
+            normalized: c.norm_topk_prob(),
+        }))
     }
 
     fn layer(&mut self, index: usize) -> Result<Layer, ModelError> {
         let c = self.config;
-        let (hidden, query, kv, ffn, bias) = (c.hidden_size, c.query_size(), c.kv_size(), c.ffn_size(), c.bias());
+        let (hidden, query, kv, bias) = (c.hidden_size, c.query_size(), c.kv_size(), c.bias());
         let (std, residual) = (RandomSource::STD, RandomSource::residual_std(c));
         let at = |part: &str| format!("model.layers.{index}.{part}");
-        let gate_proj = match c.activation() {
-            Activation::Swiglu => Some(self.linear(&at("mlp.gate_proj"), ffn, hidden, std, bias)?),
-            Activation::Gelu | Activation::GeluErf => None,
-        };
+        let qkv_bias = c.qkv_bias();
         Ok(Layer {
             input_layernorm: self.norm(&at("input_layernorm"))?,
             self_attn: Attention {
-                q_proj: self.linear(&at("self_attn.q_proj"), query, hidden, std, bias)?,
-                k_proj: self.linear(&at("self_attn.k_proj"), kv, hidden, std, bias)?,
-                v_proj: self.linear(&at("self_attn.v_proj"), kv, hidden, std, bias)?,
+                q_proj: self.linear(&at("self_attn.q_proj"), query, hidden, std, qkv_bias)?,
+                k_proj: self.linear(&at("self_attn.k_proj"), kv, hidden, std, qkv_bias)?,
+                v_proj: self.linear(&at("self_attn.v_proj"), kv, hidden, std, qkv_bias)?,
                 o_proj: self.linear(&at("self_attn.o_proj"), hidden, query, residual, bias)?,
+                q_norm: self.head_norm(&at("self_attn.q_norm"))?,
+                k_norm: self.head_norm(&at("self_attn.k_norm"))?,
             },
             post_attention_layernorm: self.norm(&at("post_attention_layernorm"))?,
-            mlp: FeedForward {
-                gate_proj,
-                up_proj: self.linear(&at("mlp.up_proj"), ffn, hidden, std, bias)?,
-                down_proj: self.linear(&at("mlp.down_proj"), hidden, ffn, residual, bias)?,
-                activation: c.activation(),
-            },
+            mlp: self.mlp(&at("mlp"))?,
+            pre_feedforward_layernorm: self.norm_if(c.post_norms(), &at("pre_feedforward_layernorm"))?,
+            post_feedforward_layernorm: self.norm_if(c.post_norms(), &at("post_feedforward_layernorm"))?,
         })
     }
 
     pub(crate) fn decoder(&mut self, vocab_size: usize) -> Result<Decoder, ModelError> {
         let embed_positions = match self.config.positions() {
             crate::Positions::Learned => Some(self.embedding("model.embed_positions", self.config.max_seq_len)?),
-            crate::Positions::Rope | crate::Positions::Sinusoidal => None,
+            _ => None,
         };
         Ok(Decoder {
             embed_tokens: self.embedding("model.embed_tokens", vocab_size)?,

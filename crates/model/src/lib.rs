@@ -16,30 +16,37 @@
 
 mod causal_lm;
 mod config;
+mod context;
 mod dropout;
 mod error;
+pub mod experts;
+mod families;
 mod folder;
 mod generate;
 mod hf_config;
+mod hf_families;
 mod init;
 pub mod layers;
 mod parameters;
 mod positions;
+mod rope_scaling;
 mod sampler;
 mod sequences;
 mod state;
 mod weights;
 
 pub use causal_lm::{CausalLm, LossOptions};
-pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCounts, Positions, SavedAs};
+pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCounts, Positions};
 pub use danlu_ops::Precision;
 pub use dropout::DropoutKey;
 pub use error::ModelError;
+pub use families::{LayerType, SavedAs};
 pub use folder::{CONFIG_FILE, GENERATION_CONFIG_FILE, SaveOptions, WEIGHTS_FILE, load, save};
 pub use generate::{FinishReason, Generation, generate};
 pub use hf_config::SpecialTokens;
 pub use layers::{Form, Linear};
 pub use parameters::ParameterInfo;
+pub use rope_scaling::{RopeScaling, Yarn};
 pub use sampler::{Sampler, SamplingConfig, log_softmax, top_log_probabilities};
 pub use sequences::{Recompute, SequenceOptions};
 pub use state::State;

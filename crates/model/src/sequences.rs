@@ -3,12 +3,14 @@
 
 use crate::dropout::Dropout;
 use crate::layers::{Layer, Pass};
-use crate::{CausalLm, DropoutKey, Positions};
+use crate::positions::RotaryTables;
+use crate::{CausalLm, DropoutKey};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::Gradients;
-use danlu_ops::{AttentionOptions, AttentionSegments, JoinedHeads};
+use danlu_ops::{AttentionMask, AttentionOptions, AttentionSegments, JoinedHeads};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 
 /// What is computed again in the backward pass rather than kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +47,10 @@ pub(crate) struct Sequences {
     /// Of each token, (batch * time).
     positions: Vec<usize>,
     segments: Option<AttentionSegments>,
-    /// cos and sin of rotary positions.
-    rotary: Option<(Tensor<2>, Tensor<2>)>,
+    rotary: Option<RotaryTables>,
     dropout: Option<Dropout>,
+    /// How unevenly each mixture of experts that was passed spread the tokens.
+    imbalance: RefCell<Vec<Tensor<1>>>,
 }
 
 impl Sequences {
@@ -59,7 +62,7 @@ impl Sequences {
         let device = model.device().inner();
         // Rotary attention depends on distances alone, so that one table serves all documents of a sequence.
         let along: Vec<usize> = (0..time).collect();
-        let rotary = (config.positions() == Positions::Rope).then(|| model.rotary_tables(&along, &device));
+        let rotary = model.rotary_tables(&along, &device);
         let positions = match &options.documents {
             None => (0..batch).flat_map(|_| 0..time).collect(),
             Some(documents) => positions_within(documents, batch, time),
@@ -69,7 +72,7 @@ impl Sequences {
             AttentionSegments::of(Tensor::from_data(TensorData::new(ids, [batch, time]), &device))
         });
         let dropout = Dropout::new(options.dropout, config.dropout, batch);
-        Sequences { batch, time, positions, segments, rotary, dropout }
+        Sequences { batch, time, positions, segments, rotary, dropout, imbalance: RefCell::default() }
     }
 
     /// The residual stream before the first layer, (batch * time, hidden).
@@ -83,18 +86,27 @@ impl Sequences {
 
     /// One layer over the residual stream; `layer` is the model's, or a copy with its own place on the tape.
     pub(crate) fn layer(&self, model: &CausalLm, index: usize, layer: &Layer, x: Tensor<2>) -> Tensor<2> {
-        let mut mix = |_: usize, heads: Tensor<2>| Ok(self.attend(model, heads));
-        let pass = Pass { precision: model.precision, dropout: self.dropout.as_ref() };
+        let mut mix = |index: usize, heads: Tensor<2>| Ok(self.attend(model, index, heads));
+        let imbalance = Some(&self.imbalance).filter(|_| model.config().router_aux_loss_coef() > 0.0);
+        let pass = Pass { precision: model.precision, dropout: self.dropout.as_ref(), imbalance };
         match layer.forward(index, x, &mut mix, pass) {
             Ok(x) => x,
-            // `mix` above cannot fail, and nothing else in a layer can.
+            // `mix` above cannot fail, and nothing else in a layer can but a device from which a router reads.
             Err(error) => unreachable!("{error}"),
         }
     }
 
-    /// Attention within whole sequences, from (batch * time, (heads + 2 kv_heads) * head_dim) to (batch * time, heads *
+    /// What the mixtures of experts passed since the last call add to the loss; none where there are none.
+    fn balance_loss(&self, model: &CausalLm) -> Option<Tensor<1>> {
+        let imbalances = std::mem::take(&mut *self.imbalance.borrow_mut());
+        let sum = imbalances.into_iter().reduce(|a, b| a + b)?;
+        let positions = (self.batch * self.time) as f64;
+        Some(sum.mul_scalar(model.config().router_aux_loss_coef() * positions / model.config().layers as f64))
+    }
+
+    /// Attention of layer `index` within whole sequences, from (batch * time, (heads + 2 kv_heads) * head_dim) to (batch * time, heads *
     /// head_dim).
-    fn attend(&self, model: &CausalLm, heads: Tensor<2>) -> Tensor<2> {
+    fn attend(&self, model: &CausalLm, index: usize, heads: Tensor<2>) -> Tensor<2> {
         let config = model.config();
         let shape = JoinedHeads {
             batch: self.batch,
@@ -103,10 +115,14 @@ impl Sequences {
             kv_heads: config.kv_heads(),
             head_dim: config.head_dim(),
         };
-        let tables = self.rotary.as_ref().map(|(cos, sin)| (cos, sin));
+        let tables = self.rotary.as_ref().map(|tables| tables.of(config.layer_type(index)));
+        let tables = tables.map(|(cos, sin)| (cos, sin));
         let options = AttentionOptions {
             precision: model.precision,
+            mask: config.window(index).map_or(AttentionMask::Causal, AttentionMask::CausalWindow),
             segments: self.segments.clone(),
+            alibi: model.shared.slopes.clone(),
+            softcap: config.attention_softcap(),
             ..AttentionOptions::causal(model.attention_scale())
         };
         danlu_ops::self_attention(heads, tables, shape, &options)
@@ -114,10 +130,24 @@ impl Sequences {
 }
 
 impl CausalLm {
-    /// Forward and backward: the value of [`CausalLm::loss_sum`], and its gradients in one or more pieces, each given to
-    /// `take` as soon as it is there. A parameter's gradient is the sum over the pieces.
+    /// What a mixture of experts adds to the loss in training: `router_aux_loss_coef` times how unevenly its layers spread
+    /// the tokens (Fedus et al. 2022), on average over layers, once for each position. None without experts or with a
+    /// coefficient of 0.
     ///
-    /// The numbers are the same to the bit whatever is computed again.
+    /// # Panics
+    /// As [`CausalLm::hidden`].
+    pub fn balance_loss(&self, tokens: Tensor<2, Int>, options: SequenceOptions) -> Option<Tensor<1>> {
+        let [batch, time] = tokens.dims();
+        let sequences = Sequences::new(self, batch, time, options);
+        let _ = self.hidden_rows(tokens, &sequences);
+        sequences.balance_loss(self)
+    }
+
+    /// Forward and backward: the value of [`CausalLm::loss_sum`], and its gradients, with those of
+    /// [`CausalLm::balance_loss`], in one or more pieces, each given to `take` as soon as it is there. A parameter's
+    /// gradient is the sum over the pieces.
+    ///
+    /// The numbers are the same to the bit whatever is computed again, but for the sums of the two losses' gradients.
     ///
     /// # Panics
     /// As [`CausalLm::hidden`].
@@ -129,13 +159,16 @@ impl CausalLm {
         recompute: Recompute,
         take: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
-        if recompute == Recompute::None {
-            let loss = self.loss_sum(tokens, targets, options);
-            take(loss.backward());
-            return loss.inner();
-        }
         let [batch, time] = tokens.dims();
         let sequences = Sequences::new(self, batch, time, options);
+        if recompute == Recompute::None {
+            let loss = self.head_loss(self.hidden_rows(tokens, &sequences), targets);
+            match sequences.balance_loss(self) {
+                None => take(loss.backward()),
+                Some(balance) => take((loss.clone() + balance).backward()),
+            }
+            return loss.inner();
+        }
         let embedded = sequences.embed(self, tokens);
         let frozen = self.model.layers.iter().map(Module::valid);
         let mut inputs = vec![embedded.clone().inner()];
@@ -143,6 +176,7 @@ impl CausalLm {
             let x = inputs[index].clone();
             inputs.push(sequences.layer(self, index, &layer, x));
         }
+        let _ = sequences.balance_loss(self);
         let leaf = |x: Option<Tensor<2>>| x.map(|x| Tensor::from_inner(x).require_grad());
         let Some(top) = leaf(inputs.pop()) else { unreachable!("the embedding is there") };
         let loss = self.head_loss(self.model.norm.forward(top.clone()), targets);
@@ -150,7 +184,11 @@ impl CausalLm {
         for (index, layer) in self.model.layers.iter().enumerate().rev() {
             let Some(x) = leaf(inputs.pop()) else { unreachable!("one input for each layer") };
             let y = sequences.layer(self, index, layer, x.clone());
-            g = backward(&x, &upstream(y, g), take);
+            let value = match sequences.balance_loss(self) {
+                None => upstream(y, g),
+                Some(balance) => upstream(y, g) + balance,
+            };
+            g = backward(&x, &value, take);
         }
         take(upstream(embedded, g).backward());
         loss.inner()

@@ -1,7 +1,8 @@
 //! Generation: what a sequence has been through, and the step that continues many sequences at once.
 
 use crate::layers::read;
-use crate::{CausalLm, ModelError, Positions};
+use crate::positions::RotaryTables;
+use crate::{CausalLm, ModelError};
 use burn::prelude::*;
 use danlu_ops::{CachedAttention, CachedSequence};
 
@@ -109,8 +110,7 @@ impl CausalLm {
             positions: tokens.iter().zip(states.iter()).flat_map(|(t, s)| s.len..s.len + t.len()).collect(),
         };
         let device = self.device();
-        let rotary =
-            (self.config().positions() == Positions::Rope).then(|| self.rotary_tables(&rows.positions, &device));
+        let rotary = self.rotary_tables(&rows.positions, &device);
         let ids = Tensor::from_data(TensorData::new(rows.ids.clone(), [rows.ids.len()]), &device);
         let mut mix = |layer: usize, heads| self.attend_states(layer, heads, rotary.as_ref(), &rows, states);
         let x = self.rows(ids, &rows.positions, &mut mix)?;
@@ -150,12 +150,13 @@ impl CausalLm {
         &self,
         layer: usize,
         heads: Tensor<2>,
-        rotary: Option<&(Tensor<2>, Tensor<2>)>,
+        rotary: Option<&RotaryTables>,
         rows: &Rows,
         states: &mut [&mut State],
     ) -> Result<Tensor<2>, ModelError> {
         let config = self.config();
         let (query_size, kv_size, device) = (config.query_size(), config.kv_size(), heads.device());
+        let rotary = rotary.map(|tables| tables.of(config.layer_type(layer)));
         let queries = self.rotated(heads.clone().narrow(1, 0, query_size), rotary)?;
         let keys = self.rotated(heads.clone().narrow(1, query_size, kv_size), rotary)?;
         let values = read(heads.narrow(1, query_size + kv_size, kv_size))?;
@@ -180,6 +181,9 @@ impl CausalLm {
             kv_heads: config.kv_heads(),
             head_dim: config.head_dim(),
             scale: self.attention_scale() as f32,
+            window: config.window(layer),
+            softcap: config.attention_softcap().map(|cap| cap as f32),
+            alibi: self.shared.slopes.as_deref(),
         };
         danlu_ops::attend_cached(&shape, &mut sequences);
         Ok(Tensor::from_data(TensorData::new(mixed, [rows.positions.len(), query_size]), &device))

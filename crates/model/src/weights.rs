@@ -46,6 +46,13 @@ pub(crate) fn gpt2_place(name: &str) -> (String, Layout) {
     (format!("transformer.h.{layer}.{part}.{kind}"), layout)
 }
 
+/// The name of danlu's parameter `name` in a Mixtral folder.
+pub(crate) fn mixtral_name(name: &str) -> String {
+    let Some((layer, part)) = name.split_once(".mlp.") else { return name.to_string() };
+    let part = part.replace("gate_proj", "w1").replace("up_proj", "w3").replace("down_proj", "w2");
+    format!("{layer}.block_sparse_moe.{part}")
+}
+
 /// From (rows, columns) to (columns, rows).
 pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(values.len());
@@ -179,8 +186,10 @@ fn wrong_type(path: &Path, tensor: &str, expected: &'static str, found: Dtype) -
 
 impl Source for FileSource<'_> {
     fn values(&mut self, name: &str, shape: &[usize], _: Start) -> Result<Vec<f32>, ModelError> {
-        if self.saved_as != SavedAs::Gpt2 {
-            return self.floats(name, shape);
+        match self.saved_as {
+            SavedAs::Gpt2 => {}
+            SavedAs::Mixtral => return self.floats(&mixtral_name(name), shape),
+            _ => return self.floats(name, shape),
         }
         let (place, layout) = gpt2_place(name);
         match (layout, shape) {
@@ -256,6 +265,15 @@ mod tests {
         for (ours, theirs, layout) in cases {
             assert_eq!(gpt2_place(ours), (theirs.to_string(), layout));
         }
+    }
+
+    #[test]
+    fn mixtral_names() {
+        let same = "model.layers.3.self_attn.q_proj.weight";
+        assert_eq!(mixtral_name(same), same);
+        assert_eq!(mixtral_name("model.layers.3.mlp.gate.weight"), "model.layers.3.block_sparse_moe.gate.weight");
+        let expert = "model.layers.0.block_sparse_moe.experts.7.w3.weight";
+        assert_eq!(mixtral_name("model.layers.0.mlp.experts.7.up_proj.weight"), expert);
     }
 
     #[test]

@@ -5,8 +5,8 @@ mod common;
 use burn::prelude::*;
 use common::*;
 use danlu_model::{
-    CONFIG_FILE, CausalLm, GENERATION_CONFIG_FILE, ModelConfig, ModelError, SaveOptions, SpecialTokens, WEIGHTS_FILE,
-    load, save,
+    Architecture, CONFIG_FILE, CausalLm, GENERATION_CONFIG_FILE, LayerType, ModelConfig, ModelError, RopeScaling,
+    SaveOptions, SpecialTokens, WEIGHTS_FILE, load, save,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -59,7 +59,7 @@ fn every_kind_comes_back_with_identical_logits_settings_and_bytes() {
         assert_eq!(full_logits(&model, &sequence), full_logits(&again, &sequence), "{what}");
         let mut settings = again.config().clone();
         settings.architecture = model.config().architecture;
-        assert_eq!(settings, *model.config(), "{what}");
+        assert_eq!(settings.resolved(), *model.config(), "{what}");
         assert_eq!(again.special_tokens().eos, [0, 2]);
         let second = tempfile::tempdir().unwrap();
         save(&again, second.path(), &SaveOptions::default()).unwrap();
@@ -174,6 +174,116 @@ fn unknown_architectures_and_settings_are_refused() {
     edit_json(&dir.path().join(CONFIG_FILE), |c| c["num_attention_heads"] = json!(1_000_000_000_000_u64));
     let error = load(dir.path(), &Device::flex()).unwrap_err();
     assert!(matches!(error, ModelError::InvalidConfig { key: "heads", .. }), "{error}");
+}
+
+/// What belongs to one family, where it is changed into what danlu does not have.
+#[test]
+fn settings_of_families_that_cannot_be_are_named() {
+    let of = |architecture| ModelConfig { architecture, sliding_window: Some(4), ..tiny() };
+    let [qwen2, qwen3, gemma2, gemma3] =
+        [Architecture::Qwen2, Architecture::Qwen3, Architecture::Gemma2, Architecture::Gemma3].map(of);
+    let linear = json!({"rope_type": "linear", "factor": 2.0});
+    let cases: [(&ModelConfig, &str, Value, &str); 18] = [
+        (&tiny(), "rope_parameters", json!({"rope_type": "longrope", "factor": 2.0}), "\"yarn\" or \"llama3\""),
+        (&tiny(), "rope_parameters", json!({"rope_type": "linear", "factor": 2.0, "odd": 1}), "with its own keys"),
+        (&tiny(), "rope_parameters", json!({"rope_type": "default", "partial_rotary_factor": 0.5}), "factor of 1"),
+        (&tiny(), "rope_parameters", json!({"full_attention": {"rope_type": "default"}}), "one table for all layers"),
+        (&tiny(), "rope_parameters", json!("linear"), "rope_type"),
+        (&tiny(), "rope_scaling", json!({"type": "linear"}), "`rope_scaling` is"),
+        (&tiny(), "partial_rotary_factor", json!(0.25), "`partial_rotary_factor` is 0.25, expected 1"),
+        (&qwen2, "use_sliding_window", json!("yes"), "expected true or false"),
+        (&qwen2, "layer_types", json!(["linear_attention", "full_attention"]), "a list of \"full_attention\""),
+        (&qwen2, "num_key_value_heads", json!(null), "`num_key_value_heads` is null, expected a whole number"),
+        (&qwen3, "attention_bias", json!(true), "`attention_bias` is true, expected false"),
+        (&gemma2, "hidden_activation", json!("gelu"), "expected \"gelu_pytorch_tanh\""),
+        (&gemma2, "attn_logit_softcapping", json!("high"), "expected a number"),
+        (&gemma2, "sliding_window", json!(null), "`sliding_window` is null, expected a whole number above 0"),
+        (&gemma3, "attn_logit_softcapping", json!(50.0), "`attn_logit_softcapping` is 50.0, expected null"),
+        (&gemma3, "use_bidirectional_attention", json!(true), "expected false"),
+        (&gemma3, "rope_parameters", json!({"sliding_attention": linear}), "sliding_attention with rope_type"),
+        (&gemma3, "model_type", json!("gemma3"), ""),
+    ];
+    for (config, key, value, expected) in cases {
+        let (dir, _) = saved(config);
+        edit_json(&dir.path().join(CONFIG_FILE), |c| c[key] = value);
+        if expected.is_empty() {
+            edit_json(&dir.path().join(CONFIG_FILE), |c| c["architectures"] = json!(null));
+            assert!(matches!(failure(dir.path()), ModelError::UnknownArchitecture { .. }));
+            continue;
+        }
+        let error = failure(dir.path());
+        assert!(error.to_string().contains(expected), "{key}: {error}");
+    }
+}
+
+#[test]
+fn values_of_new_settings_are_checked_in_folders_too() {
+    let mixtral = ModelConfig { architecture: Architecture::Mixtral, ..tiny_experts() };
+    let qwen2 = ModelConfig { architecture: Architecture::Qwen2, sliding_window: Some(4), ..tiny() };
+    let cases: [(&ModelConfig, &str, Value, &str); 5] = [
+        (&mixtral, "num_experts_per_tok", json!(5), "experts_per_token"),
+        (&mixtral, "num_local_experts", json!(1_000_000), "experts"),
+        (&mixtral, "router_aux_loss_coef", json!(-1.0), "router_aux_loss_coef"),
+        (&qwen2, "layer_types", json!(["full_attention"]), "layer_types"),
+        (&qwen2, "rope_parameters", json!({"rope_type": "linear", "factor": 0.0}), "rope_scaling"),
+    ];
+    for (config, key, value, named) in cases {
+        let (dir, _) = saved(config);
+        edit_json(&dir.path().join(CONFIG_FILE), |c| c[key] = value);
+        match load(dir.path(), &Device::flex()) {
+            Err(ModelError::InvalidConfig { key, .. }) => assert_eq!(key, named),
+            other => panic!("{named}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn missing_tensors_of_families_are_named() {
+    let of = |architecture| ModelConfig { architecture, ..tiny_experts() };
+    for (config, tensor) in [
+        (of(Architecture::Mixtral), "model.layers.1.block_sparse_moe.experts.3.w2.weight"),
+        (of(Architecture::Mixtral), "model.layers.0.block_sparse_moe.gate.weight"),
+        (ModelConfig { experts: None, ..of(Architecture::Qwen3) }, "model.layers.0.self_attn.k_norm.weight"),
+        (ModelConfig { experts: None, ..of(Architecture::Gemma2) }, "model.layers.1.post_feedforward_layernorm.weight"),
+        (ModelConfig { experts: None, ..of(Architecture::Qwen2) }, "model.layers.1.self_attn.v_proj.bias"),
+    ] {
+        let (dir, _) = saved(&config);
+        edit_weights(dir.path(), |tensors| drop(tensors.remove(tensor).unwrap()));
+        let error = failure(dir.path()).to_string();
+        assert!(error.contains(&format!("tensor `{tensor}` is missing")), "{error}");
+    }
+}
+
+/// Hub folders of transformers 4 have other keys for the same settings.
+#[test]
+fn older_keys_mean_the_same() {
+    let config = ModelConfig {
+        architecture: Architecture::Gemma3,
+        layers: 6,
+        sliding_window: Some(4),
+        rope_theta: 5e4,
+        rope_scaling: Some(RopeScaling::Linear { factor: 8.0 }),
+        ..tiny()
+    };
+    let (dir, model) = saved(&config);
+    edit_json(&dir.path().join(CONFIG_FILE), |c| {
+        let keys = c.as_object_mut().unwrap();
+        keys.remove("rope_parameters").unwrap();
+        keys.remove("layer_types").unwrap();
+        keys.insert("rope_scaling".into(), json!({"type": "linear", "factor": 8.0}));
+        keys.insert("sliding_window_pattern".into(), json!(6));
+    });
+    let again = load(dir.path(), &Device::flex()).unwrap();
+    assert_eq!(again.config(), model.config());
+    let qwen2 = ModelConfig { architecture: Architecture::Qwen2, layers: 3, sliding_window: Some(4), ..tiny() };
+    let types = vec![LayerType::FullAttention, LayerType::SlidingAttention, LayerType::SlidingAttention];
+    let (dir, model) = saved(&ModelConfig { layer_types: Some(types), ..qwen2 });
+    edit_json(&dir.path().join(CONFIG_FILE), |c| {
+        let keys = c.as_object_mut().unwrap();
+        keys.remove("layer_types").unwrap();
+        keys.insert("max_window_layers".into(), json!(1));
+    });
+    assert_eq!(load(dir.path(), &Device::flex()).unwrap().config(), model.config());
 }
 
 #[test]

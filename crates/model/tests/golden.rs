@@ -5,6 +5,7 @@ mod common;
 use burn::prelude::*;
 use common::largest_difference;
 use danlu_model::{Sampler, SamplingConfig, State, load};
+use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -58,6 +59,95 @@ fn llama_stored_in_bf16() {
 #[test]
 fn gpt2() {
     check("gpt2");
+}
+
+#[test]
+fn qwen2_with_biases_of_queries_keys_and_values() {
+    check("qwen2");
+    check("qwen2_sliding");
+}
+
+#[test]
+fn qwen3_with_normalised_heads() {
+    check("qwen3");
+}
+
+#[test]
+fn mistral_with_a_sliding_window() {
+    check("mistral");
+}
+
+#[test]
+fn gemma_with_its_norms_and_scaled_embedding() {
+    check("gemma");
+}
+
+#[test]
+fn gemma2_with_soft_caps_and_alternating_windows() {
+    check("gemma2");
+}
+
+#[test]
+fn gemma3_with_two_rotary_bases_one_of_them_scaled() {
+    check("gemma3");
+}
+
+#[test]
+fn mixtral_with_experts() {
+    check("mixtral");
+}
+
+#[test]
+fn rotary_positions_scaled_in_every_way() {
+    for way in ["linear", "dynamic", "yarn", "yarn_mscale", "llama3"] {
+        check(&format!("rope_{way}"));
+    }
+}
+
+/// Saved again, a folder has the same tensors to the bit, and config keys that are read as the same settings.
+#[test]
+fn folders_of_transformers_go_out_as_they_came_in() {
+    let names = [
+        "llama_tied",
+        "llama_untied",
+        "gpt2",
+        "qwen2",
+        "qwen2_sliding",
+        "qwen3",
+        "mistral",
+        "mixtral",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "rope_linear",
+        "rope_dynamic",
+        "rope_yarn",
+        "rope_yarn_mscale",
+        "rope_llama3",
+    ];
+    for name in names {
+        let model = load(&golden(name), &Device::flex()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        danlu_model::save(&model, dir.path(), &Default::default()).unwrap();
+        let again = load(dir.path(), &Device::flex()).unwrap();
+        assert_eq!(again.config(), model.config(), "{name}");
+        let read = |dir: &std::path::Path| std::fs::read(dir.join("model.safetensors")).unwrap();
+        let (theirs, ours) = (read(&golden(name)), read(dir.path()));
+        let (theirs, ours) = (SafeTensors::deserialize(&theirs).unwrap(), SafeTensors::deserialize(&ours).unwrap());
+        let mut names = (theirs.names(), ours.names());
+        names.0.sort();
+        names.1.sort();
+        assert_eq!(names.0, names.1, "{name}");
+        for tensor in names.0 {
+            let (theirs, ours) = (theirs.tensor(tensor).unwrap(), ours.tensor(tensor).unwrap());
+            assert_eq!((theirs.shape(), theirs.data()), (ours.shape(), ours.data()), "{name}: {tensor}");
+        }
+        let class = |dir: &std::path::Path| {
+            let json = std::fs::read(dir.join("config.json")).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&json).unwrap()["architectures"][0].clone()
+        };
+        assert_eq!(class(&golden(name)), class(dir.path()));
+    }
 }
 
 #[derive(Deserialize)]

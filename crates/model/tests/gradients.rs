@@ -12,15 +12,12 @@ use std::collections::BTreeMap;
 const BATCH: usize = 2;
 const TIME: usize = 7;
 
-struct Collector<'a> {
-    gradients: &'a Gradients,
-    collected: Vec<Vec<f32>>,
-}
+/// Gradients of those parameters that have one.
+struct Reached<'a>(&'a Gradients, Vec<Option<Vec<f32>>>);
 
-impl ModuleVisitor for Collector<'_> {
+impl ModuleVisitor for Reached<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let gradient = param.val().grad(self.gradients).expect("every parameter has a gradient");
-        self.collected.push(gradient.into_data().try_into_vec().unwrap());
+        self.1.push(param.val().grad(self.0).map(|g| g.into_data().try_into_vec().unwrap()));
     }
 }
 
@@ -46,19 +43,33 @@ fn loss(model: &CausalLm, dropout: Option<DropoutKey>) -> f64 {
 fn gradients(model: &CausalLm, dropout: Option<DropoutKey>) -> BTreeMap<String, Vec<f32>> {
     let (inputs, targets) = batch(&model.device());
     let gradients = model.loss_sum(inputs, targets, SequenceOptions { dropout, documents: None }).backward();
-    let mut collector = Collector { gradients: &gradients, collected: Vec::new() };
-    model.visit(&mut collector);
-    model.parameters().into_iter().map(|p| p.name).zip(collector.collected).collect()
+    let mut reached = Reached(&gradients, Vec::new());
+    model.visit(&mut reached);
+    let named = model.parameters().into_iter().map(|p| p.name).zip(reached.1);
+    all(model, named.filter_map(|(name, gradient)| Some((name, gradient?))).collect())
 }
 
-/// The loss's slope along `direction` of one parameter, by central differences of two widths (Richardson).
+/// With zeros for the experts that no token went to: of all parameters these alone may be left without a gradient.
+fn all(model: &CausalLm, mut gradients: BTreeMap<String, Vec<f32>>) -> BTreeMap<String, Vec<f32>> {
+    for p in model.parameters() {
+        if p.name.contains(".experts.") {
+            gradients.entry(p.name).or_insert_with(|| vec![0.0; p.shape.iter().product()]);
+        } else {
+            assert!(gradients.contains_key(&p.name), "{} has no gradient", p.name);
+        }
+    }
+    gradients
+}
+
+/// The loss's slope along `direction` of one parameter, by central differences of two widths (Richardson). None where the
+/// two contradict each other, because a token's choice of experts changes on the way and the loss jumps.
 fn slope(
     model: &CausalLm,
     values: &BTreeMap<String, TensorData>,
     name: &str,
     direction: &[f32],
     dropout: Option<DropoutKey>,
-) -> f64 {
+) -> Option<f64> {
     let at = |width: f32| {
         let mut moved = values.clone();
         let data = &values[name];
@@ -68,7 +79,11 @@ fn slope(
         loss(&model.clone().load_named(moved).unwrap(), dropout)
     };
     let central = |width: f32| (at(width) - at(-width)) / (2.0 * f64::from(width));
-    (4.0 * central(0.02) - central(0.04)) / 3.0
+    let experts = model.config().experts().is_some();
+    let width = if experts { 0.002 } else { 0.02 };
+    let (near, far) = (central(width), central(2.0 * width));
+    let jumps = experts && (near - far).abs() > 0.02 * near.abs().max(far.abs()) + 0.02;
+    (!jumps).then_some((4.0 * near - far) / 3.0)
 }
 
 /// Along the gradient itself, where the slope is its length, and along a fixed zigzag.
@@ -78,10 +93,11 @@ fn check(what: &str, config: &ModelConfig, dropout: Option<DropoutKey>) {
     let values = plain.named_parameters().unwrap();
     let gradients = gradients(&model, dropout);
     assert_eq!(gradients.len(), values.len());
+    let mut jumps = 0;
     for (name, gradient) in &gradients {
         let length = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         // A bias of the keys shifts all scores of a query alike, which softmax does not see.
-        if !name.ends_with("k_proj.bias") {
+        if !name.ends_with("k_proj.bias") && !name.contains(".experts.") {
             assert!(length > 1e-3, "{what}: no gradient reaches {name}");
         }
         let along: Vec<f32> = gradient.iter().map(|g| (f64::from(*g) / length.max(1e-9)) as f32).collect();
@@ -90,10 +106,17 @@ fn check(what: &str, config: &ModelConfig, dropout: Option<DropoutKey>) {
             (0..gradient.len()).map(|i| if (i * 7 + i / 3) % 5 < 2 { unit } else { -unit }).collect();
         for direction in [along, zigzag] {
             let want: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
-            let found = slope(&plain, &values, name, &direction, dropout);
-            assert!((found - want).abs() <= 0.01 * want.abs() + 3e-3, "{what}: {name}: slope {found}, gradient {want}");
+            let Some(found) = slope(&plain, &values, name, &direction, dropout) else {
+                jumps += 1;
+                continue;
+            };
+            // Over a shorter way the loss's rounding weighs more.
+            let noise = if plain.config().experts().is_some() { 2e-2 } else { 3e-3 };
+            let near = (found - want).abs() <= 0.01 * want.abs() + noise;
+            assert!(near, "{what}: {name}: slope {found}, gradient {want}");
         }
     }
+    assert!(jumps * 4 <= gradients.len(), "{what}: {jumps} jumps in {} parameters", gradients.len());
 }
 
 #[test]
@@ -105,16 +128,14 @@ fn every_parameter_of_every_kind() {
 
 /// Gradients in pieces, summed by parameter.
 fn recomputed(model: &CausalLm, dropout: Option<DropoutKey>) -> (f32, BTreeMap<String, Vec<f32>>) {
-    struct Add<'a>(&'a Gradients, Vec<Option<Vec<f32>>>);
-    impl ModuleVisitor for Add<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.1.push(param.val().grad(self.0).map(|g| g.into_data().try_into_vec().unwrap()));
-        }
-    }
+    in_pieces(model, dropout, Recompute::Block)
+}
+
+fn in_pieces(model: &CausalLm, dropout: Option<DropoutKey>, recompute: Recompute) -> (f32, BTreeMap<String, Vec<f32>>) {
     let names: Vec<String> = model.parameters().into_iter().map(|p| p.name).collect();
     let mut sums = BTreeMap::<String, Vec<f32>>::new();
     let mut take = |gradients: Gradients| {
-        let mut piece = Add(&gradients, Vec::new());
+        let mut piece = Reached(&gradients, Vec::new());
         model.visit(&mut piece);
         for (name, gradient) in names.iter().zip(piece.1) {
             let Some(gradient) = gradient else { continue };
@@ -125,14 +146,40 @@ fn recomputed(model: &CausalLm, dropout: Option<DropoutKey>) -> (f32, BTreeMap<S
         }
     };
     let (inputs, targets) = batch(&model.device());
-    let loss = model.loss_and_gradients(
-        inputs,
-        targets,
-        SequenceOptions { dropout, documents: None },
-        Recompute::Block,
-        &mut take,
-    );
-    (loss.into_data().as_slice::<f32>().unwrap()[0], sums)
+    let loss =
+        model.loss_and_gradients(inputs, targets, SequenceOptions { dropout, documents: None }, recompute, &mut take);
+    (loss.into_data().as_slice::<f32>().unwrap()[0], all(model, sums))
+}
+
+/// The balance loss reaches the router, and what is before it, and is no part of the value.
+#[test]
+fn experts_are_trained_to_share_the_tokens() {
+    let config = ModelConfig { router_aux_loss_coef: Some(0.3), ..tiny_experts() };
+    let plain = ModelConfig { router_aux_loss_coef: Some(0.0), ..config.clone() };
+    let device = Device::flex().autodiff();
+    let (model, plain) = (lively_on(&config, 9, &device), lively_on(&plain, 9, &device));
+    let (value, with) = in_pieces(&model, None, Recompute::None);
+    let (again, recomputed) = recomputed(&model, None);
+    let (plain_value, without) = in_pieces(&plain, None, Recompute::None);
+    assert_eq!([value, again], [plain_value; 2]);
+    let (inputs, _) = batch(&device);
+    let balance = model.balance_loss(inputs, SequenceOptions::default()).unwrap();
+    assert!(plain.balance_loss(batch(&device).0, SequenceOptions::default()).is_none());
+    let balance_gradients = balance.clone().backward();
+    let mut collector = Reached(&balance_gradients, Vec::new());
+    model.visit(&mut collector);
+    for (parameter, of_balance) in model.parameters().iter().zip(collector.1) {
+        let name = &parameter.name;
+        let want: Vec<f32> =
+            without[name].iter().enumerate().map(|(i, g)| g + of_balance.as_ref().map_or(0.0, |b| b[i])).collect();
+        assert!(largest_difference(&with[name], &want) < 1e-4, "{name}");
+        assert!(largest_difference(&with[name], &recomputed[name]) < 1e-4, "{name}, recomputed");
+        let routed = name.contains("mlp.gate") || name.contains("layers.0.self_attn");
+        assert!(!routed || largest_difference(&with[name], &without[name]) > 1e-3, "{name}: no balance");
+    }
+    // At its least it is the coefficient times two experts a token, once for each position.
+    let value = balance.into_data().iter::<f32>().next().unwrap();
+    assert!(value >= 0.29 * 2.0 * (BATCH * TIME) as f32, "{value}");
 }
 
 #[test]

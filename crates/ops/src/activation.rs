@@ -9,10 +9,11 @@ pub use danlu_kernels::activation::Activation;
 /// An activation's values over the last dimension, on their own.
 ///
 /// # Panics
-/// [`Activation::Swiglu`]: if the last dimension is odd.
+/// Gated ones: if the last dimension is odd.
 pub fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
     let width = x.dims()[D - 1];
-    assert!(activation != Activation::Swiglu || width % 2 == 0, "swiglu_joined: a last dimension of {width}");
+    let gated = matches!(activation, Activation::Swiglu | Activation::Geglu);
+    assert!(!gated || width % 2 == 0, "{activation:?}: a last dimension of {width}");
     if !suits_kept(&x) {
         return composed::activate(activation, x);
     }

@@ -60,6 +60,8 @@ pub struct AttentionOptions {
     pub segments: Option<AttentionSegments>,
     /// One slope per query head: `-slope * |distance|` is added to the scores (Press et al. 2022, "ALiBi").
     pub alibi: Option<Vec<f32>>,
+    /// A scaled score s becomes `softcap * tanh(s / softcap)` before mask and slopes (Gemma Team 2024, "Gemma 2"); not 0.
+    pub softcap: Option<f64>,
     /// Which weights are dropped: row `(sequence * heads + head) * queries + query` of the mask, column `key`.
     pub dropout: Option<DropoutMask>,
 }
@@ -74,6 +76,7 @@ impl AttentionOptions {
             padding: KeyPadding::None,
             segments: None,
             alibi: None,
+            softcap: None,
             dropout: None,
         }
     }

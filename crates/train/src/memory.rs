@@ -4,7 +4,7 @@
 //! are. What the allocator holds beside was measured (docs/log.md); the rest is counted.
 
 use crate::{OptimizerKind, TrainConfig};
-use danlu_model::{Activation, ModelConfig, Recompute};
+use danlu_model::{ModelConfig, Recompute};
 use serde::{Deserialize, Serialize};
 
 /// Bytes by class at the moment when their sum is largest.
@@ -98,11 +98,23 @@ fn optimizer(config: &TrainConfig, model: &ModelConfig, vocab_size: usize) -> u6
 
 /// Bytes that the backward pass keeps for each token: those of the layers, and the last normalisation's input.
 fn activations_per_token(config: &TrainConfig, model: &ModelConfig) -> u64 {
-    let gated = model.activation() == Activation::Swiglu;
+    let gated = model.activation().is_gated();
     // Queries, keys, values and the attention's result; the feed-forward layer before its activation.
-    let between = 2 * model.query_size() + 2 * model.kv_size() + model.ffn_size() * if gated { 2 } else { 1 };
+    let feed_forward = model.ffn_size() * if gated { 2 } else { 1 };
+    let chosen = model.experts().map_or(1, |_| model.experts_per_token());
+    let between = 2 * model.query_size() + 2 * model.kv_size() + chosen * feed_forward;
     // Both residual inputs; the row sums of attention.
-    let stream = 2 * model.hidden_size + model.heads;
+    let mut stream = 2 * model.hidden_size + model.heads;
+    if model.qk_norm() {
+        stream += model.query_size() + model.kv_size();
+    }
+    if let Some(experts) = model.experts() {
+        // Each expert's input and its result, in the order of experts and in that of tokens; probabilities.
+        stream += (1 + 3 * model.experts_per_token()) * model.hidden_size + 2 * experts;
+    }
+    if model.post_norms() {
+        stream += 2 * model.hidden_size;
+    }
     let layer = F32 * stream as u64 + config.precision.bytes() as u64 * between as u64;
     let input = F32 * model.hidden_size as u64;
     let layers = match config.recompute {
@@ -114,10 +126,14 @@ fn activations_per_token(config: &TrainConfig, model: &ModelConfig) -> u64 {
 
 /// The larger of what the loss and the last feed-forward layer's backward pass hold.
 fn workspace(config: &TrainConfig, model: &ModelConfig, tokens: u64, vocab_size: usize) -> u64 {
-    let gated = model.activation() == Activation::Swiglu;
+    let gated = model.activation().is_gated();
     let kept = config.precision.bytes() as u64;
     let streams = F32 * 2 * model.hidden_size as u64 * tokens;
-    let logits = F32 * (danlu_ops::chunk_rows(tokens as usize, vocab_size) * vocab_size) as u64;
+    let logits = match model.logit_softcap() {
+        None => F32 * (danlu_ops::chunk_rows(tokens as usize, vocab_size) * vocab_size) as u64,
+        // Bounded logits exist all at once: raw, bounded, as logarithms, and the gradients of these.
+        Some(_) => F32 * 6 * tokens * vocab_size as u64,
+    };
     let packed = danlu_ops::packs_weight(tokens as usize, vocab_size);
     let weight = if packed { kept * (model.hidden_size * vocab_size) as u64 } else { 0 };
     // With SwiGLU the gradients before and after it, else one in the place of the other.

@@ -17,6 +17,9 @@ pub fn eval(global: &Global, args: &EvalArgs) -> anyhow::Result<()> {
         ..SourceConfig::default()
     };
     let config = EvalConfig::default();
+    if args.lengths {
+        return lengths(global, args, &source);
+    }
     let evaluation = danlu_eval::evaluate_source(&args.model, &source, Path::new("."), &device, &config, &mut |p| {
         if fancy() {
             eprint_progress(p.tokens_scored);
@@ -32,6 +35,34 @@ pub fn eval(global: &Global, args: &EvalArgs) -> anyhow::Result<()> {
     let mut rows = vec![row("all", &evaluation.overall)];
     rows.extend(evaluation.by_language.iter().map(|(name, scores)| row(name, scores)));
     let header = ["text", "documents", "bytes", "tokens", "loss", "perplexity", "bits/byte", "top-1", "top-5"];
+    line(table(&header, &rows).trim_end());
+    Ok(())
+}
+
+fn lengths(global: &Global, args: &EvalArgs, source: &SourceConfig) -> anyhow::Result<()> {
+    let device = danlu_pipeline::select_device(&global.device)?;
+    let config = EvalConfig::default();
+    let report = danlu_eval::length_report(&args.model, source, Path::new("."), &device, &config, &mut |p| {
+        if fancy() {
+            eprint_progress(p.tokens_scored);
+        }
+    })?;
+    if fancy() {
+        note("");
+    }
+    if args.json {
+        line(&serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = report
+        .iter()
+        .map(|line| {
+            let figures = row(line.positions, &line.scores);
+            [vec![count(line.seq_len as u64)], figures].concat()
+        })
+        .collect();
+    let header =
+        ["context", "positions", "documents", "bytes", "tokens", "loss", "perplexity", "bits/byte", "top-1", "top-5"];
     line(table(&header, &rows).trim_end());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Activations, forward and backward, element by element: GELU, SiLU, ReLU² ([`pointwise`]) and SwiGLU ([`gated`]).
+//! Activations, forward and backward, element by element: GELU, SiLU, ReLU² ([`pointwise`]), SwiGLU and GeGLU ([`gated`]).
 
 use crate::cpu::Level;
 use crate::elementwise::{map_values, through_values};
@@ -31,13 +31,15 @@ pub enum Activation {
     ReluSquared,
     /// [`swiglu_joined`]
     Swiglu,
+    /// As [`swiglu_joined`] with [`gelu_tanh`] over the gate.
+    Geglu,
 }
 
 impl Activation {
     /// Width of its result for rows of `width`.
     pub fn output_width(self, width: usize) -> usize {
         match self {
-            Activation::Swiglu => width / 2,
+            Activation::Swiglu | Activation::Geglu => width / 2,
             _ => width,
         }
     }
@@ -45,7 +47,7 @@ impl Activation {
     /// Its values, for rows of `width`, in the format of x.
     ///
     /// # Panics
-    /// [`Activation::Swiglu`]: if `x` is not whole rows of even width.
+    /// Gated ones: if `x` is not whole rows of even width.
     pub fn forward(self, x: Values<'_>, width: usize) -> ValueVec {
         let level = Level::best();
         match self {
@@ -53,7 +55,8 @@ impl Activation {
             Activation::GeluErf => map_values(level, x, |x, y| gelu_erf_chunk(level, x, y)),
             Activation::Silu => map_values(level, x, |x, y| silu_chunk(level, x, y)),
             Activation::ReluSquared => map_values(level, x, |x, y| relu_squared_chunk(level, x, y)),
-            Activation::Swiglu => gated::joined_values(level, x, width / 2),
+            Activation::Swiglu => gated::joined_values(level, x, width / 2, gated::SWIGLU),
+            Activation::Geglu => gated::joined_values(level, x, width / 2, gated::GEGLU),
         }
     }
 
@@ -69,7 +72,8 @@ impl Activation {
             Activation::GeluErf => through_values(level, x, g, |x, g| gelu_erf_grad_chunk(level, x, g)),
             Activation::Silu => through_values(level, x, g, |x, g| silu_grad_chunk(level, x, g)),
             Activation::ReluSquared => through_values(level, x, g, |x, g| relu_squared_grad_chunk(level, x, g)),
-            Activation::Swiglu => gated::joined_values_grad(level, x, width / 2, g.as_values()),
+            Activation::Swiglu => gated::joined_values_grad(level, x, width / 2, g.as_values(), gated::SWIGLU),
+            Activation::Geglu => gated::joined_values_grad(level, x, width / 2, g.as_values(), gated::GEGLU),
         }
     }
 }

@@ -29,15 +29,21 @@ fn gelu_tanh_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
     }
 }
 
+/// GELU's tanh form is `x * share`; its slope.
+#[inline(always)]
+pub(super) fn gelu_tanh_parts<const FMA: bool>(x: f32) -> (f32, f32) {
+    // Beyond 20 the slope is 0 or 1 to the last bit, and the powers below could overflow.
+    let x = x.clamp(-20.0, 20.0);
+    let square = x * x;
+    let share = sigmoid::<FMA>(2.0 * ROOT_2_OVER_PI * x * fma::<FMA>(CUBIC, square, 1.0));
+    let slope = ROOT_2_OVER_PI * fma::<FMA>(3.0 * CUBIC, square, 1.0);
+    (share, fma::<FMA>(2.0 * x * slope * share, 1.0 - share, share))
+}
+
 #[inline(always)]
 fn gelu_tanh_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
     for (x, g) in x.iter().zip(g) {
-        // Beyond 20 the slope is 0 or 1 to the last bit, and the powers below could overflow.
-        let x = x.clamp(-20.0, 20.0);
-        let square = x * x;
-        let s = sigmoid::<FMA>(2.0 * ROOT_2_OVER_PI * x * fma::<FMA>(CUBIC, square, 1.0));
-        let slope = ROOT_2_OVER_PI * fma::<FMA>(3.0 * CUBIC, square, 1.0);
-        *g *= fma::<FMA>(2.0 * x * slope * s, 1.0 - s, s);
+        *g *= gelu_tanh_parts::<FMA>(*x).1;
     }
 }
 

@@ -1,4 +1,4 @@
-use super::gated::{swiglu_at, swiglu_grad_at, swiglu_joined_at, swiglu_joined_grad_at};
+use super::gated::{GEGLU, SWIGLU, joined_at, joined_grad_at, swiglu_at, swiglu_grad_at};
 use super::pointwise::*;
 use super::*;
 use crate::cpu::Level;
@@ -68,8 +68,14 @@ fn gradients_in_place_over_several_pieces_and_tasks() {
 #[test]
 fn activations_of_values_kept_in_bf16() {
     use crate::precision::Precision::Bf16;
-    let kinds =
-        [Activation::GeluTanh, Activation::GeluErf, Activation::Silu, Activation::ReluSquared, Activation::Swiglu];
+    let kinds = [
+        Activation::GeluTanh,
+        Activation::GeluErf,
+        Activation::Silu,
+        Activation::ReluSquared,
+        Activation::Swiglu,
+        Activation::Geglu,
+    ];
     for (kind, width) in kinds.into_iter().flat_map(|kind| [(kind, 6), (kind, 4000)]) {
         let x = ValueVec::new(values(9 * width, 3), Bf16);
         let g = ValueVec::new(matrix(9 * kind.output_width(width), 4), Bf16);
@@ -99,6 +105,13 @@ proptest! {
             let (da, db) = swiglu_grad_at(level, &x, &b, &g);
             assert_close(&da, &d_gate, 1e-6);
             assert_close(&db, &d_up, 1e-6);
+            // One joined row [x | b].
+            let joined = [x.clone(), b.clone()].concat();
+            let product: Vec<f64> = a64.iter().zip(&b64).map(|(a, b)| gelu_tanh_reference(*a) * b).collect();
+            let d_gate = (0..n).map(|i| f64::from(g[i]) * gradient(&[a64[i]], |a| gelu_tanh_reference(a[0]) * b64[i])[0]);
+            let d_up = (0..n).map(|i| f64::from(g[i]) * gelu_tanh_reference(a64[i]));
+            assert_close(&joined_at(level, &joined, n, GEGLU), &product, 2e-6);
+            assert_close(&joined_grad_at(level, &joined, n, &g, GEGLU), &d_gate.chain(d_up).collect::<Vec<_>>(), 4e-6);
             assert_close(&map(&x, |x, y| gelu_tanh_chunk(level, x, y)), &each(&gelu_tanh_reference), 2e-6);
             assert_close(&through(level, gelu_tanh_grad_chunk, &x, &g), &slopes(&gelu_tanh_reference), 2e-6);
             assert_close(&map(&x, |x, y| gelu_erf_chunk(level, x, y)), &each(&gelu_erf_reference), 2e-6);
@@ -137,9 +150,9 @@ fn joined_halves_are_the_halves() {
         };
         let joined = join(&gate, &up);
         for level in Level::available() {
-            assert_eq!(swiglu_joined_at(level, &joined, width), swiglu_at(level, &gate, &up), "{rows} x {width}");
+            assert_eq!(joined_at(level, &joined, width, SWIGLU), swiglu_at(level, &gate, &up), "{rows} x {width}");
             let (d_gate, d_up) = swiglu_grad_at(level, &gate, &up, &g);
-            assert_eq!(swiglu_joined_grad_at(level, &joined, width, &g), join(&d_gate, &d_up));
+            assert_eq!(joined_grad_at(level, &joined, width, &g, SWIGLU), join(&d_gate, &d_up));
         }
     }
 }

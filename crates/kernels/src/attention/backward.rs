@@ -112,13 +112,14 @@ impl<'a> Buffers<'a> {
                 narrow_weights: cut(paired(TILE)),
                 narrow_grads: cut(paired(TILE)),
                 paired_grads: cut(paired(TILE)),
+                slopes: cut(if a.softcap.is_some() { TILE } else { 0 }),
             },
         }
     }
 
     /// Values that [`cut`](Self::cut) needs at most.
     fn len(a: &Attention<'_>, keys: usize) -> usize {
-        (4 * keys + 5 * QUERIES) * a.width() + 5 * TILE
+        (4 * keys + 5 * QUERIES) * a.width() + (5 + usize::from(a.softcap.is_some())) * TILE
     }
 }
 
@@ -164,7 +165,7 @@ impl Task<'_> {
         let Task { a, form, b, saved, .. } = *self;
         let [q, g, out] = [saved.q, self.g, saved.out].map(|x| x.head(b, h, a.queries, a.head_dim));
         let sums = &saved.sums[(b * a.heads + h) * a.queries..][..a.queries];
-        let bias = Bias::new(sequence, a.alibi.map(|slopes| slopes[h]), a.scale);
+        let bias = Bias::new(a, sequence, h);
         let width = a.width();
         for (q0, sums) in (0..a.queries).step_by(QUERIES).zip(sums.chunks(QUERIES)) {
             let rows = sums.len().next_multiple_of(STEP);
@@ -198,7 +199,7 @@ impl Task<'_> {
         let lanes = piece.end - piece.first;
         let scores = Product::scores(piece.keys, lanes, a.head_dim, width, unit);
         let (key, first) = (piece.key * width / unit, piece.first);
-        let Tile { scores: p, grads: ds, .. } = &mut buffers.tile;
+        let Tile { scores: p, grads: ds, slopes, .. } = &mut buffers.tile;
         multiply(form, &scores, &buffers.keys[key..], &buffers.queries[first..], &mut p[first..], Start::Overwrite);
         multiply(
             form,
@@ -208,7 +209,7 @@ impl Task<'_> {
             &mut ds[first..],
             Start::Overwrite,
         );
-        let factor = bias.apply(form, piece, q0, p);
+        let factor = bias.apply(form, piece, q0, p, slopes);
         if let Some(mask) = &a.dropout {
             dropout(form, mask, mask_row(a, b, h, q0), piece, buffers.dropped);
         }

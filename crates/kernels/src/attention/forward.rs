@@ -97,7 +97,7 @@ impl Task<'_> {
         with_scratch(Buffers::len(a, keys), |memory, pieces| {
             let mut buffers = Buffers::cut(a, form, keys, memory);
             self.pack(k, v, &sequence, start, &mut buffers);
-            let bias = Bias::new(sequence, a.alibi.map(|slopes| slopes[h]), a.scale);
+            let bias = Bias::new(a, sequence, h);
             for (q0, sums) in (self.from..self.to).step_by(QUERIES).zip(sums.chunks_mut(QUERIES)) {
                 sequence.pieces(q0, sums.len(), pieces);
                 self.block(q, q0, start, &bias, pieces, &mut buffers, sums);
@@ -164,7 +164,7 @@ impl Task<'_> {
         let product = Product::scores(piece.keys, lanes, a.head_dim, width, unit);
         let keys = &buffers.keys[(piece.key - start) * width / unit..];
         multiply(form, &product, keys, &buffers.queries[first..], &mut buffers.scores[first..], Start::Overwrite);
-        let factor = bias.apply(form, piece, q0, buffers.scores);
+        let factor = bias.apply(form, piece, q0, buffers.scores, &mut []);
         if let Some(mask) = &a.dropout {
             dropout(form, mask, mask_row(a, self.b, self.h, q0), piece, buffers.dropped);
         }

@@ -70,6 +70,8 @@ pub struct Attention<'a> {
     pub dropout: Option<DropoutMask>,
     /// One slope per query head: `-slope * |distance|` is added to the scores (Press et al. 2022, "ALiBi").
     pub alibi: Option<&'a [f32]>,
+    /// A scaled score s becomes `softcap * tanh(s / softcap)` before mask and slopes (Gemma Team 2024, "Gemma 2"); not 0.
+    pub softcap: Option<f32>,
 }
 
 /// What [`Attention::backward`] needs of the forward pass.

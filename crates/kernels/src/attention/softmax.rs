@@ -1,7 +1,8 @@
 //! What happens to a piece of scores between products. Pieces lie transposed, (keys, queries), in rows of [`QUERIES`].
 
 use super::mask::{Piece, Sequence};
-use super::{QUERIES, STEP};
+use super::{Attention, QUERIES, STEP};
+use crate::math::tanh;
 use crate::random::DropoutMask;
 use crate::vector::{Form, Products, Vector};
 use std::f32::consts::LOG2_E;
@@ -39,17 +40,36 @@ pub(super) struct Bias<'a> {
     pub(super) slope: f32,
     /// Factor on raw scores, in units of `ln 2`.
     pub(super) factor: f32,
+    cap: Option<Cap>,
+}
+
+/// A raw score s becomes `outer * tanh(inner * s)`, in units of `ln 2`.
+#[derive(Clone, Copy)]
+struct Cap {
+    inner: f32,
+    outer: f32,
 }
 
 impl<'a> Bias<'a> {
-    pub(super) fn new(sequence: Sequence<'a>, slope: Option<f32>, scale: f32) -> Self {
-        Bias { sequence, slope: slope.unwrap_or(0.0) * LOG2_E, factor: scale * LOG2_E }
+    /// For head `h` of `a`.
+    pub(super) fn new(a: &Attention<'_>, sequence: Sequence<'a>, h: usize) -> Self {
+        let slope = a.alibi.map_or(0.0, |slopes| slopes[h]);
+        let cap = a.softcap.map(|cap| Cap { inner: a.scale / cap, outer: cap * LOG2_E });
+        Bias { sequence, slope: slope * LOG2_E, factor: a.scale * LOG2_E, cap }
     }
 
-    /// Makes finished scores of raw ones where a piece needs it. Returns the factor that is still due.
-    pub(super) fn apply(&self, form: Form, piece: &Piece, q0: usize, scores: &mut [f32]) -> f32 {
+    /// Makes finished scores of raw ones where a piece needs it. Returns the factor that is still due. With a soft-cap
+    /// its slope at each score is written to `slopes`, unless that is empty.
+    pub(super) fn apply(&self, form: Form, piece: &Piece, q0: usize, scores: &mut [f32], slopes: &mut [f32]) -> f32 {
+        let factor = match self.cap {
+            None => self.factor,
+            Some(cap) => {
+                cap.apply(form, piece, scores, slopes);
+                1.0
+            }
+        };
         if !piece.mixed && self.slope == 0.0 {
-            return self.factor;
+            return factor;
         }
         let sequence = &self.sequence;
         for (r, row) in scores.chunks_exact_mut(QUERIES).take(piece.keys).enumerate() {
@@ -62,7 +82,7 @@ impl<'a> Bias<'a> {
             // Queries of this row are counted from its first.
             let first = piece.first as i32;
             let distance = (sequence.position(q0 + piece.first) - j as i64) as f32;
-            finish_row(form.level, row, self.factor, self.slope, distance, from - first, to - first);
+            finish_row(form.level, row, factor, self.slope, distance, from - first, to - first);
             if let Some(segments) = sequence.segments() {
                 let queries = &segments.queries[q0 + piece.first..];
                 for (x, segment) in row.iter_mut().zip(queries) {
@@ -74,9 +94,40 @@ impl<'a> Bias<'a> {
     }
 }
 
+impl Cap {
+    fn apply(&self, form: Form, piece: &Piece, scores: &mut [f32], slopes: &mut [f32]) {
+        let lanes = piece.first..piece.end;
+        for (r, row) in scores.chunks_exact_mut(QUERIES).take(piece.keys).enumerate() {
+            let row = &mut row[lanes.clone()];
+            match slopes.get_mut(r * QUERIES..(r + 1) * QUERIES) {
+                None => cap_row(form.level, row, self.inner, self.outer),
+                Some(slopes) => cap_row_slopes(form.level, row, &mut slopes[lanes.clone()], self.inner, self.outer),
+            }
+        }
+    }
+}
+
 multiversion! {
+    fn cap_row(row: &mut [f32], inner: f32, outer: f32) = cap_body;
+    fn cap_row_slopes(row: &mut [f32], slopes: &mut [f32], inner: f32, outer: f32) = cap_slopes_body;
     fn finish_row(row: &mut [f32], factor: f32, slope: f32, distance: f32, from: i32, to: i32) = finish_body;
     fn dropout_rows(mask: &DropoutMask, first: u64, block: u32, factors: &mut [f32]) = dropout_body;
+}
+
+#[inline(always)]
+fn cap_body<const FMA: bool>(row: &mut [f32], inner: f32, outer: f32) {
+    for x in row {
+        *x = outer * tanh::<FMA>(inner * *x);
+    }
+}
+
+#[inline(always)]
+fn cap_slopes_body<const FMA: bool>(row: &mut [f32], slopes: &mut [f32], inner: f32, outer: f32) {
+    for (x, slope) in row.iter_mut().zip(slopes) {
+        let t = tanh::<FMA>(inner * *x);
+        *slope = 1.0 - t * t;
+        *x = outer * t;
+    }
 }
 
 /// `factor * x - slope * |distance + i|` where `from <= i <= to`, else -infinity.
@@ -225,14 +276,17 @@ pub(super) struct Tile<'a> {
     pub(super) narrow_grads: &'a mut [f32],
     /// Pairs of keys, rows of [`QUERIES`].
     pub(super) paired_grads: &'a mut [f32],
+    /// Slopes of the soft-cap, empty without one.
+    pub(super) slopes: &'a mut [f32],
 }
 
 /// From scores (with `factor` still due) and gradients of weights to weights and gradients of raw scores,
-/// `weight * (scale * gradient - delta)`.
+/// `weight * (scale * gradient - delta)`, times the slope of a soft-cap.
 pub(super) fn differentiate(form: Form, piece: &Piece, factor: f32, rows: &Rows, dropped: &[f32], tile: &mut Tile<'_>) {
     let len = piece.keys * QUERIES;
     assert!(piece.end <= QUERIES && tile.scores.len() >= len && tile.grads.len() >= len);
     assert!(dropped.is_empty() || dropped.len() >= len);
+    assert!(tile.slopes.is_empty() || tile.slopes.len() >= len);
     let pairs = [&tile.narrow_weights, &tile.narrow_grads, &tile.paired_grads];
     assert!(!form.pairs() || pairs.iter().all(|p| p.len() >= len / 2));
     differentiate_run(form, piece, factor, rows, dropped, tile);
@@ -244,6 +298,7 @@ fn differentiate_body<P: Products>(piece: &Piece, factor: f32, rows: &Rows, drop
     let (scores, grads) = (tile.scores.as_mut_ptr(), tile.grads.as_mut_ptr());
     let (narrow_weights, narrow_grads) = (tile.narrow_weights.as_mut_ptr(), tile.narrow_grads.as_mut_ptr());
     let paired_grads = tile.paired_grads.as_mut_ptr();
+    let slopes: &[f32] = tile.slopes;
     let zero = P::V::splat(0.0);
     let (factor, scale) = (P::V::splat(factor), P::V::splat(rows.scale));
     for lane in (piece.first..piece.end).step_by(P::V::LANES) {
@@ -263,6 +318,9 @@ fn differentiate_body<P: Products>(piece: &Piece, factor: f32, rows: &Rows, drop
                         (dp, kept) = (dp.mul(dropped), kept.mul(dropped));
                     }
                     ds[i] = p[i].mul(dp.mul_add(scale, delta));
+                    if !slopes.is_empty() {
+                        ds[i] = ds[i].mul(P::V::load(slopes.as_ptr().add(at)));
+                    }
                     p[i] = kept;
                     if P::PAIRS {
                         let at = (r + i) * (QUERIES / 2) + lane / 2;

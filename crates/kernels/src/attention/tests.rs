@@ -18,6 +18,7 @@ struct Case {
     seen: Option<Vec<bool>>,
     segments: Option<(Vec<i32>, Vec<i32>)>,
     alibi: Option<Vec<f32>>,
+    softcap: Option<f32>,
     dropout: Option<DropoutMask>,
     precision: Precision,
 }
@@ -38,6 +39,7 @@ impl Case {
             seen: None,
             segments: None,
             alibi: None,
+            softcap: None,
             dropout: None,
             precision: Precision::F32,
         }
@@ -80,6 +82,9 @@ impl Case {
         if bits(36, 7) == 0 {
             case.scale = -0.4;
         }
+        if bits(40, 3) == 0 {
+            case.softcap = Some(0.5 + bits(43, 9) as f32);
+        }
         case
     }
 
@@ -106,6 +111,7 @@ impl Case {
             },
             dropout: self.dropout,
             alibi: self.alibi.as_deref(),
+            softcap: self.softcap,
         }
     }
 
@@ -150,7 +156,10 @@ impl Case {
             let position = (i + self.keys) as f64 - self.queries as f64;
             let bias = |j: usize| self.alibi.as_ref().map_or(0.0, |s| f64::from(s[h]) * (position - j as f64).abs());
             let seen: Vec<usize> = (0..self.keys).filter(|j| self.sees(b, i, *j)).collect();
-            let mut p: Vec<f64> = seen.iter().map(|j| scale * dot(q, &k[at(*j)..][..d]) - bias(*j)).collect();
+            let tanh = |s: f64| self.softcap.map_or(0.0, |cap| (s / f64::from(cap)).tanh());
+            let capped = |s: f64| self.softcap.map_or(s, |cap| f64::from(cap) * tanh(s));
+            let scores: Vec<f64> = seen.iter().map(|j| scale * dot(q, &k[at(*j)..][..d])).collect();
+            let mut p: Vec<f64> = seen.iter().zip(&scores).map(|(j, s)| capped(*s) - bias(*j)).collect();
             let top = p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             p.iter_mut().for_each(|p| *p = (*p - top).exp());
             let sum: f64 = p.iter().sum();
@@ -164,8 +173,9 @@ impl Case {
                 }
             }
             let delta = dot(g, &out[row * d..][..d]);
-            for (j, p) in seen.iter().zip(&p) {
-                let ds = scale * p / sum * (kept(*j) * dot(g, &v[at(*j)..][..d]) - delta);
+            for ((j, p), s) in seen.iter().zip(&p).zip(&scores) {
+                let slope = 1.0 - tanh(*s).powi(2);
+                let ds = scale * slope * p / sum * (kept(*j) * dot(g, &v[at(*j)..][..d]) - delta);
                 for c in 0..d {
                     dv[at(*j) + c] += p / sum * kept(*j) * g[c];
                     dk[at(*j) + c] += ds * q[c];

@@ -28,7 +28,8 @@ impl<'a> Epilogue<'a> {
     /// # Panics
     /// If a size contradicts the product's.
     pub(super) fn check(&self, rows: usize, cols: usize) {
-        assert_ne!(self.activation, Some(Activation::Swiglu), "an activation of two halves in an epilogue");
+        let gated = matches!(self.activation, Some(Activation::Swiglu | Activation::Geglu));
+        assert!(!gated, "an activation of two halves in an epilogue");
         assert!(self.bias.is_none_or(|b| b.len() == cols), "bias of {cols}");
         let plain = |r: Matrix<'_>| (r.col_stride == 1 || cols < 2) && matches!(r.data, Values::F32(_));
         let fits = |r: Matrix<'_>| (r.rows, r.cols) == (rows, cols) && plain(r);
@@ -79,7 +80,7 @@ impl Activation {
             Activation::GeluErf => activation::gelu_erf_chunk(level, x, y),
             Activation::Silu => activation::silu_chunk(level, x, y),
             Activation::ReluSquared => activation::relu_squared_chunk(level, x, y),
-            Activation::Swiglu => unreachable!("`Epilogue::check` refuses it"),
+            Activation::Swiglu | Activation::Geglu => unreachable!("`Epilogue::check` refuses it"),
         }
     }
 }

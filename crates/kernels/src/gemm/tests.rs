@@ -141,7 +141,7 @@ fn activated(activation: Activation, x: f64) -> f64 {
         Activation::GeluErf => f64::from(crate::activation::gelu_erf(&[x as f32])[0]),
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::ReluSquared => x.max(0.0).powi(2),
-        Activation::Swiglu => f64::NAN,
+        Activation::Swiglu | Activation::Geglu => f64::NAN,
     }
 }
 

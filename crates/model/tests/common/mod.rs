@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use burn::prelude::*;
-use danlu_model::{Activation, Architecture, CausalLm, ModelConfig, NormKind, Positions};
+use danlu_model::{Activation, Architecture, CausalLm, LayerType, ModelConfig, NormKind, Positions, RopeScaling};
 
 pub const VOCAB: usize = 61;
 
@@ -40,7 +40,58 @@ pub fn all_kinds() -> Vec<(&'static str, ModelConfig)> {
         ),
         ("rope, layer norm, swiglu", ModelConfig { norm: Some(NormKind::Layer), ..tiny() }),
         ("learned, rms, grouped queries", ModelConfig { positions: Some(Positions::Learned), ..tiny() }),
+        ("qwen2", ModelConfig { architecture: Architecture::Qwen2, ..tiny() }),
+        ("qwen3", ModelConfig { architecture: Architecture::Qwen3, tied: false, ..tiny() }),
+        ("mistral", ModelConfig { architecture: Architecture::Mistral, sliding_window: Some(4), ..tiny() }),
+        ("gemma", ModelConfig { architecture: Architecture::Gemma, ..tiny() }),
+        ("gemma2", ModelConfig { sliding_window: Some(3), ..gemma2() }),
+        ("gemma3", gemma3()),
+        ("alibi, window, biases of queries", alibi()),
+        ("no positions, geglu", {
+            ModelConfig { positions: Some(Positions::None), activation: Some(Activation::Geglu), ..tiny() }
+        }),
+        ("mixtral", ModelConfig { architecture: Architecture::Mixtral, ..tiny_experts() }),
+        ("experts, one each, unnormalised, post norms", {
+            let (experts_per_token, norm_topk_prob) = (Some(1), Some(false));
+            ModelConfig { experts_per_token, norm_topk_prob, post_norms: Some(true), ..tiny_experts() }
+        }),
+        ("rope stretched", {
+            let scaling = RopeScaling::Dynamic { factor: 2.0, original_max_position_embeddings: Some(16) };
+            ModelConfig { rope_scaling: Some(scaling), qk_norm: Some(true), ..tiny() }
+        }),
     ]
+}
+
+/// Without a loss for the router, which only training adds.
+pub fn tiny_experts() -> ModelConfig {
+    ModelConfig { experts: Some(4), ffn_size: Some(16), router_aux_loss_coef: Some(0.0), ..tiny() }
+}
+
+/// With bounds low enough to bend scores and logits.
+fn gemma2() -> ModelConfig {
+    let (attention_softcap, logit_softcap) = (Some(3.0), Some(8.0));
+    ModelConfig { architecture: Architecture::Gemma2, attention_softcap, logit_softcap, ..tiny() }
+}
+
+fn gemma3() -> ModelConfig {
+    ModelConfig {
+        architecture: Architecture::Gemma3,
+        sliding_window: Some(4),
+        layer_types: Some(vec![LayerType::SlidingAttention, LayerType::FullAttention]),
+        rope_theta: 1e5,
+        ..tiny()
+    }
+}
+
+fn alibi() -> ModelConfig {
+    ModelConfig {
+        positions: Some(Positions::Alibi),
+        sliding_window: Some(5),
+        attention_softcap: Some(4.0),
+        qkv_bias: Some(true),
+        query_pre_attn_scalar: Some(5.0),
+        ..tiny()
+    }
 }
 
 /// A model whose weights are far from their start, so that every part has a say in the logits.

@@ -10,6 +10,7 @@ pub fn activate<const D: usize>(kind: Activation, x: Tensor<D>) -> Tensor<D> {
         Activation::Silu => activation::silu(x),
         Activation::ReluSquared => activation::relu(x).square(),
         Activation::Swiglu => swiglu_joined(x),
+        Activation::Geglu => geglu_joined(x),
     }
 }
 
@@ -17,6 +18,12 @@ pub fn activate<const D: usize>(kind: Activation, x: Tensor<D>) -> Tensor<D> {
 pub fn swiglu_joined<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let half = x.dims()[D - 1] / 2;
     swiglu(x.clone().narrow(D - 1, 0, half), x.narrow(D - 1, half, half))
+}
+
+/// `gelu(gate) * up` of the halves [gate | up] of the last dimension, GELU by its tanh approximation.
+pub fn geglu_joined<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let half = x.dims()[D - 1] / 2;
+    gelu_tanh(x.clone().narrow(D - 1, 0, half)) * x.narrow(D - 1, half, half)
 }
 
 /// `silu(gate) * up`.

@@ -13,6 +13,9 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, options: &AttentionOp
     let q = round(q.reshape([batch, kv_heads, group * queries, width]));
     let scores = q.matmul(round(k).swap_dims(2, 3)).mul_scalar(options.scale);
     let mut scores = scores.reshape([batch, heads, queries, keys]);
+    if let Some(cap) = options.softcap {
+        scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
+    }
     if let Some(slopes) = &options.alibi {
         scores = scores - distances(slopes, queries, keys, &device);
     }

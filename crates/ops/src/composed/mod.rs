@@ -14,7 +14,7 @@ mod residual;
 mod rotary;
 mod softmax;
 
-pub use activation::{activate, gelu_erf, gelu_tanh, swiglu, swiglu_joined};
+pub use activation::{activate, geglu_joined, gelu_erf, gelu_tanh, swiglu, swiglu_joined};
 pub use attention::{attention, self_attention};
 pub use cross_entropy::linear_cross_entropy;
 pub use dropout::dropout;

@@ -18,6 +18,7 @@ pub(crate) struct Attend {
     real: Option<Vec<bool>>,
     segments: Option<[Vec<i32>; 2]>,
     alibi: Option<Vec<f32>>,
+    softcap: Option<f32>,
     dropout: Option<DropoutMask>,
 }
 
@@ -38,6 +39,7 @@ impl Attend {
             real,
             segments: options.segments.as_ref().map(|s| [ids(s.queries.clone()), ids(s.keys.clone())]),
             alibi: options.alibi.clone(),
+            softcap: options.softcap.map(|cap| cap as f32),
             dropout: options.dropout,
         }
     }
@@ -69,6 +71,7 @@ impl Attend {
             mask: Mask { padding, segments, ..band },
             dropout: self.dropout,
             alibi: self.alibi.as_deref(),
+            softcap: self.softcap,
         }
     }
 }

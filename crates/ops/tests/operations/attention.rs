@@ -34,6 +34,14 @@ fn options(kind: usize, batch: usize, heads: usize, queries: usize, keys: usize,
         6 => AttentionOptions { segments: Some(AttentionSegments { queries: ids(queries), keys: ids(keys) }), ..full },
         7 => AttentionOptions { alibi: Some((0..heads).map(|h| 0.3 / (h + 1) as f32).collect()), ..causal },
         8 => AttentionOptions { dropout: Some(DropoutMask { key: 11, stream: 2, probability: 0.25 }), ..full },
+        9 => AttentionOptions { softcap: Some(0.4), ..causal },
+        10 => AttentionOptions {
+            mask: AttentionMask::CausalWindow(5),
+            softcap: Some(0.7),
+            alibi: Some((0..heads).map(|h| 0.2 / (h + 1) as f32).collect()),
+            dropout: Some(DropoutMask { key: 7, stream: 1, probability: 0.25 }),
+            ..full
+        },
         _ => AttentionOptions {
             padding: KeyPadding::Lengths(vec![keys; batch]),
             segments: (queries == keys).then(|| AttentionSegments::of(ids(keys))),
@@ -44,7 +52,7 @@ fn options(kind: usize, batch: usize, heads: usize, queries: usize, keys: usize,
     }
 }
 
-const KINDS: usize = 10;
+const KINDS: usize = 12;
 
 /// cos and sin of (time, half) angles.
 fn tables(time: usize, half: usize, device: &Device) -> (Tensor<2>, Tensor<2>) {

@@ -40,7 +40,7 @@ fn block(t: &[Tensor<1>], fused: Fused, attend: Attend, activation: Activation, 
 
 #[test]
 fn a_block_in_bf16_is_the_f32_one_up_to_rounding() {
-    for activation in [Activation::GeluTanh, Activation::Swiglu] {
+    for activation in [Activation::GeluTanh, Activation::Swiglu, Activation::Geglu] {
         let inner = activation.output_width(INNER);
         let sizes = [ROWS * WIDTH, WIDTH, WIDTH, SHAPE.row() * WIDTH, WIDTH * WIDTH, INNER * WIDTH, WIDTH * inner];
         let inputs: Vec<Vec<f32>> = sizes.iter().enumerate().map(|(i, size)| data(*size, i as u64 + 1)).collect();
