@@ -1,16 +1,23 @@
 //! The shape of a model: its settings, their checks, and what follows from them by arithmetic.
 
-use crate::ModelError;
+use crate::{ModelError, Nonlinearity};
 use serde::{Deserialize, Serialize};
 
 /// Which family the model belongs to. It fills in the settings that are left out: Llama means RMSNorm, rotary
-/// positions, SwiGLU and no biases; GPT-2 means LayerNorm, learned positions, GELU and biases.
+/// positions, SwiGLU and no biases; GPT-2 means LayerNorm, learned positions, GELU and biases. Recurrent models have
+/// settings of their own (`recurrent_config.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
     #[default]
     Llama,
     Gpt2,
+    /// Recurrent layers with one activation (Elman 1990).
+    Rnn,
+    /// Long short-term memory (Hochreiter and Schmidhuber 1997).
+    Lstm,
+    /// Gated recurrent units (Cho et al. 2014).
+    Gru,
 }
 
 /// Normalisation before attention, before the feed-forward layer and before the head.
@@ -58,13 +65,13 @@ pub enum SavedAs {
     Danlu,
 }
 
-/// Settings of a decoder-only Transformer. The vocabulary's size is not among them: the tokenizer decides it.
+/// Settings of a language model. The vocabulary's size is not among them: the tokenizer decides it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
     pub architecture: Architecture,
     pub layers: usize,
-    /// Width of the residual stream.
+    /// Width of the residual stream, or of a recurrent layer's state.
     pub hidden_size: usize,
     /// Query heads.
     pub heads: usize,
@@ -75,20 +82,32 @@ pub struct ModelConfig {
     /// Inner width of the feed-forward layer; left out: `8/3 hidden_size` rounded up to a multiple of 64 for SwiGLU,
     /// `4 hidden_size` for GELU.
     pub ffn_size: Option<usize>,
-    /// Longest sequence, in tokens.
+    /// Longest sequence, in tokens. Recurrent layers themselves have no limit; there it bounds what evaluation and serving
+    /// take at once.
     pub max_seq_len: usize,
     pub norm: Option<NormKind>,
     pub positions: Option<Positions>,
     pub activation: Option<Activation>,
-    /// Biases in the linear layers.
+    /// Biases in the linear or recurrent layers.
     pub bias: Option<bool>,
     /// Whether the output head is the embedding matrix.
     pub tied: bool,
     /// Base of the rotary angles.
     pub rope_theta: f64,
     pub norm_eps: f64,
-    /// Probability of zeroing, in training, an element of the embedding and of each layer's two outputs.
+    /// Probability of zeroing, in training, an element of the embedding and of each layer's two outputs; of recurrent
+    /// layers the one output.
     pub dropout: f64,
+    /// Activation of an `rnn`; left out: tanh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonlinearity: Option<Nonlinearity>,
+    /// Width of a recurrent model's embedding and, by a projection, of what its head reads; left out: `hidden_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_size: Option<usize>,
+    /// Whether a recurrent model's dropout has one mask for all steps of a sequence (Gal and Ghahramani 2016), on
+    /// embedding and outputs; left out: no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variational_dropout: Option<bool>,
 }
 
 impl Default for ModelConfig {
@@ -110,6 +129,9 @@ impl Default for ModelConfig {
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
             dropout: 0.0,
+            nonlinearity: None,
+            embedding_size: None,
+            variational_dropout: None,
         }
     }
 }
@@ -124,6 +146,12 @@ pub struct ParameterCounts {
     pub attention: usize,
     pub feed_forward: usize,
     pub norms: usize,
+    /// Recurrent layers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub recurrent: usize,
+    /// From recurrent layers to the embedding's width.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub projection: usize,
     /// Untied head.
     pub head: usize,
 }
@@ -131,7 +159,8 @@ pub struct ParameterCounts {
 impl ParameterCounts {
     /// All parameters.
     pub fn total(&self) -> usize {
-        self.embedding + self.positions + self.attention + self.feed_forward + self.norms + self.head
+        let layers = self.attention + self.feed_forward + self.norms + self.recurrent + self.projection;
+        self.embedding + self.positions + layers + self.head
     }
 }
 
@@ -157,30 +186,30 @@ impl ModelConfig {
     /// Normalisation, resolved.
     pub fn norm(&self) -> NormKind {
         self.norm.unwrap_or(match self.architecture {
-            Architecture::Llama => NormKind::Rms,
             Architecture::Gpt2 => NormKind::Layer,
+            _ => NormKind::Rms,
         })
     }
 
     /// Positions, resolved.
     pub fn positions(&self) -> Positions {
         self.positions.unwrap_or(match self.architecture {
-            Architecture::Llama => Positions::Rope,
             Architecture::Gpt2 => Positions::Learned,
+            _ => Positions::Rope,
         })
     }
 
     /// Feed-forward activation, resolved.
     pub fn activation(&self) -> Activation {
         self.activation.unwrap_or(match self.architecture {
-            Architecture::Llama => Activation::Swiglu,
             Architecture::Gpt2 => Activation::Gelu,
+            _ => Activation::Swiglu,
         })
     }
 
-    /// Whether linear layers have biases, resolved.
+    /// Whether linear or recurrent layers have biases, resolved.
     pub fn bias(&self) -> bool {
-        self.bias.unwrap_or(self.architecture == Architecture::Gpt2)
+        self.bias.unwrap_or(self.architecture == Architecture::Gpt2 || self.cell().is_some())
     }
 
     /// Width of all query heads together.
@@ -195,6 +224,9 @@ impl ModelConfig {
 
     /// The same settings with nothing left to defaults.
     pub fn resolved(&self) -> ModelConfig {
+        if self.cell().is_some() {
+            return self.resolved_recurrent();
+        }
         ModelConfig {
             kv_heads: Some(self.kv_heads()),
             head_dim: Some(self.head_dim()),
@@ -209,6 +241,9 @@ impl ModelConfig {
 
     /// Which model of transformers this one is, if any.
     pub fn saved_as(&self) -> SavedAs {
+        if self.cell().is_some() {
+            return SavedAs::Danlu;
+        }
         match (self.norm(), self.positions(), self.activation()) {
             (NormKind::Rms, Positions::Rope, Activation::Swiglu) => SavedAs::Llama,
             (NormKind::Layer, Positions::Learned, Activation::Gelu | Activation::GeluErf)
@@ -229,11 +264,19 @@ impl ModelConfig {
             let fits = (1..=highest).contains(&value);
             check(fits, key, value, || format!("a whole number from 1 to {highest}"))
         };
+        self.check_architecture_has_its_keys()?;
         range("layers", self.layers, 1 << 12)?;
         range("hidden_size", self.hidden_size, 1 << 18)?;
+        range("embedding_size", self.embedding_size(), 1 << 18)?;
+        range("max_seq_len", self.max_seq_len, 1 << 24)?;
+        check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, || {
+            "a probability from 0 up to, not including, 1".to_string()
+        })?;
+        if self.cell().is_some() {
+            return Ok(());
+        }
         range("heads", self.heads, 1 << 12)?;
         range("kv_heads", self.kv_heads(), 1 << 12)?;
-        range("max_seq_len", self.max_seq_len, 1 << 24)?;
         range("ffn_size", self.ffn_size(), 1 << 20)?;
         check(self.heads.is_multiple_of(self.kv_heads()), "kv_heads", self.kv_heads(), || {
             format!("a divisor of heads = {}", self.heads)
@@ -248,14 +291,14 @@ impl ModelConfig {
         })?;
         let positive = |x: f64| x.is_finite() && x > 0.0;
         check(positive(self.rope_theta), "rope_theta", self.rope_theta, || "a positive number".to_string())?;
-        check(positive(self.norm_eps), "norm_eps", self.norm_eps, || "a positive number".to_string())?;
-        check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, || {
-            "a probability from 0 up to, not including, 1".to_string()
-        })
+        check(positive(self.norm_eps), "norm_eps", self.norm_eps, || "a positive number".to_string())
     }
 
     /// Parameters by class for a vocabulary of `vocab_size`.
     pub fn parameter_counts(&self, vocab_size: usize) -> ParameterCounts {
+        if let Some(cell) = self.cell() {
+            return self.recurrent_counts(cell, vocab_size);
+        }
         let (hidden, query, kv, ffn) = (self.hidden_size, self.query_size(), self.kv_size(), self.ffn_size());
         let gated = self.activation() == Activation::Swiglu;
         let mut attention = hidden * (2 * query + 2 * kv);
@@ -271,6 +314,8 @@ impl ModelConfig {
             attention: self.layers * attention,
             feed_forward: self.layers * feed_forward,
             norms: (2 * self.layers + 1) * norm,
+            recurrent: 0,
+            projection: 0,
             head: if self.tied { 0 } else { vocab_size * hidden },
         }
     }
@@ -279,6 +324,9 @@ impl ModelConfig {
     /// that multiplies an activation (the head included, the embedding look-up not), and the attention's two products
     /// over the positions that a causal mask leaves, on average `(seq_len + 1) / 2`. A multiply-add counts as two.
     pub fn flops_per_token(&self, vocab_size: usize, seq_len: usize) -> f64 {
+        if let Some(cell) = self.cell() {
+            return 6.0 * self.recurrent_products(cell, vocab_size) as f64;
+        }
         let gated = self.activation() == Activation::Swiglu;
         let per_layer = self.hidden_size * (2 * self.query_size() + 2 * self.kv_size())
             + self.hidden_size * self.ffn_size() * if gated { 3 } else { 2 };
@@ -288,7 +336,11 @@ impl ModelConfig {
     }
 }
 
-fn check(
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+pub(crate) fn check(
     fits: bool,
     key: &'static str,
     found: impl ToString,

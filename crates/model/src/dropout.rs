@@ -41,6 +41,14 @@ impl Dropout {
         danlu_ops::dropout(x, &self.key.mask(site as u32, self.probability), first)
     }
 
+    /// As [`Self::apply`], with one mask for all steps of a sequence (Gal and Ghahramani 2016).
+    pub(crate) fn apply_to_sequences(&self, site: usize, x: Tensor<2>) -> Tensor<2> {
+        let ([rows, width], sequences) = (x.dims(), self.sequences);
+        let factors = self.apply(site, Tensor::ones([sequences, width], &x.device()));
+        let x = x.reshape([sequences, rows / sequences, width]);
+        (x * factors.reshape([sequences, 1, width])).reshape([rows, width])
+    }
+
     /// `residual` plus [`Self::apply`].
     pub(crate) fn add(&self, site: usize, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
         let first = self.first_row(&x);

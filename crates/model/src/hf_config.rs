@@ -63,7 +63,7 @@ pub(crate) fn to_json(
             "model_type": "danlu",
             "max_position_embeddings": config.max_seq_len,
             "tie_word_embeddings": config.tied,
-            "danlu": config.resolved(),
+            "danlu": config.settings(),
         }),
     };
     if let Value::Object(json) = &mut json {
@@ -277,6 +277,7 @@ impl Keys<'_> {
             rope_theta,
             norm_eps: self.number("rms_norm_eps", 1e-6)?,
             dropout: dropout.unwrap_or(0.0),
+            ..ModelConfig::default()
         })
     }
 

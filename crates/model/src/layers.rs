@@ -35,6 +35,18 @@ pub struct Int8 {
     pub weight: Arc<Int8Weight>,
 }
 
+impl Form {
+    /// (out, in) in f32; of an int8 weight the nearest values, which no gradient reaches.
+    pub(crate) fn dense(&self, device: &Device) -> Tensor<2> {
+        match self {
+            Form::Dense(weight) => weight.val(),
+            Form::Int8(Int8 { weight }) => {
+                Tensor::from_data(TensorData::new(weight.dequantize(), [weight.out, weight.inp]), device)
+            }
+        }
+    }
+}
+
 impl Linear {
     /// * `x`: (..., in)
     /// * `precision`: of the product, where the weight is not in int8
@@ -241,7 +253,7 @@ pub(crate) struct Builder<'a, S> {
 }
 
 impl<S: Source> Builder<'_, S> {
-    fn parameter<const D: usize>(
+    pub(crate) fn parameter<const D: usize>(
         &mut self,
         name: &str,
         shape: [usize; D],
@@ -259,11 +271,7 @@ impl<S: Source> Builder<'_, S> {
         std: f64,
         bias: bool,
     ) -> Result<Linear, ModelError> {
-        let weight_name = format!("{name}.weight");
-        let weight = match self.source.int8(&weight_name, out, inp)? {
-            Some(weight) => Form::Int8(Int8 { weight: Arc::new(weight) }),
-            None => Form::Dense(self.parameter(&weight_name, [out, inp], Start::Normal(std))?),
-        };
+        let weight = self.form(&format!("{name}.weight"), out, inp, std)?;
         let bias = match bias {
             true => Some(self.parameter(&format!("{name}.bias"), [out], Start::Zeros)?),
             false => None,
@@ -271,8 +279,16 @@ impl<S: Source> Builder<'_, S> {
         Ok(Linear { weight, bias })
     }
 
-    fn embedding(&mut self, name: &str, count: usize) -> Result<Embedding, ModelError> {
-        let shape = [count, self.config.hidden_size];
+    /// A matrix in the form that the source has it in.
+    pub(crate) fn form(&mut self, name: &str, out: usize, inp: usize, std: f64) -> Result<Form, ModelError> {
+        Ok(match self.source.int8(name, out, inp)? {
+            Some(weight) => Form::Int8(Int8 { weight: Arc::new(weight) }),
+            None => Form::Dense(self.parameter(name, [out, inp], Start::Normal(std))?),
+        })
+    }
+
+    pub(crate) fn embedding(&mut self, name: &str, count: usize) -> Result<Embedding, ModelError> {
+        let shape = [count, self.config.embedding_size()];
         Ok(Embedding { weight: self.parameter(&format!("{name}.weight"), shape, Start::Normal(RandomSource::STD))? })
     }
 

@@ -1,8 +1,9 @@
 //! Passes over whole sequences, as in training and evaluation: attention within each sequence, and the backward pass
 //! that computes layers again instead of keeping their activations.
 
+use crate::body::WholePass;
 use crate::dropout::Dropout;
-use crate::layers::{Layer, Pass};
+use crate::layers::{Decoder, Layer, Pass};
 use crate::{CausalLm, DropoutKey, Positions};
 use burn::module::Module;
 use burn::prelude::*;
@@ -28,7 +29,7 @@ pub struct SequenceOptions {
     /// Where the pass stands in training; none means no dropout.
     pub dropout: Option<DropoutKey>,
     /// (batch * time), to which of the documents packed into its sequence each token belongs: attention stays within a
-    /// document, and positions begin anew with each. A document's tokens are neighbours.
+    /// document, positions begin anew with each, and so do recurrent states. A document's tokens are neighbours.
     pub documents: Option<Vec<u32>>,
 }
 
@@ -73,8 +74,8 @@ impl Sequences {
     }
 
     /// The residual stream before the first layer, (batch * time, hidden).
-    pub(crate) fn embed(&self, model: &CausalLm, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let x = model.embed(tokens.reshape([self.batch * self.time]), &self.positions);
+    pub(crate) fn embed(&self, model: &CausalLm, decoder: &Decoder, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let x = model.embed(decoder, tokens.reshape([self.batch * self.time]), &self.positions);
         match &self.dropout {
             Some(dropout) => dropout.apply(0, x),
             None => x,
@@ -135,21 +136,21 @@ impl CausalLm {
             return loss.inner();
         }
         let [batch, time] = tokens.dims();
-        let sequences = Sequences::new(self, batch, time, options);
-        let embedded = sequences.embed(self, tokens);
-        let frozen = self.model.layers.iter().map(Module::valid);
+        let pass = WholePass::new(self, batch, time, options);
+        let embedded = pass.embed(self, tokens);
+        let (frozen, depth) = (self.model.valid(), self.model.depth());
         let mut inputs = vec![embedded.clone().inner()];
-        for (index, layer) in frozen.enumerate() {
+        for index in 0..depth {
             let x = inputs[index].clone();
-            inputs.push(sequences.layer(self, index, &layer, x));
+            inputs.push(pass.layer(self, &frozen, index, x));
         }
         let leaf = |x: Option<Tensor<2>>| x.map(|x| Tensor::from_inner(x).require_grad());
         let Some(top) = leaf(inputs.pop()) else { unreachable!("the embedding is there") };
-        let loss = self.head_loss(self.model.norm.forward(top.clone()), targets);
+        let loss = self.head_loss(pass.finish(self, top.clone()), targets);
         let mut g = backward(&top, &loss, take);
-        for (index, layer) in self.model.layers.iter().enumerate().rev() {
+        for index in (0..depth).rev() {
             let Some(x) = leaf(inputs.pop()) else { unreachable!("one input for each layer") };
-            let y = sequences.layer(self, index, layer, x.clone());
+            let y = pass.layer(self, &self.model, index, x.clone());
             g = backward(&x, &upstream(y, g), take);
         }
         take(upstream(embedded, g).backward());

@@ -50,4 +50,5 @@ pub use danlu_kernels::cross_entropy::{chunk_rows, packs_weight};
 pub use danlu_kernels::int8::Int8Weight;
 pub use danlu_kernels::optimizer::{AdamW, Lion, Muon, Sgd};
 pub use danlu_kernels::random::DropoutMask;
+pub use danlu_kernels::recurrent::Cell;
 pub use danlu_kernels::{Precision, peak_gflops};
