@@ -48,14 +48,11 @@ impl Body {
         }
     }
 
-    /// This body with every linear layer in int8; recurrent matrices stay as they are.
+    /// This body with every matrix but the embedding in int8.
     pub(crate) fn quantized(self) -> Result<Self, ModelError> {
         let mut decoder = match self {
             Body::Transformer(decoder) => decoder,
-            Body::Recurrent(mut stack) => {
-                stack.projection = stack.projection.map(Linear::quantized).transpose()?;
-                return Ok(Body::Recurrent(stack));
-            }
+            Body::Recurrent(stack) => return Ok(Body::Recurrent(stack.quantized()?)),
         };
         let layers = decoder.layers.into_iter().map(|mut layer| {
             let attention = layer.self_attn;

@@ -36,14 +36,12 @@ pub struct Int8 {
 }
 
 impl Form {
-    /// (out, in) in f32; of an int8 weight the nearest values, which no gradient reaches.
-    pub(crate) fn dense(&self, device: &Device) -> Tensor<2> {
-        match self {
-            Form::Dense(weight) => weight.val(),
-            Form::Int8(Int8 { weight }) => {
-                Tensor::from_data(TensorData::new(weight.dequantize(), [weight.out, weight.inp]), device)
-            }
-        }
+    /// This weight in int8, one scale per output channel.
+    pub(crate) fn quantized(self) -> Result<Form, ModelError> {
+        let Form::Dense(weight) = &self else { return Ok(self) };
+        let [out, inp] = weight.dims();
+        let weight = Int8Weight::quantize(&read(weight.val())?, out, inp);
+        Ok(Form::Int8(Int8 { weight: Arc::new(weight) }))
     }
 }
 
@@ -81,10 +79,7 @@ impl Linear {
     /// # Errors
     /// [`ModelError::Device`] if the weight cannot be read back.
     pub fn quantized(self) -> Result<Linear, ModelError> {
-        let Form::Dense(weight) = &self.weight else { return Ok(self) };
-        let [out, inp] = weight.dims();
-        let weight = Int8Weight::quantize(&read(weight.val())?, out, inp);
-        Ok(Linear { weight: Form::Int8(Int8 { weight: Arc::new(weight) }), ..self })
+        Ok(Linear { weight: self.weight.quantized()?, ..self })
     }
 }
 

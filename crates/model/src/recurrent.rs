@@ -3,12 +3,12 @@
 
 use crate::dropout::Dropout;
 use crate::init::{Source, Start};
-use crate::layers::{Builder, Embedding, Form, Linear, read};
+use crate::layers::{Builder, Embedding, Form, Int8, Linear, read};
 use crate::sequences::SequenceOptions;
 use crate::{CausalLm, ModelConfig, ModelError};
 use burn::module::{Module, Param};
 use burn::prelude::*;
-use danlu_ops::{Cell, Nonlinearity, Precision, RecurrentOptions, RecurrentWeights};
+use danlu_ops::{Cell, Int8RecurrentWeights, Nonlinearity, Precision, RecurrentOptions, RecurrentWeights};
 
 /// Everything below the head.
 #[derive(Module, Debug)]
@@ -45,13 +45,18 @@ pub(crate) struct CellState {
 impl RecurrentLayer {
     /// From (batch, time, in) to all states (batch, time, hidden) and the last.
     fn forward(&self, x: Tensor<3>, state: CellState, options: &RecurrentOptions) -> (Tensor<3>, CellState) {
-        let device = x.device();
-        let weights = RecurrentWeights {
-            input: self.weight_ih.dense(&device),
-            hidden: self.weight_hh.dense(&device),
-            input_bias: self.bias_ih.as_ref().map(Param::val),
-            hidden_bias: self.bias_hh.as_ref().map(Param::val),
+        let [input_bias, hidden_bias] = [&self.bias_ih, &self.bias_hh].map(|bias| bias.as_ref().map(Param::val));
+        let (input, hidden) = match (&self.weight_ih, &self.weight_hh) {
+            (Form::Dense(input), Form::Dense(hidden)) => (input.val(), hidden.val()),
+            (Form::Int8(input), Form::Int8(hidden)) => {
+                let (input, hidden) = (input.weight.as_ref(), hidden.weight.as_ref());
+                let weights = Int8RecurrentWeights { input, hidden, input_bias, hidden_bias };
+                let (y, [h, c]) = danlu_ops::recurrent_int8(self.cell, x, weights, [state.h, state.c], options);
+                return (y, CellState { h, c });
+            }
+            _ => unreachable!("a layer is quantised as a whole"),
         };
+        let weights = RecurrentWeights { input, hidden, input_bias, hidden_bias };
         let (y, h) = match self.cell {
             Cell::Lstm => {
                 let (y, (h, c)) = danlu_ops::lstm(x, weights, state.h.zip(state.c), options);
@@ -81,6 +86,16 @@ impl RecurrentLayer {
 }
 
 impl RecurrentStack {
+    /// Every matrix but the embedding in int8.
+    pub(crate) fn quantized(mut self) -> Result<Self, ModelError> {
+        for layer in &mut self.layers {
+            layer.weight_ih = layer.weight_ih.clone().quantized()?;
+            layer.weight_hh = layer.weight_hh.clone().quantized()?;
+        }
+        self.projection = self.projection.map(Linear::quantized).transpose()?;
+        Ok(self)
+    }
+
     /// From the last layer's states to the embedding's width.
     pub(crate) fn project(&self, x: Tensor<2>, precision: Precision) -> Tensor<2> {
         match &self.projection {
@@ -302,6 +317,7 @@ impl<S: Source> Builder<'_, S> {
         let at = |part: &str| format!("model.layers.{index}.{part}");
         let weight_ih = self.form(&at("weight_ih"), rows, inp, std)?;
         let weight_hh = self.form(&at("weight_hh"), rows, hidden, std)?;
+        let (weight_ih, weight_hh) = self.one_form(weight_ih, weight_hh);
         // An LSTM that begins by remembering learns long dependencies sooner (Jozefowicz et al. 2015).
         let start = if cell == Cell::Lstm { Start::OnesWithin(hidden, 2 * hidden) } else { Start::Zeros };
         let (bias_ih, bias_hh) = match self.config.bias() {
@@ -312,6 +328,21 @@ impl<S: Source> Builder<'_, S> {
             ),
         };
         Ok(RecurrentLayer { cell, weight_ih, weight_hh, bias_ih, bias_hh })
+    }
+
+    /// A layer's matrices have one form: f32 where a file has one of them in int8.
+    fn one_form(&self, a: Form, b: Form) -> (Form, Form) {
+        if matches!(a, Form::Int8(_)) == matches!(b, Form::Int8(_)) {
+            return (a, b);
+        }
+        let dense = |form| match form {
+            Form::Int8(Int8 { weight }) => {
+                let data = TensorData::new(weight.dequantize(), [weight.out, weight.inp]);
+                Form::Dense(Param::from_data(data, self.device))
+            }
+            dense => dense,
+        };
+        (dense(a), dense(b))
     }
 }
 
