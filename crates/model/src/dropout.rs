@@ -98,6 +98,17 @@ mod tests {
     }
 
     #[test]
+    fn variational_masks_hold_for_all_steps_of_a_sequence() {
+        let dropout = Dropout { key: KEY, probability: 0.5, sequences: 3 };
+        let ones = Tensor::<2>::ones([3 * TIME, WIDTH], &Device::flex());
+        let values = dropout.apply_to_sequences(2, ones).into_data().iter::<f32>().collect::<Vec<_>>();
+        let rows: Vec<&[f32]> = values.chunks(WIDTH).collect();
+        assert!((0..3 * TIME).all(|row| rows[row] == rows[row / TIME * TIME]));
+        assert!(rows[0] != rows[TIME] && rows[TIME] != rows[2 * TIME]);
+        assert_eq!(values[TIME * WIDTH..][..WIDTH], factors(KEY, 2, 0.5, 3 * TIME)[WIDTH..2 * WIDTH]);
+    }
+
+    #[test]
     fn masks_belong_to_sequences_and_differ_by_every_part_of_the_key() {
         const ONE: usize = TIME * WIDTH;
         let whole = factors(KEY, 7, 0.5, 3);

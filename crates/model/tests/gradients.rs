@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::Gradients;
 use common::*;
-use danlu_model::{CausalLm, DropoutKey, ModelConfig, Precision, Recompute, SequenceOptions};
+use danlu_model::{Architecture, CausalLm, DropoutKey, ModelConfig, Precision, Recompute, SequenceOptions};
 use std::collections::BTreeMap;
 
 const BATCH: usize = 2;
@@ -176,12 +176,25 @@ fn bf16_stays_near_f32_and_is_not_f32() {
 #[test]
 fn with_dropout() {
     let config = ModelConfig { dropout: 0.3, ..tiny() };
-    check("dropout", &config, Some(DropoutKey { seed: 1, step: 5, first_sequence: 0 }));
+    let key = Some(DropoutKey { seed: 1, step: 5, first_sequence: 0 });
+    check("dropout", &config, key);
+    for variational in [false, true] {
+        let variational_dropout = Some(variational);
+        let config = ModelConfig { dropout: 0.3, variational_dropout, ..tiny_recurrent(Architecture::Lstm) };
+        check(&format!("variational: {variational}"), &config, key);
+    }
 }
 
 #[test]
 fn a_split_batch_has_the_loss_of_the_whole_dropout_included() {
-    let model = lively(&ModelConfig { dropout: 0.3, ..tiny() }, 3);
+    let recurrent = ModelConfig { dropout: 0.3, ..tiny_recurrent(Architecture::Gru) };
+    check_split(&ModelConfig { dropout: 0.3, ..tiny() });
+    check_split(&ModelConfig { variational_dropout: Some(true), ..recurrent.clone() });
+    check_split(&recurrent);
+}
+
+fn check_split(config: &ModelConfig) {
+    let model = lively(config, 3);
     let key = DropoutKey { seed: 1, step: 5, first_sequence: 10 };
     let (inputs, targets) = batch(&Device::flex());
     let parts: f64 = (0..BATCH)
