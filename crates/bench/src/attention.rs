@@ -3,7 +3,7 @@
 use crate::machine::{peak_gflops, wait};
 use crate::timing::geometric_mean;
 use crate::workload::{precision_name, values};
-use crate::{BenchError, Budget, Machine, Network, Precision, Spread, Workload, peak_rss_bytes};
+use crate::{BenchError, Budget, Machine, Precision, Spread, Workload, peak_rss_bytes};
 use burn::prelude::*;
 use danlu_ops::AttentionOptions;
 use serde::Serialize;
@@ -82,7 +82,10 @@ fn case(
     device: &Device,
     budget: Budget,
 ) -> Result<Option<AttentionCase>, BenchError> {
-    let Network::Transformer(config) = model.network() else { return Ok(None) };
+    let config = model.config();
+    if config.cell().is_some() {
+        return Ok(None);
+    }
     let (batch, time, head_dim) = (model.batch(), model.seq_len(), config.head_dim());
     let device = if pass == Pass::ForwardBackward { device.clone().autodiff() } else { device.clone() };
     // In memory (batch, time, heads, head_dim), as the projections leave them.

@@ -1,9 +1,9 @@
-//! Generation, one token at a time, with the keys and values of earlier tokens kept.
+//! Generation, one token at a time, with what earlier tokens left: keys and values, or recurrent states.
 
 use crate::machine::peak_gflops;
 use crate::timing::geometric_mean;
 use crate::workload::mix;
-use crate::{BenchError, Machine, Network, Precision, Spread, Workload, peak_rss_bytes};
+use crate::{BenchError, Machine, Precision, Spread, Workload, peak_rss_bytes};
 use burn::prelude::*;
 use danlu_model::{CausalLm, State};
 use serde::Serialize;
@@ -58,7 +58,7 @@ pub struct DecodeFigures {
     pub peak_rss_bytes: Option<u64>,
 }
 
-/// Decodes greedily with f32 weights and with int8 weights; no cases for a workload that is not a Transformer.
+/// Decodes greedily with f32 weights and with int8 weights.
 ///
 /// # Errors
 /// What the model reports.
@@ -74,7 +74,7 @@ pub fn decode(settings: DecodeSettings, device: &Device) -> Result<DecodeFigures
         fraction_of_peak: None,
         peak_rss_bytes: None,
     };
-    let Network::Transformer(config) = workload.network() else { return Ok(figures) };
+    let config = workload.config();
     let peak = (*device == Device::flex()).then(|| peak_gflops(Precision::F32));
     let model = CausalLm::new(&config, workload.vocab_size(), 1, device)?;
     figures.parameters = model.num_params();

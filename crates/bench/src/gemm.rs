@@ -3,7 +3,7 @@
 use crate::machine::peak_gflops;
 use crate::timing::geometric_mean;
 use crate::workload::{precision_name, values};
-use crate::{Budget, Machine, Network, Precision, Spread, Workload, peak_rss_bytes};
+use crate::{Budget, Machine, Precision, Spread, Workload, peak_rss_bytes};
 use danlu_kernels::gemm::{Matrix, product};
 use serde::Serialize;
 use std::convert::Infallible;
@@ -79,18 +79,16 @@ pub fn gemm(workloads: &[Workload], precisions: &[Precision], budget: Budget) ->
 /// (rows, inputs, outputs) of a workload's linear layers, each once.
 pub(crate) fn linear_shapes(workload: Workload) -> Vec<[usize; 3]> {
     let rows = workload.tokens_per_step();
-    let (width, mut shapes) = match workload.network() {
-        Network::Transformer(config) => {
-            let (width, ffn) = (config.hidden_size, config.ffn_size());
-            let shapes = vec![
-                [rows, width, config.query_size()],
-                [rows, width, config.kv_size()],
-                [rows, width, ffn],
-                [rows, ffn, width],
-            ];
-            (width, shapes)
-        }
-        Network::Recurrent { cell, width, .. } => (width, vec![[rows, width, cell.gates() * width]]),
+    let config = workload.config();
+    let (width, ffn) = (config.hidden_size, config.ffn_size());
+    let mut shapes = match config.cell() {
+        None => vec![
+            [rows, width, config.query_size()],
+            [rows, width, config.kv_size()],
+            [rows, width, ffn],
+            [rows, ffn, width],
+        ],
+        Some(cell) => vec![[rows, width, cell.gates() * width]],
     };
     shapes.push([rows.min(HEAD_ROWS), width, workload.vocab_size()]);
     shapes.dedup();

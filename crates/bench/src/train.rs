@@ -1,15 +1,13 @@
 //! Training steps: forward, backward, global-norm clip, AdamW, as `danlu-train` makes them.
 
 use crate::machine::{peak_gflops, wait};
-use crate::recurrent::RecurrentLm;
 use crate::workload::precision_name;
-use crate::{BenchError, Budget, Machine, Network, Precision, Recompute, Spread, Workload, peak_rss_bytes};
-use burn::module::{Module, ModuleVisitor, Param};
+use crate::{BenchError, Budget, Machine, Precision, Recompute, Spread, Workload, peak_rss_bytes};
+use burn::module::Module;
 use burn::prelude::*;
-use danlu_model::CausalLm;
-use danlu_train::LossSum;
+use danlu_model::{CausalLm, ParameterInfo};
 use danlu_train::TrainConfig;
-use danlu_train::optimizer::{GradientSum, Optimizer, clip_factor};
+use danlu_train::optimizer::{Optimizer, clip_factor};
 use danlu_train::step::{MicroBatch, accumulate};
 use danlu_train::tensors::{ParameterSpec, Parameters};
 use serde::Serialize;
@@ -24,7 +22,6 @@ const GRADIENT_CLIP: f64 = 1.0;
 pub struct TrainSettings {
     pub workload: Workload,
     pub precision: Precision,
-    /// Of Transformers; recurrent networks keep everything.
     pub recompute: Recompute,
     pub budget: Budget,
 }
@@ -70,15 +67,8 @@ pub fn train(settings: &TrainSettings, device: &Device) -> Result<TrainFigures, 
     let workload = settings.workload;
     let peak = (*device == Device::flex()).then(|| peak_gflops(settings.precision));
     let trained = device.clone().autodiff();
-    let run = match workload.network() {
-        Network::Transformer(config) => {
-            let model = CausalLm::new(&config, workload.vocab_size(), 1, &trained)?;
-            run(model.with_precision(settings.precision), settings, device)?
-        }
-        Network::Recurrent { cell, layers, width } => {
-            run(RecurrentLm::new(workload, cell, layers, width, settings.precision, &trained), settings, device)?
-        }
-    };
+    let model = CausalLm::new(&workload.config(), workload.vocab_size(), 1, &trained)?;
+    let run = run(model.with_precision(settings.precision), settings, device)?;
     let spread = Spread::of_rates(workload.tokens_per_step() as f64, &run.seconds);
     let gflops = spread.median * workload.flops_per_token() / 1e9;
     Ok(TrainFigures {
@@ -101,30 +91,6 @@ pub fn train(settings: &TrainSettings, device: &Device) -> Result<TrainFigures, 
     })
 }
 
-/// A network that a batch can be trained on.
-trait Trainable: Module {
-    /// Loss and gradients of one batch.
-    fn group(&self, batch: MicroBatch, recompute: Recompute) -> Result<LossSum, BenchError>;
-}
-
-impl Trainable for CausalLm {
-    fn group(&self, batch: MicroBatch, recompute: Recompute) -> Result<LossSum, BenchError> {
-        Ok(accumulate(self, [batch], recompute, |_| None)?)
-    }
-}
-
-impl Trainable for RecurrentLm {
-    fn group(&self, batch: MicroBatch, _: Recompute) -> Result<LossSum, BenchError> {
-        let MicroBatch { inputs, targets, tokens, .. } = batch;
-        let loss = self.loss_sum(inputs, targets);
-        let read = loss.clone().try_into_scalar::<f32>();
-        let loss_sum = read.map_err(|error| BenchError::Device { reason: error.to_string() })?;
-        let mut gradients = GradientSum::default();
-        gradients.add(loss.backward(), self);
-        Ok(LossSum { gradients, loss: f64::from(loss_sum), counted: tokens, units: tokens })
-    }
-}
-
 struct Run {
     parameters: usize,
     seconds: Vec<f64>,
@@ -132,7 +98,7 @@ struct Run {
     last_loss: f64,
 }
 
-fn run<M: Trainable>(model: M, settings: &TrainSettings, device: &Device) -> Result<Run, BenchError> {
+fn run(model: CausalLm, settings: &TrainSettings, device: &Device) -> Result<Run, BenchError> {
     let workload = settings.workload;
     let parameters = model.num_params();
     let mut optimizer = Optimizer::new(specs(&model));
@@ -145,7 +111,7 @@ fn run<M: Trainable>(model: M, settings: &TrainSettings, device: &Device) -> Res
         // Given up to the update, which then works in place.
         let Some(current) = model.take() else { return Ok(()) };
         let batch = MicroBatch::new(&inputs, &targets, workload.seq_len(), device);
-        let group = current.group(batch, settings.recompute)?;
+        let group = accumulate(&current, [batch], settings.recompute, |_| None)?;
         losses.push(group.mean());
         let tokens = group.counted as f64;
         let scale = clip_factor(group.gradients.norm(&current) / tokens, GRADIENT_CLIP) / tokens;
@@ -163,18 +129,9 @@ fn run<M: Trainable>(model: M, settings: &TrainSettings, device: &Device) -> Res
 }
 
 /// Every parameter, decayed where it is a matrix.
-fn specs<M: Module>(module: &M) -> Parameters {
-    #[derive(Default)]
-    struct Collect(Parameters);
-    impl ModuleVisitor for Collect {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let name = format!("parameter {}", self.0.len());
-            self.0.insert(param.id, ParameterSpec { name, decay: D > 1 });
-        }
-    }
-    let mut visitor = Collect::default();
-    module.visit(&mut visitor);
-    visitor.0
+fn specs(model: &CausalLm) -> Parameters {
+    let spec = |p: ParameterInfo| (p.id, ParameterSpec { name: p.name, decay: p.decay });
+    model.parameters().into_iter().map(spec).collect()
 }
 
 #[cfg(test)]
@@ -194,8 +151,7 @@ mod tests {
         let uniform = (Workload::Xs.vocab_size() as f64).ln();
         assert!((figures.first_loss - uniform).abs() < 0.02 * uniform, "{}", figures.first_loss);
         assert!(figures.last_loss < figures.first_loss);
-        let Network::Transformer(config) = Workload::Xs.network() else { unreachable!() };
-        assert_eq!(figures.parameters, config.parameter_counts(Workload::Xs.vocab_size()).total());
+        assert_eq!(figures.parameters, Workload::Xs.config().parameter_counts(Workload::Xs.vocab_size()).total());
         let expected = figures.tokens_per_second * figures.flops_per_token / 1e9;
         assert!((figures.gflops - expected).abs() <= 1e-9 * expected);
         assert!(figures.fraction_of_peak.is_some_and(|fraction| fraction > 0.0 && fraction < 1.5));

@@ -26,32 +26,6 @@ pub enum Workload {
     Gru,
 }
 
-/// Which network a workload trains.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Network {
-    Transformer(ModelConfig),
-    Recurrent { cell: Cell, layers: usize, width: usize },
-}
-
-/// The cell of a recurrent network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cell {
-    /// Hochreiter and Schmidhuber 1997.
-    Lstm,
-    /// Cho et al. 2014.
-    Gru,
-}
-
-impl Cell {
-    /// Gates, each a matrix over the input and one over the state.
-    pub fn gates(self) -> usize {
-        match self {
-            Cell::Lstm => 4,
-            Cell::Gru => 3,
-        }
-    }
-}
-
 impl Workload {
     /// All of them, smallest first.
     pub const ALL: [Workload; 6] = [Workload::Xs, Workload::S, Workload::M, Workload::L, Workload::Lstm, Workload::Gru];
@@ -103,13 +77,13 @@ impl Workload {
         self.batch() * self.seq_len()
     }
 
-    /// The network it trains.
-    pub fn network(self) -> Network {
+    /// The model it trains.
+    pub fn config(self) -> ModelConfig {
         match self {
             Workload::Xs => self.gpt2(2, 32, 2),
             Workload::S => self.gpt2(6, 384, 6),
             Workload::M => self.gpt2(12, 768, 12),
-            Workload::L => Network::Transformer(ModelConfig {
+            Workload::L => ModelConfig {
                 layers: 8,
                 hidden_size: 512,
                 heads: 8,
@@ -117,14 +91,25 @@ impl Workload {
                 max_seq_len: self.seq_len(),
                 tied: false,
                 ..ModelConfig::default()
-            }),
-            Workload::Lstm => Network::Recurrent { cell: Cell::Lstm, layers: 2, width: 512 },
-            Workload::Gru => Network::Recurrent { cell: Cell::Gru, layers: 2, width: 512 },
+            },
+            Workload::Lstm => self.recurrent(Architecture::Lstm),
+            Workload::Gru => self.recurrent(Architecture::Gru),
         }
     }
 
-    fn gpt2(self, layers: usize, hidden_size: usize, heads: usize) -> Network {
-        Network::Transformer(ModelConfig {
+    fn recurrent(self, architecture: Architecture) -> ModelConfig {
+        ModelConfig {
+            architecture,
+            layers: 2,
+            hidden_size: 512,
+            max_seq_len: self.seq_len(),
+            tied: false,
+            ..ModelConfig::default()
+        }
+    }
+
+    fn gpt2(self, layers: usize, hidden_size: usize, heads: usize) -> ModelConfig {
+        ModelConfig {
             architecture: Architecture::Gpt2,
             layers,
             hidden_size,
@@ -132,19 +117,12 @@ impl Workload {
             max_seq_len: self.seq_len(),
             tied: false,
             ..ModelConfig::default()
-        })
+        }
     }
 
-    /// Floating-point operations of a training step per token: 6 for every weight that multiplies an activation
-    /// (forward once, backward twice, a multiply-add counting as two), and what the attention needs
-    /// ([`ModelConfig::flops_per_token`]). A recurrent layer has `gates * 2 * width^2` such weights.
+    /// See [`ModelConfig::flops_per_token`].
     pub fn flops_per_token(self) -> f64 {
-        match self.network() {
-            Network::Transformer(config) => config.flops_per_token(self.vocab_size(), self.seq_len()),
-            Network::Recurrent { cell, layers, width } => {
-                6.0 * (layers * cell.gates() * 2 * width * width + width * self.vocab_size()) as f64
-            }
-        }
+        self.config().flops_per_token(self.vocab_size(), self.seq_len())
     }
 
     /// Random token ids, the same for the same `seed`.
@@ -196,12 +174,10 @@ mod tests {
 
     #[test]
     fn sizes_are_those_that_the_page_states() {
-        let parameters = |workload: Workload| match workload.network() {
-            Network::Transformer(config) => config.parameter_counts(workload.vocab_size()).total(),
-            Network::Recurrent { .. } => 0,
-        };
+        let parameters = |workload: Workload| workload.config().parameter_counts(workload.vocab_size()).total();
         assert_eq!(parameters(Workload::S), 17_037_312);
         assert_eq!(parameters(Workload::M), 162_447_360);
+        assert_eq!((parameters(Workload::Lstm), parameters(Workload::Gru)), (12_591_104, 11_540_480));
         assert_eq!(Workload::S.tokens_per_step(), 4096);
         // 2 layers of 4 gates over an input and a state of 512, and the head, forward and twice backward.
         assert_eq!(Workload::Lstm.flops_per_token(), 6.0 * (2.0 * 4.0 * 2.0 * 512.0 * 512.0 + 512.0 * 8192.0));

@@ -17,13 +17,13 @@ pub fn decode_tokens_per_second(model: &CausalLm, prompt: &[u32], count: usize) 
         return Err(CompressError::NothingToMeasure { tokens: count, prompt: prompt.len(), capacity });
     }
     let mut token = best(&model.step(&[prompt], &mut [&mut state])?);
-    let mut start = Instant::now();
+    let (mut start, after_prompt) = (Instant::now(), state.clone());
     for i in 0..WARM_UP + count {
         if i == WARM_UP {
             start = Instant::now();
         }
         if state.len() >= capacity {
-            state.truncate(prompt.len());
+            state = after_prompt.clone();
         }
         token = best(&model.step(&[&[token]], &mut [&mut state])?);
     }

@@ -21,7 +21,7 @@ fn saved(tied: bool) -> (tempfile::TempDir, CausalLm) {
 }
 
 fn linears(model: &CausalLm) -> Vec<&Linear> {
-    let layers = model.model.layers.iter().flat_map(|l| {
+    let layers = model.model.transformer().unwrap().layers.iter().flat_map(|l| {
         let a = &l.self_attn;
         [&a.q_proj, &a.k_proj, &a.v_proj, &a.o_proj, &l.mlp.up_proj, &l.mlp.down_proj]
             .into_iter()

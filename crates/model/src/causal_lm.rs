@@ -1,9 +1,10 @@
-//! The model: embedding, decoder, head; and its three ways of running over whole sequences.
+//! The model: embedding, body, head; and its three ways of running over whole sequences.
 
+use crate::body::{Body, WholePass};
 use crate::init::{RandomSource, Source};
 use crate::layers::{Builder, Decoder, Form, Linear, Mix, Pass};
 use crate::positions::{Frequencies, RotaryTables, alibi_slopes};
-use crate::sequences::{SequenceOptions, Sequences};
+use crate::sequences::SequenceOptions;
 use crate::{ModelConfig, ModelError, Positions, SpecialTokens};
 use burn::module::Module;
 use burn::prelude::*;
@@ -11,13 +12,13 @@ use burn::tensor::activation;
 use danlu_ops::{CrossEntropy, Precision};
 use std::sync::Arc;
 
-/// A decoder-only Transformer language model.
+/// A language model that reads from left to right: a decoder-only Transformer, or recurrent layers.
 ///
 /// Cloning is cheap: clones share their weights. Created on an autodiff device it is trainable; `model.valid()` is the
 /// snapshot to evaluate and generate with.
 #[derive(Module, Debug)]
 pub struct CausalLm {
-    pub model: Decoder,
+    pub model: Body,
     /// The output head; `None` when it is the embedding matrix.
     pub lm_head: Option<Linear>,
     #[module(skip)]
@@ -79,10 +80,13 @@ impl CausalLm {
             return Err(ModelError::InvalidConfig { key: "vocab_size", found, expected });
         }
         let mut builder = Builder { config, source, device };
-        let model = builder.decoder(vocab_size)?;
+        let model = match config.cell() {
+            None => Body::Transformer(builder.decoder(vocab_size)?),
+            Some(cell) => Body::Recurrent(builder.recurrent(cell, vocab_size)?),
+        };
         let lm_head = match config.tied {
             true => None,
-            false => Some(builder.linear("lm_head", vocab_size, config.hidden_size, RandomSource::STD, false)?),
+            false => Some(builder.linear("lm_head", vocab_size, config.embedding_size(), RandomSource::STD, false)?),
         };
         let shared = Shared::new(config, vocab_size, special);
         Ok(CausalLm {
@@ -111,7 +115,7 @@ impl CausalLm {
 
     /// Where the weights lie.
     pub fn device(&self) -> Device {
-        self.model.embed_tokens.weight.val().device()
+        self.model.embed_tokens().weight.val().device()
     }
 
     /// Parameters, those in int8 included.
@@ -135,28 +139,30 @@ impl CausalLm {
         CausalLm { loss, ..self }
     }
 
-    /// Normalised activations before the head.
+    /// What the head reads: normalised activations, or a recurrent body's outputs.
     ///
-    /// * `tokens`: (batch, time), time at most `max_seq_len`, ids below the vocabulary's size
+    /// * `tokens`: (batch, time), time at most `max_seq_len` for Transformers, ids below the vocabulary's size
     ///
-    /// Returns (batch, time, hidden).
+    /// Returns (batch, time, width).
     ///
     /// # Panics
-    /// If `time` is beyond `max_seq_len` or an id is outside the vocabulary, as Burn does: batches come from shards
+    /// If `time` is beyond a Transformer's `max_seq_len` or an id is outside the vocabulary, as Burn does: batches come from shards
     /// that were checked when opened. [`CausalLm::step`] returns errors instead.
     pub fn hidden(&self, tokens: Tensor<2, Int>, options: SequenceOptions) -> Tensor<3> {
         let [batch, time] = tokens.dims();
-        let sequences = Sequences::new(self, batch, time, options);
-        self.hidden_rows(tokens, &sequences).reshape([batch, time, self.config().hidden_size])
+        let pass = WholePass::new(self, batch, time, options);
+        let x = self.hidden_rows(tokens, &pass);
+        let width = x.dims()[1];
+        x.reshape([batch, time, width])
     }
 
-    /// [`CausalLm::hidden`], (batch * time, hidden).
-    pub(crate) fn hidden_rows(&self, tokens: Tensor<2, Int>, sequences: &Sequences) -> Tensor<2> {
-        let mut x = sequences.embed(self, tokens);
-        for (index, layer) in self.model.layers.iter().enumerate() {
-            x = sequences.layer(self, index, layer, x);
+    /// [`CausalLm::hidden`], (batch * time, width).
+    pub(crate) fn hidden_rows(&self, tokens: Tensor<2, Int>, pass: &WholePass) -> Tensor<2> {
+        let mut x = pass.embed(self, tokens);
+        for index in 0..self.model.depth() {
+            x = pass.layer(self, &self.model, index, x);
         }
-        self.model.norm.forward(x)
+        pass.finish(self, x)
     }
 
     /// Logits of every position.
@@ -177,17 +183,19 @@ impl CausalLm {
     /// Returns one value.
     pub fn loss_sum(&self, tokens: Tensor<2, Int>, targets: Tensor<1, Int>, options: SequenceOptions) -> Tensor<1> {
         let [batch, time] = tokens.dims();
-        let hidden = self.hidden(tokens, options).reshape([batch * time, self.config().hidden_size]);
+        let hidden = self.hidden(tokens, options);
+        let width = hidden.dims()[2];
+        let hidden = hidden.reshape([batch * time, width]);
         self.head_loss(hidden, targets)
     }
 
-    /// The loss from normalised activations, (rows, hidden).
+    /// The loss from what the head reads, (rows, width).
     pub(crate) fn head_loss(&self, hidden: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
         if self.config().logit_softcap().is_some() {
             return cross_entropy_sum(self.head(hidden), targets, self.loss);
         }
         let weight = match &self.lm_head {
-            None => self.model.embed_tokens.weight.val(),
+            None => self.model.embed_tokens().weight.val(),
             Some(Linear { weight: Form::Dense(weight), .. }) => weight.val(),
             Some(head @ Linear { weight: Form::Int8(_), .. }) => {
                 return cross_entropy_sum(head.forward(hidden, self.precision), targets, self.loss);
@@ -198,10 +206,10 @@ impl CausalLm {
         danlu_ops::linear_cross_entropy(hidden, weight, targets, &options)
     }
 
-    /// The head over normalised activations.
+    /// The head over what it reads, (..., width).
     pub fn head<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         let logits = match &self.lm_head {
-            None => danlu_ops::linear(hidden, self.model.embed_tokens.weight.val(), None, self.precision),
+            None => danlu_ops::linear(hidden, self.model.embed_tokens().weight.val(), None, self.precision),
             Some(head) => head.forward(hidden, self.precision),
         };
         match self.config().logit_softcap() {
@@ -211,24 +219,30 @@ impl CausalLm {
     }
 
     /// Embedding and layers over rows of new tokens, each at its position; no last normalisation.
-    pub(crate) fn rows(&self, ids: Tensor<1, Int>, positions: &[usize], mix: Mix) -> Result<Tensor<2>, ModelError> {
-        let mut x = self.embed(ids, positions);
+    pub(crate) fn rows(
+        &self,
+        decoder: &Decoder,
+        ids: Tensor<1, Int>,
+        positions: &[usize],
+        mix: Mix,
+    ) -> Result<Tensor<2>, ModelError> {
+        let mut x = self.embed(decoder, ids, positions);
         let pass = Pass { precision: Precision::F32, dropout: None, imbalance: None };
-        for (index, layer) in self.model.layers.iter().enumerate() {
+        for (index, layer) in decoder.layers.iter().enumerate() {
             x = layer.forward(index, x, mix, pass)?;
         }
         Ok(x)
     }
 
     /// Vectors of tokens at their positions.
-    pub(crate) fn embed(&self, ids: Tensor<1, Int>, positions: &[usize]) -> Tensor<2> {
-        let mut x = self.model.embed_tokens.rows(ids);
+    pub(crate) fn embed(&self, decoder: &Decoder, ids: Tensor<1, Int>, positions: &[usize]) -> Tensor<2> {
+        let mut x = decoder.embed_tokens.rows(ids);
         let device = x.device();
         let hidden = self.config().hidden_size;
         if self.config().embedding_scale() || self.config().positions() == Positions::Sinusoidal {
             x = x.mul_scalar((hidden as f64).sqrt());
         }
-        if let Some(learned) = &self.model.embed_positions {
+        if let Some(learned) = &decoder.embed_positions {
             let ids: Vec<i32> = positions.iter().map(|p| *p as i32).collect();
             return x + learned.rows(Tensor::from_data(TensorData::new(ids, [positions.len()]), &device));
         }
@@ -254,21 +268,8 @@ impl CausalLm {
     /// # Errors
     /// [`ModelError::Device`] if weights cannot be read back.
     pub fn quantized(self) -> Result<Self, ModelError> {
-        let CausalLm { mut model, lm_head, shared, precision, loss } = self;
-        let layers = model.layers.into_iter().map(|mut layer| {
-            let attention = layer.self_attn;
-            layer.self_attn = crate::layers::Attention {
-                q_proj: attention.q_proj.quantized()?,
-                k_proj: attention.k_proj.quantized()?,
-                v_proj: attention.v_proj.quantized()?,
-                o_proj: attention.o_proj.quantized()?,
-                q_norm: attention.q_norm,
-                k_norm: attention.k_norm,
-            };
-            layer.mlp = layer.mlp.quantized()?;
-            Ok(layer)
-        });
-        model.layers = layers.collect::<Result<_, ModelError>>()?;
+        let CausalLm { model, lm_head, shared, precision, loss } = self;
+        let model = model.quantized()?;
         Ok(CausalLm { model, lm_head: lm_head.map(Linear::quantized).transpose()?, shared, precision, loss })
     }
 }

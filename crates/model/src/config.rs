@@ -1,11 +1,11 @@
 //! The shape of a model: its settings, their checks, and what follows from them by arithmetic.
 
-use crate::{LayerType, ModelError, RopeScaling};
+use crate::{LayerType, ModelError, Nonlinearity, RopeScaling};
 use serde::{Deserialize, Serialize};
 
 /// Which family the model belongs to. It fills in the settings that are left out: Llama means RMSNorm, rotary
-/// positions, SwiGLU and no biases; GPT-2 means LayerNorm, learned positions, GELU and biases; the others are Llama with
-/// changes that stand at each setting.
+/// positions, SwiGLU and no biases; GPT-2 means LayerNorm, learned positions, GELU and biases; the other Transformers are
+/// Llama with changes that stand at each setting. Recurrent models have settings of their own (`recurrent_config.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -26,6 +26,12 @@ pub enum Architecture {
     Gemma2,
     /// Gemma Team 2025, "Gemma 3"; text alone.
     Gemma3,
+    /// Recurrent layers with one activation (Elman 1990).
+    Rnn,
+    /// Long short-term memory (Hochreiter and Schmidhuber 1997).
+    Lstm,
+    /// Gated recurrent units (Cho et al. 2014).
+    Gru,
 }
 
 /// Normalisation before attention, before the feed-forward layer and before the head.
@@ -75,13 +81,13 @@ impl Activation {
     }
 }
 
-/// Settings of a decoder-only Transformer. The vocabulary's size is not among them: the tokenizer decides it.
+/// Settings of a language model. The vocabulary's size is not among them: the tokenizer decides it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
     pub architecture: Architecture,
     pub layers: usize,
-    /// Width of the residual stream.
+    /// Width of the residual stream, or of a recurrent layer's state.
     pub hidden_size: usize,
     /// Query heads.
     pub heads: usize,
@@ -92,19 +98,21 @@ pub struct ModelConfig {
     /// Inner width of the feed-forward layer; left out: `8/3 hidden_size` rounded up to a multiple of 64 with a gate,
     /// `4 hidden_size` without.
     pub ffn_size: Option<usize>,
-    /// Longest sequence, in tokens.
+    /// Longest sequence, in tokens. Recurrent layers themselves have no limit; there it bounds what evaluation and serving
+    /// take at once.
     pub max_seq_len: usize,
     pub norm: Option<NormKind>,
     pub positions: Option<Positions>,
     pub activation: Option<Activation>,
-    /// Biases in the linear layers.
+    /// Biases in the linear or recurrent layers.
     pub bias: Option<bool>,
     /// Whether the output head is the embedding matrix.
     pub tied: bool,
     /// Base of the rotary angles.
     pub rope_theta: f64,
     pub norm_eps: f64,
-    /// Probability of zeroing, in training, an element of the embedding and of each layer's two outputs.
+    /// Probability of zeroing, in training, an element of the embedding and of each layer's two outputs; of recurrent
+    /// layers the one output.
     pub dropout: f64,
     /// Biases of queries, keys and values; left out: as `bias`, and on for Qwen2.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,6 +169,16 @@ pub struct ModelConfig {
     /// Transformers"); left out: 0.01.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub router_aux_loss_coef: Option<f64>,
+    /// Activation of an `rnn`; left out: tanh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonlinearity: Option<Nonlinearity>,
+    /// Width of a recurrent model's embedding and, by a projection, of what its head reads; left out: `hidden_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_size: Option<usize>,
+    /// Whether a recurrent model's dropout has one mask for all steps of a sequence (Gal and Ghahramani 2016), on
+    /// embedding and outputs; left out: no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variational_dropout: Option<bool>,
 }
 
 impl Default for ModelConfig {
@@ -198,6 +216,9 @@ impl Default for ModelConfig {
             experts_per_token: None,
             norm_topk_prob: None,
             router_aux_loss_coef: None,
+            nonlinearity: None,
+            embedding_size: None,
+            variational_dropout: None,
         }
     }
 }
@@ -212,6 +233,12 @@ pub struct ParameterCounts {
     pub attention: usize,
     pub feed_forward: usize,
     pub norms: usize,
+    /// Recurrent layers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub recurrent: usize,
+    /// From recurrent layers to the embedding's width.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub projection: usize,
     /// Untied head.
     pub head: usize,
 }
@@ -219,7 +246,8 @@ pub struct ParameterCounts {
 impl ParameterCounts {
     /// All parameters.
     pub fn total(&self) -> usize {
-        self.embedding + self.positions + self.attention + self.feed_forward + self.norms + self.head
+        let layers = self.attention + self.feed_forward + self.norms + self.recurrent + self.projection;
+        self.embedding + self.positions + layers + self.head
     }
 }
 
@@ -267,9 +295,9 @@ impl ModelConfig {
         })
     }
 
-    /// Whether linear layers have biases, resolved.
+    /// Whether linear or recurrent layers have biases, resolved.
     pub fn bias(&self) -> bool {
-        self.bias.unwrap_or(self.architecture == Architecture::Gpt2)
+        self.bias.unwrap_or(self.architecture == Architecture::Gpt2 || self.cell().is_some())
     }
 
     /// Width of all query heads together.
@@ -284,6 +312,9 @@ impl ModelConfig {
 
     /// The same settings with nothing left to defaults.
     pub fn resolved(&self) -> ModelConfig {
+        if self.cell().is_some() {
+            return self.resolved_recurrent();
+        }
         ModelConfig {
             kv_heads: Some(self.kv_heads()),
             head_dim: Some(self.head_dim()),
@@ -305,11 +336,19 @@ impl ModelConfig {
             let fits = (1..=highest).contains(&value);
             check(fits, key, value, || format!("a whole number from 1 to {highest}"))
         };
+        self.check_architecture_has_its_keys()?;
         range("layers", self.layers, 1 << 12)?;
         range("hidden_size", self.hidden_size, 1 << 18)?;
+        range("embedding_size", self.embedding_size(), 1 << 18)?;
+        range("max_seq_len", self.max_seq_len, 1 << 24)?;
+        check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, || {
+            "a probability from 0 up to, not including, 1".to_string()
+        })?;
+        if self.cell().is_some() {
+            return Ok(());
+        }
         range("heads", self.heads, 1 << 12)?;
         range("kv_heads", self.kv_heads(), 1 << 12)?;
-        range("max_seq_len", self.max_seq_len, 1 << 24)?;
         range("ffn_size", self.ffn_size(), 1 << 20)?;
         check(self.heads.is_multiple_of(self.kv_heads()), "kv_heads", self.kv_heads(), || {
             format!("a divisor of heads = {}", self.heads)
@@ -325,9 +364,6 @@ impl ModelConfig {
         let positive = |x: f64| x.is_finite() && x > 0.0;
         check(positive(self.rope_theta), "rope_theta", self.rope_theta, || "a positive number".to_string())?;
         check(positive(self.norm_eps), "norm_eps", self.norm_eps, || "a positive number".to_string())?;
-        check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, || {
-            "a probability from 0 up to, not including, 1".to_string()
-        })?;
         self.validate_variants()
     }
 
@@ -374,6 +410,9 @@ impl ModelConfig {
 
     /// Parameters by class for a vocabulary of `vocab_size`.
     pub fn parameter_counts(&self, vocab_size: usize) -> ParameterCounts {
+        if let Some(cell) = self.cell() {
+            return self.recurrent_counts(cell, vocab_size);
+        }
         let (hidden, query, kv, ffn) = (self.hidden_size, self.query_size(), self.kv_size(), self.ffn_size());
         let gated = self.activation().is_gated();
         let mut attention = hidden * (2 * query + 2 * kv);
@@ -395,6 +434,8 @@ impl ModelConfig {
             attention: self.layers * attention,
             feed_forward: self.layers * feed_forward,
             norms: (per_layer * self.layers + 1) * norm + self.layers * of_heads,
+            recurrent: 0,
+            projection: 0,
             head: if self.tied { 0 } else { vocab_size * hidden },
         }
     }
@@ -404,6 +445,9 @@ impl ModelConfig {
     /// over the positions that a causal mask leaves, on average `(seq_len + 1) / 2`, in sliding layers fewer. A
     /// multiply-add counts as two.
     pub fn flops_per_token(&self, vocab_size: usize, seq_len: usize) -> f64 {
+        if let Some(cell) = self.cell() {
+            return 6.0 * self.recurrent_products(cell, vocab_size) as f64;
+        }
         let gated = self.activation().is_gated();
         let (chosen, router) = self.experts().map_or((1, 0), |experts| (self.experts_per_token(), experts));
         let per_layer = self.hidden_size * (2 * self.query_size() + 2 * self.kv_size())
@@ -419,6 +463,10 @@ impl ModelConfig {
         let attention = 4.0 * self.query_size() as f64 * (0..self.layers).map(seen).sum::<f64>();
         6.0 * weights + 3.0 * attention
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 pub(crate) fn check(

@@ -41,6 +41,14 @@ impl Dropout {
         danlu_ops::dropout(x, &self.key.mask(site as u32, self.probability), first)
     }
 
+    /// As [`Self::apply`], with one mask for all steps of a sequence (Gal and Ghahramani 2016).
+    pub(crate) fn apply_to_sequences(&self, site: usize, x: Tensor<2>) -> Tensor<2> {
+        let ([rows, width], sequences) = (x.dims(), self.sequences);
+        let factors = self.apply(site, Tensor::ones([sequences, width], &x.device()));
+        let x = x.reshape([sequences, rows / sequences, width]);
+        (x * factors.reshape([sequences, 1, width])).reshape([rows, width])
+    }
+
     /// `residual` plus [`Self::apply`].
     pub(crate) fn add(&self, site: usize, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
         let first = self.first_row(&x);
@@ -87,6 +95,17 @@ mod tests {
             assert!((zeros - probability).abs() < 0.01, "{zeros} zeros for {probability}");
             assert!((mean - 1.0).abs() < 0.05, "mean {mean}");
         }
+    }
+
+    #[test]
+    fn variational_masks_hold_for_all_steps_of_a_sequence() {
+        let dropout = Dropout { key: KEY, probability: 0.5, sequences: 3 };
+        let ones = Tensor::<2>::ones([3 * TIME, WIDTH], &Device::flex());
+        let values = dropout.apply_to_sequences(2, ones).into_data().iter::<f32>().collect::<Vec<_>>();
+        let rows: Vec<&[f32]> = values.chunks(WIDTH).collect();
+        assert!((0..3 * TIME).all(|row| rows[row] == rows[row / TIME * TIME]));
+        assert!(rows[0] != rows[TIME] && rows[TIME] != rows[2 * TIME]);
+        assert_eq!(values[TIME * WIDTH..][..WIDTH], factors(KEY, 2, 0.5, 3 * TIME)[WIDTH..2 * WIDTH]);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum ModelError {
     ContextFull { held: usize, adding: usize, capacity: usize },
     #[error("token id {token} at position {position} of sequence {sequence} is outside the vocabulary of {vocab_size}")]
     TokenOutOfRange { sequence: usize, position: usize, token: u32, vocab_size: usize },
+    #[error("a recurrent state of {held} tokens cannot go back to {to}: it holds no single step")]
+    CannotRewind { held: usize, to: usize },
     #[error("sequence {sequence} has no tokens, expected at least one")]
     NoTokens { sequence: usize },
     #[error("{sequences} sequences were given with {states} states, expected one state each")]
@@ -69,6 +71,9 @@ impl ModelError {
             }
             ModelError::ContextFull { capacity, .. } => {
                 format!("shorten the prompt so that prompt and reply fit in {capacity} tokens")
+            }
+            ModelError::CannotRewind { .. } => {
+                "keep a clone of the state where it will be needed again, or begin anew".to_string()
             }
             ModelError::TokenOutOfRange { .. } => "use the tokenizer that the model was trained with".to_string(),
             ModelError::Write { source, .. } => return source.hint(),

@@ -66,6 +66,7 @@ impl Architecture {
             Architecture::Gemma => SavedAs::Gemma,
             Architecture::Gemma2 => SavedAs::Gemma2,
             Architecture::Gemma3 => SavedAs::Gemma3,
+            Architecture::Rnn | Architecture::Lstm | Architecture::Gru => SavedAs::Danlu,
         }
     }
 
@@ -212,6 +213,9 @@ impl ModelConfig {
     /// Which model of transformers this one is, if any: the one that `architecture` names where the settings are its,
     /// else the first whose they are.
     pub fn saved_as(&self) -> SavedAs {
+        if self.cell().is_some() {
+            return SavedAs::Danlu;
+        }
         let named = self.architecture.saved_as();
         let mut families = std::iter::once(named).chain(SavedAs::FAMILIES);
         families.find(|family| self.is(*family)).unwrap_or(SavedAs::Danlu)

@@ -1,8 +1,8 @@
 //! A model as a folder: config.json, generation_config.json and model.safetensors.
 
-use crate::layers::{FeedForward, Linear, Mlp, Norm, read};
+use crate::layers::{Decoder, FeedForward, Linear, Mlp, Norm, read};
 use crate::weights::{Layout, Stored, WeightFiles, gpt2_place, mixtral_name, to_safetensors, transposed};
-use crate::{CausalLm, Form, ModelError, SavedAs, SpecialTokens, hf_config};
+use crate::{Body, CausalLm, Form, ModelError, RecurrentStack, SavedAs, SpecialTokens, hf_config};
 use burn::prelude::*;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -93,35 +93,11 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
 /// All tensors by danlu's names.
 fn named_tensors(model: &CausalLm) -> Result<BTreeMap<String, Stored>, ModelError> {
     let mut writer = Writer(BTreeMap::new());
-    let decoder = &model.model;
-    writer.tensor("model.embed_tokens.weight", decoder.embed_tokens.weight.val())?;
-    if let Some(positions) = &decoder.embed_positions {
-        writer.tensor("model.embed_positions.weight", positions.weight.val())?;
+    writer.tensor("model.embed_tokens.weight", model.model.embed_tokens().weight.val())?;
+    match &model.model {
+        Body::Transformer(decoder) => writer.transformer(decoder)?,
+        Body::Recurrent(stack) => writer.recurrent(stack)?,
     }
-    for (i, layer) in decoder.layers.iter().enumerate() {
-        let at = |part: &str| format!("model.layers.{i}.{part}");
-        writer.norm(&at("input_layernorm"), &layer.input_layernorm)?;
-        writer.norm(&at("post_attention_layernorm"), &layer.post_attention_layernorm)?;
-        let (attention, mlp) = (&layer.self_attn, &layer.mlp);
-        writer.linear(&at("self_attn.q_proj"), &attention.q_proj)?;
-        writer.linear(&at("self_attn.k_proj"), &attention.k_proj)?;
-        writer.linear(&at("self_attn.v_proj"), &attention.v_proj)?;
-        writer.linear(&at("self_attn.o_proj"), &attention.o_proj)?;
-        writer.norm_if(&at("self_attn.q_norm"), attention.q_norm.as_ref())?;
-        writer.norm_if(&at("self_attn.k_norm"), attention.k_norm.as_ref())?;
-        writer.norm_if(&at("pre_feedforward_layernorm"), layer.pre_feedforward_layernorm.as_ref())?;
-        writer.norm_if(&at("post_feedforward_layernorm"), layer.post_feedforward_layernorm.as_ref())?;
-        match mlp {
-            Mlp::Dense(mlp) => writer.feed_forward(&at("mlp"), mlp)?,
-            Mlp::Experts(mixture) => {
-                writer.linear(&at("mlp.gate"), &mixture.gate)?;
-                for (e, expert) in mixture.experts.iter().enumerate() {
-                    writer.feed_forward(&at(&format!("mlp.experts.{e}")), expert)?;
-                }
-            }
-        }
-    }
-    writer.norm("model.norm", &decoder.norm)?;
     if let Some(head) = &model.lm_head {
         writer.linear("lm_head", head)?;
     }
@@ -135,6 +111,53 @@ impl Writer {
         let shape = tensor.dims().to_vec();
         self.0.insert(name.to_string(), Stored::f32(shape, &read(tensor)?));
         Ok(())
+    }
+
+    fn transformer(&mut self, decoder: &Decoder) -> Result<(), ModelError> {
+        if let Some(positions) = &decoder.embed_positions {
+            self.tensor("model.embed_positions.weight", positions.weight.val())?;
+        }
+        for (i, layer) in decoder.layers.iter().enumerate() {
+            let at = |part: &str| format!("model.layers.{i}.{part}");
+            self.norm(&at("input_layernorm"), &layer.input_layernorm)?;
+            self.norm(&at("post_attention_layernorm"), &layer.post_attention_layernorm)?;
+            let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+            self.linear(&at("self_attn.q_proj"), &attention.q_proj)?;
+            self.linear(&at("self_attn.k_proj"), &attention.k_proj)?;
+            self.linear(&at("self_attn.v_proj"), &attention.v_proj)?;
+            self.linear(&at("self_attn.o_proj"), &attention.o_proj)?;
+            self.norm_if(&at("self_attn.q_norm"), attention.q_norm.as_ref())?;
+            self.norm_if(&at("self_attn.k_norm"), attention.k_norm.as_ref())?;
+            self.norm_if(&at("pre_feedforward_layernorm"), layer.pre_feedforward_layernorm.as_ref())?;
+            self.norm_if(&at("post_feedforward_layernorm"), layer.post_feedforward_layernorm.as_ref())?;
+            match mlp {
+                Mlp::Dense(mlp) => self.feed_forward(&at("mlp"), mlp)?,
+                Mlp::Experts(mixture) => {
+                    self.linear(&at("mlp.gate"), &mixture.gate)?;
+                    for (e, expert) in mixture.experts.iter().enumerate() {
+                        self.feed_forward(&at(&format!("mlp.experts.{e}")), expert)?;
+                    }
+                }
+            }
+        }
+        self.norm("model.norm", &decoder.norm)
+    }
+
+    fn recurrent(&mut self, stack: &RecurrentStack) -> Result<(), ModelError> {
+        for (i, layer) in stack.layers.iter().enumerate() {
+            let at = |part: &str| format!("model.layers.{i}.{part}");
+            self.form(at("weight_ih"), &layer.weight_ih)?;
+            self.form(at("weight_hh"), &layer.weight_hh)?;
+            for (part, bias) in [("bias_ih", &layer.bias_ih), ("bias_hh", &layer.bias_hh)] {
+                if let Some(bias) = bias {
+                    self.tensor(&at(part), bias.val())?;
+                }
+            }
+        }
+        match &stack.projection {
+            Some(projection) => self.linear("model.projection", projection),
+            None => Ok(()),
+        }
     }
 
     fn norm(&mut self, name: &str, norm: &Norm) -> Result<(), ModelError> {
@@ -160,12 +183,16 @@ impl Writer {
         if let Some(bias) = &linear.bias {
             self.tensor(&format!("{name}.bias"), bias.val())?;
         }
-        match &linear.weight {
-            Form::Dense(weight) => self.tensor(&format!("{name}.weight"), weight.val())?,
+        self.form(format!("{name}.weight"), &linear.weight)
+    }
+
+    fn form(&mut self, name: String, form: &Form) -> Result<(), ModelError> {
+        match form {
+            Form::Dense(weight) => self.tensor(&name, weight.val())?,
             Form::Int8(form) => {
                 let weight = &form.weight;
-                self.0.insert(format!("{name}.weight"), Stored::i8(vec![weight.out, weight.inp], &weight.data));
-                self.0.insert(format!("{name}.weight_scale"), Stored::f32(vec![weight.out, 1], &weight.scales));
+                self.0.insert(format!("{name}_scale"), Stored::f32(vec![weight.out, 1], &weight.scales));
+                self.0.insert(name, Stored::i8(vec![weight.out, weight.inp], &weight.data));
             }
         }
         Ok(())

@@ -72,7 +72,7 @@ pub(crate) fn to_json(
             "model_type": "danlu",
             "max_position_embeddings": config.max_seq_len,
             "tie_word_embeddings": config.tied,
-            "danlu": config.resolved(),
+            "danlu": config.settings(),
         }),
         family => Value::Object(hf_families::to_json(config, family)),
     };

@@ -10,6 +10,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 pub(crate) enum Start {
     Zeros,
     Ones,
+    /// Ones from the first index up to the second, zeros elsewhere.
+    OnesWithin(usize, usize),
     /// Normal with this standard deviation.
     Normal(f64),
 }
@@ -45,6 +47,7 @@ impl Source for RandomSource {
         Ok(match start {
             Start::Zeros => vec![0.0; count],
             Start::Ones => vec![1.0; count],
+            Start::OnesWithin(from, to) => (0..count).map(|i| f32::from((from..to).contains(&i))).collect(),
             Start::Normal(std) => normal(self.seed, name, count, std),
         })
     }

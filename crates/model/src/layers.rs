@@ -37,6 +37,16 @@ pub struct Int8 {
     pub weight: Arc<Int8Weight>,
 }
 
+impl Form {
+    /// This weight in int8, one scale per output channel.
+    pub(crate) fn quantized(self) -> Result<Form, ModelError> {
+        let Form::Dense(weight) = &self else { return Ok(self) };
+        let [out, inp] = weight.dims();
+        let weight = Int8Weight::quantize(&read(weight.val())?, out, inp);
+        Ok(Form::Int8(Int8 { weight: Arc::new(weight) }))
+    }
+}
+
 impl Linear {
     /// * `x`: (..., in)
     /// * `precision`: of the product, where the weight is not in int8
@@ -71,10 +81,7 @@ impl Linear {
     /// # Errors
     /// [`ModelError::Device`] if the weight cannot be read back.
     pub fn quantized(self) -> Result<Linear, ModelError> {
-        let Form::Dense(weight) = &self.weight else { return Ok(self) };
-        let [out, inp] = weight.dims();
-        let weight = Int8Weight::quantize(&read(weight.val())?, out, inp);
-        Ok(Linear { weight: Form::Int8(Int8 { weight: Arc::new(weight) }), ..self })
+        Ok(Linear { weight: self.weight.quantized()?, ..self })
     }
 }
 
@@ -353,7 +360,7 @@ pub(crate) struct Builder<'a, S> {
 }
 
 impl<S: Source> Builder<'_, S> {
-    fn parameter<const D: usize>(
+    pub(crate) fn parameter<const D: usize>(
         &mut self,
         name: &str,
         shape: [usize; D],
@@ -371,11 +378,7 @@ impl<S: Source> Builder<'_, S> {
         std: f64,
         bias: bool,
     ) -> Result<Linear, ModelError> {
-        let weight_name = format!("{name}.weight");
-        let weight = match self.source.int8(&weight_name, out, inp)? {
-            Some(weight) => Form::Int8(Int8 { weight: Arc::new(weight) }),
-            None => Form::Dense(self.parameter(&weight_name, [out, inp], Start::Normal(std))?),
-        };
+        let weight = self.form(&format!("{name}.weight"), out, inp, std)?;
         let bias = match bias {
             true => Some(self.parameter(&format!("{name}.bias"), [out], Start::Zeros)?),
             false => None,
@@ -383,8 +386,16 @@ impl<S: Source> Builder<'_, S> {
         Ok(Linear { weight, bias })
     }
 
-    fn embedding(&mut self, name: &str, count: usize) -> Result<Embedding, ModelError> {
-        let shape = [count, self.config.hidden_size];
+    /// A matrix in the form that the source has it in.
+    pub(crate) fn form(&mut self, name: &str, out: usize, inp: usize, std: f64) -> Result<Form, ModelError> {
+        Ok(match self.source.int8(name, out, inp)? {
+            Some(weight) => Form::Int8(Int8 { weight: Arc::new(weight) }),
+            None => Form::Dense(self.parameter(name, [out, inp], Start::Normal(std))?),
+        })
+    }
+
+    pub(crate) fn embedding(&mut self, name: &str, count: usize) -> Result<Embedding, ModelError> {
+        let shape = [count, self.config.embedding_size()];
         Ok(Embedding { weight: self.parameter(&format!("{name}.weight"), shape, Start::Normal(RandomSource::STD))? })
     }
 

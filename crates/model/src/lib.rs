@@ -1,8 +1,8 @@
 //! Language models: layers, architectures, generation state, and folders in Hugging Face layout.
 //!
-//! The room owns the decoder-only Transformer ([`CausalLm`]) in all its variants, what it remembers of a sequence
-//! while it generates ([`State`]), how the next token is chosen ([`Sampler`]), and how a model lies on disk ([`save`],
-//! [`load`]). It may touch `ops` for arithmetic and `store` for writing files whole; it holds no training logic and
+//! The room owns the language model ([`CausalLm`]), whose body is a decoder-only Transformer or a stack of recurrent
+//! layers ([`Body`]), what it remembers of a sequence while it generates ([`State`]), how the next token is chosen
+//! ([`Sampler`]), and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store` for writing files whole; it holds no training logic and
 //! knows nothing of text.
 //!
 //! Three promises:
@@ -12,8 +12,9 @@
 //! * A model is a folder that `transformers` loads with the same logits, wherever `transformers` has such a model
 //!   (see [`ModelConfig::saved_as`]).
 //!
-//! Begin reading at [`ModelConfig`], then [`CausalLm`] and [`layers`].
+//! Begin reading at [`ModelConfig`], then [`CausalLm`], [`Body`] and [`layers`].
 
+mod body;
 mod causal_lm;
 mod config;
 mod context;
@@ -29,12 +30,15 @@ mod init;
 pub mod layers;
 mod parameters;
 mod positions;
+mod recurrent;
+mod recurrent_config;
 mod rope_scaling;
 mod sampler;
 mod sequences;
 mod state;
 mod weights;
 
+pub use body::Body;
 pub use causal_lm::{CausalLm, LossOptions};
 pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCounts, Positions};
 pub use danlu_ops::Precision;
@@ -46,6 +50,8 @@ pub use generate::{FinishReason, Generation, generate};
 pub use hf_config::SpecialTokens;
 pub use layers::{Form, Linear};
 pub use parameters::ParameterInfo;
+pub use recurrent::{RecurrentLayer, RecurrentStack};
+pub use recurrent_config::Nonlinearity;
 pub use rope_scaling::{RopeScaling, Yarn};
 pub use sampler::{Sampler, SamplingConfig, log_softmax, top_log_probabilities};
 pub use sequences::{Recompute, SequenceOptions};

@@ -1,8 +1,9 @@
 //! Passes over whole sequences, as in training and evaluation: attention within each sequence, and the backward pass
 //! that computes layers again instead of keeping their activations.
 
+use crate::body::WholePass;
 use crate::dropout::Dropout;
-use crate::layers::{Layer, Pass};
+use crate::layers::{Decoder, Layer, Pass};
 use crate::positions::RotaryTables;
 use crate::{CausalLm, DropoutKey};
 use burn::module::Module;
@@ -30,7 +31,7 @@ pub struct SequenceOptions {
     /// Where the pass stands in training; none means no dropout.
     pub dropout: Option<DropoutKey>,
     /// (batch * time), to which of the documents packed into its sequence each token belongs: attention stays within a
-    /// document, and positions begin anew with each. A document's tokens are neighbours.
+    /// document, positions begin anew with each, and so do recurrent states. A document's tokens are neighbours.
     pub documents: Option<Vec<u32>>,
 }
 
@@ -76,8 +77,8 @@ impl Sequences {
     }
 
     /// The residual stream before the first layer, (batch * time, hidden).
-    pub(crate) fn embed(&self, model: &CausalLm, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let x = model.embed(tokens.reshape([self.batch * self.time]), &self.positions);
+    pub(crate) fn embed(&self, model: &CausalLm, decoder: &Decoder, tokens: Tensor<2, Int>) -> Tensor<2> {
+        let x = model.embed(decoder, tokens.reshape([self.batch * self.time]), &self.positions);
         match &self.dropout {
             Some(dropout) => dropout.apply(0, x),
             None => x,
@@ -97,15 +98,15 @@ impl Sequences {
     }
 
     /// What the mixtures of experts passed since the last call add to the loss; none where there are none.
-    fn balance_loss(&self, model: &CausalLm) -> Option<Tensor<1>> {
+    pub(crate) fn balance_loss(&self, model: &CausalLm) -> Option<Tensor<1>> {
         let imbalances = std::mem::take(&mut *self.imbalance.borrow_mut());
         let sum = imbalances.into_iter().reduce(|a, b| a + b)?;
         let positions = (self.batch * self.time) as f64;
         Some(sum.mul_scalar(model.config().router_aux_loss_coef() * positions / model.config().layers as f64))
     }
 
-    /// Attention of layer `index` within whole sequences, from (batch * time, (heads + 2 kv_heads) * head_dim) to (batch * time, heads *
-    /// head_dim).
+    /// Attention of layer `index` within whole sequences, from (batch * time, (heads + 2 kv_heads) * head_dim) to
+    /// (batch * time, heads * head_dim).
     fn attend(&self, model: &CausalLm, index: usize, heads: Tensor<2>) -> Tensor<2> {
         let config = model.config();
         let shape = JoinedHeads {
@@ -138,9 +139,9 @@ impl CausalLm {
     /// As [`CausalLm::hidden`].
     pub fn balance_loss(&self, tokens: Tensor<2, Int>, options: SequenceOptions) -> Option<Tensor<1>> {
         let [batch, time] = tokens.dims();
-        let sequences = Sequences::new(self, batch, time, options);
-        let _ = self.hidden_rows(tokens, &sequences);
-        sequences.balance_loss(self)
+        let pass = WholePass::new(self, batch, time, options);
+        let _ = self.hidden_rows(tokens, &pass);
+        pass.balance_loss(self)
     }
 
     /// Forward and backward: the value of [`CausalLm::loss_sum`], and its gradients, with those of
@@ -160,31 +161,31 @@ impl CausalLm {
         take: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
         let [batch, time] = tokens.dims();
-        let sequences = Sequences::new(self, batch, time, options);
+        let pass = WholePass::new(self, batch, time, options);
         if recompute == Recompute::None {
-            let loss = self.head_loss(self.hidden_rows(tokens, &sequences), targets);
-            match sequences.balance_loss(self) {
+            let loss = self.head_loss(self.hidden_rows(tokens, &pass), targets);
+            match pass.balance_loss(self) {
                 None => take(loss.backward()),
                 Some(balance) => take((loss.clone() + balance).backward()),
             }
             return loss.inner();
         }
-        let embedded = sequences.embed(self, tokens);
-        let frozen = self.model.layers.iter().map(Module::valid);
+        let embedded = pass.embed(self, tokens);
+        let (frozen, depth) = (self.model.valid(), self.model.depth());
         let mut inputs = vec![embedded.clone().inner()];
-        for (index, layer) in frozen.enumerate() {
+        for index in 0..depth {
             let x = inputs[index].clone();
-            inputs.push(sequences.layer(self, index, &layer, x));
+            inputs.push(pass.layer(self, &frozen, index, x));
         }
-        let _ = sequences.balance_loss(self);
+        let _ = pass.balance_loss(self);
         let leaf = |x: Option<Tensor<2>>| x.map(|x| Tensor::from_inner(x).require_grad());
         let Some(top) = leaf(inputs.pop()) else { unreachable!("the embedding is there") };
-        let loss = self.head_loss(self.model.norm.forward(top.clone()), targets);
+        let loss = self.head_loss(pass.finish(self, top.clone()), targets);
         let mut g = backward(&top, &loss, take);
-        for (index, layer) in self.model.layers.iter().enumerate().rev() {
+        for index in (0..depth).rev() {
             let Some(x) = leaf(inputs.pop()) else { unreachable!("one input for each layer") };
-            let y = sequences.layer(self, index, layer, x.clone());
-            let value = match sequences.balance_loss(self) {
+            let y = pass.layer(self, &self.model, index, x.clone());
+            let value = match pass.balance_loss(self) {
                 None => upstream(y, g),
                 Some(balance) => upstream(y, g) + balance,
             };

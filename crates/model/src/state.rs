@@ -1,21 +1,35 @@
 //! Generation: what a sequence has been through, and the step that continues many sequences at once.
 
-use crate::layers::read;
+use crate::layers::{Decoder, read};
 use crate::positions::RotaryTables;
-use crate::{CausalLm, ModelError};
+use crate::recurrent::{RecurrentMemory, RecurrentStack};
+use crate::{Body, CausalLm, ModelConfig, ModelError};
 use burn::prelude::*;
 use danlu_ops::{CachedAttention, CachedSequence};
 
 /// What a model remembers of one sequence. `generate`, `serve` and `eval` never ask of what kind it is.
 ///
-/// For attention it is the keys and values of every layer, as plain f32 on the CPU; it grows with the sequence.
+/// All of it is plain f32 on the CPU. For attention it is the keys and values of every layer, which grow with the sequence;
+/// for recurrent layers their states, which do not.
 #[derive(Clone, Debug)]
 pub struct State {
+    memory: Memory,
+    len: usize,
+    capacity: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Memory {
+    Attention(Caches),
+    Recurrent(RecurrentMemory),
+}
+
+/// The caches of all layers.
+#[derive(Clone, Debug)]
+struct Caches {
     layers: Vec<Cache>,
     /// Numbers per position in each of a layer's two caches.
     width: usize,
-    len: usize,
-    capacity: usize,
 }
 
 /// One layer's keys (already rotated) and values, (len, kv_heads, head_dim).
@@ -29,12 +43,13 @@ impl State {
     /// The state of a sequence not yet begun.
     pub fn new(model: &CausalLm) -> Self {
         let config = model.config();
-        State {
-            layers: vec![Cache::default(); config.layers],
-            width: config.kv_size(),
-            len: 0,
-            capacity: config.max_seq_len,
-        }
+        let memory = match config.cell() {
+            None => {
+                Memory::Attention(Caches { layers: vec![Cache::default(); config.layers], width: config.kv_size() })
+            }
+            Some(cell) => Memory::Recurrent(RecurrentMemory::new(cell, config)),
+        };
+        State { memory, len: 0, capacity: capacity(config) }
     }
 
     /// Tokens held.
@@ -47,28 +62,70 @@ impl State {
         self.len == 0
     }
 
-    /// Most tokens that can be held: the model's context.
+    /// Most tokens that can be held: the model's context; of a recurrent model as many as one likes.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.layers.len() * 2 * self.len * self.width * size_of::<f32>()
-    }
-
-    /// Forgets all but the first `len` tokens; nothing happens if fewer are held.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        for cache in &mut self.layers {
-            cache.keys.truncate(self.len * self.width);
-            cache.values.truncate(self.len * self.width);
+        match &self.memory {
+            Memory::Attention(caches) => caches.layers.len() * 2 * self.len * caches.width * size_of::<f32>(),
+            Memory::Recurrent(memory) => memory.bytes(),
         }
     }
 
-    /// Appends a layer's new keys and values; `len` moves only when all layers are done.
-    fn extend(&mut self, layer: usize, keys: &[f32], values: &[f32]) {
-        let held = self.len * self.width;
+    /// Forgets all but the first `len` tokens; nothing happens if fewer are held.
+    ///
+    /// # Errors
+    /// [`ModelError::CannotRewind`] for a recurrent state, unless it is to forget all or nothing.
+    pub fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
+        if len >= self.len {
+            return Ok(());
+        }
+        match &mut self.memory {
+            Memory::Attention(caches) => caches.truncate(len),
+            Memory::Recurrent(memory) if len == 0 => memory.clear(),
+            Memory::Recurrent(_) => return Err(ModelError::CannotRewind { held: self.len, to: len }),
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    fn fits(&self, config: &ModelConfig) -> bool {
+        let fits = match (&self.memory, config.cell()) {
+            (Memory::Attention(caches), None) => {
+                (caches.layers.len(), caches.width) == (config.layers, config.kv_size())
+            }
+            (Memory::Recurrent(memory), Some(cell)) => memory.fits(cell, config),
+            _ => false,
+        };
+        fits && self.capacity == capacity(config)
+    }
+
+    fn caches(&mut self) -> &mut Caches {
+        match &mut self.memory {
+            Memory::Attention(caches) => caches,
+            Memory::Recurrent(_) => unreachable!("states were checked against the model"),
+        }
+    }
+}
+
+fn capacity(config: &ModelConfig) -> usize {
+    if config.cell().is_some() { usize::MAX } else { config.max_seq_len }
+}
+
+impl Caches {
+    fn truncate(&mut self, len: usize) {
+        for cache in &mut self.layers {
+            cache.keys.truncate(len * self.width);
+            cache.values.truncate(len * self.width);
+        }
+    }
+
+    /// Appends a layer's new keys and values to the first `len`, which moves only when all layers are done.
+    fn extend(&mut self, len: usize, layer: usize, keys: &[f32], values: &[f32]) {
+        let held = len * self.width;
         let cache = &mut self.layers[layer];
         // A step that failed halfway may have left rows beyond `len`.
         cache.keys.truncate(held);
@@ -100,10 +157,37 @@ impl CausalLm {
         }
         // Once into the thread pool instead of once for each of some fifty small operations, which from outside costs a
         // wake-up and a wait every time.
-        rayon::scope(|_| self.step_checked(tokens, states))
+        rayon::scope(|_| match &self.model {
+            Body::Transformer(decoder) => self.step_transformer(decoder, tokens, states),
+            Body::Recurrent(stack) => self.step_recurrent(stack, tokens, states),
+        })
     }
 
-    fn step_checked(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Vec<f32>>, ModelError> {
+    fn step_recurrent(
+        &self,
+        stack: &RecurrentStack,
+        tokens: &[&[u32]],
+        states: &mut [&mut State],
+    ) -> Result<Vec<Vec<f32>>, ModelError> {
+        let memories = states.iter().filter_map(|state| match &state.memory {
+            Memory::Attention(_) => None,
+            Memory::Recurrent(memory) => Some(memory),
+        });
+        let (top, after) = stack.step(tokens, &memories.collect::<Vec<_>>())?;
+        let logits = self.finite_logits(top)?;
+        for ((state, memory), tokens) in states.iter_mut().zip(after).zip(tokens) {
+            state.memory = Memory::Recurrent(memory);
+            state.len += tokens.len();
+        }
+        Ok(logits)
+    }
+
+    fn step_transformer(
+        &self,
+        decoder: &Decoder,
+        tokens: &[&[u32]],
+        states: &mut [&mut State],
+    ) -> Result<Vec<Vec<f32>>, ModelError> {
         let rows = Rows {
             counts: tokens.iter().map(|t| t.len()).collect(),
             ids: tokens.iter().flat_map(|t| t.iter().map(|id| *id as i32)).collect(),
@@ -113,8 +197,8 @@ impl CausalLm {
         let rotary = self.rotary_tables(&rows.positions, &device);
         let ids = Tensor::from_data(TensorData::new(rows.ids.clone(), [rows.ids.len()]), &device);
         let mut mix = |layer: usize, heads| self.attend_states(layer, heads, rotary.as_ref(), &rows, states);
-        let x = self.rows(ids, &rows.positions, &mut mix)?;
-        let logits = self.last_logits(x, &rows.counts)?;
+        let x = self.rows(decoder, ids, &rows.positions, &mut mix)?;
+        let logits = self.last_logits(decoder, x, &rows.counts)?;
         for (state, count) in states.iter_mut().zip(&rows.counts) {
             state.len += count;
         }
@@ -127,8 +211,8 @@ impl CausalLm {
         }
         let (vocab_size, config) = (self.vocab_size(), self.config());
         for (sequence, (tokens, state)) in tokens.iter().zip(states).enumerate() {
-            let (layers, width, capacity) = (state.layers.len(), state.width, state.capacity);
-            if (layers, width, capacity) != (config.layers, config.kv_size(), config.max_seq_len) {
+            let capacity = state.capacity;
+            if !state.fits(config) {
                 return Err(ModelError::StateMismatch { sequence });
             }
             if tokens.is_empty() {
@@ -163,17 +247,18 @@ impl CausalLm {
         let mut first = 0;
         for (state, count) in states.iter_mut().zip(&rows.counts) {
             let range = first * kv_size..(first + count) * kv_size;
-            state.extend(layer, &keys[range.clone()], &values[range]);
+            let len = state.len;
+            state.caches().extend(len, layer, &keys[range.clone()], &values[range]);
             first += count;
         }
         let mut mixed = vec![0f32; queries.len()];
         let (mut queries_left, mut mixed_left) = (&queries[..], &mut mixed[..]);
         let mut sequences = Vec::with_capacity(states.len());
-        for (state, count) in states.iter().zip(&rows.counts) {
+        for (state, count) in states.iter_mut().zip(&rows.counts) {
             let (queries, queries_rest) = queries_left.split_at(count * query_size);
             let (out, mixed_rest) = mixed_left.split_at_mut(count * query_size);
             (queries_left, mixed_left) = (queries_rest, mixed_rest);
-            let cache = &state.layers[layer];
+            let cache = &state.caches().layers[layer];
             sequences.push(CachedSequence { queries, keys: &cache.keys, values: &cache.values, out });
         }
         let shape = CachedAttention {
@@ -200,7 +285,7 @@ impl CausalLm {
     }
 
     /// Logits of each sequence's last row.
-    fn last_logits(&self, x: Tensor<2>, counts: &[usize]) -> Result<Vec<Vec<f32>>, ModelError> {
+    fn last_logits(&self, decoder: &Decoder, x: Tensor<2>, counts: &[usize]) -> Result<Vec<Vec<f32>>, ModelError> {
         let device = x.device();
         let x = if counts.iter().all(|count| *count == 1) {
             x
@@ -214,7 +299,12 @@ impl CausalLm {
                 .collect();
             x.select(0, Tensor::from_data(TensorData::new(last, [counts.len()]), &device))
         };
-        let logits = read(self.head(self.model.norm.forward(x)))?;
+        self.finite_logits(decoder.norm.forward(x))
+    }
+
+    /// Logits of each row of what the head reads.
+    fn finite_logits(&self, x: Tensor<2>) -> Result<Vec<Vec<f32>>, ModelError> {
+        let logits = read(self.head(x))?;
         let vocab_size = self.vocab_size();
         if let Some(index) = logits.iter().position(|x| !x.is_finite()) {
             let (sequence, token) = (index / vocab_size, index % vocab_size);

@@ -1,4 +1,5 @@
-//! Models and sampling of transformers, made once by scripts/golden_logits.py.
+//! Models and sampling of transformers, made once by scripts/golden_logits.py, and recurrent models of PyTorch, made by
+//! scripts/golden_recurrent_models.py.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -19,7 +20,7 @@ fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// The logits of transformers, from the whole forward pass and from the cached step.
+/// The logits of transformers or PyTorch, from the whole forward pass and from the cached step.
 fn check(name: &str) {
     let dir = golden(name);
     let model = load(&dir, &Device::flex()).unwrap();
@@ -29,7 +30,7 @@ fn check(name: &str) {
     let logits = model.logits(Tensor::from_data(TensorData::new(ids, [batch, time]), &Device::flex())).into_data();
     let want: Vec<f32> = record.logits.iter().flatten().flatten().copied().collect();
     let difference = largest_difference(logits.as_slice::<f32>().unwrap(), &want);
-    assert!(difference <= 1e-4, "{name}: logits differ from those of transformers by {difference}");
+    assert!(difference <= 1e-4, "{name}: logits differ from those of the reference by {difference}");
     for (tokens, want) in record.tokens.iter().zip(&record.logits) {
         let mut state = State::new(&model);
         for (token, want) in tokens.iter().zip(want) {
@@ -148,6 +149,11 @@ fn folders_of_transformers_go_out_as_they_came_in() {
         };
         assert_eq!(class(&golden(name)), class(dir.path()));
     }
+}
+
+#[test]
+fn recurrent_layers_of_pytorch() {
+    ["lstm", "gru", "rnn_tanh", "rnn_relu"].into_iter().for_each(check);
 }
 
 #[derive(Deserialize)]

@@ -39,7 +39,9 @@ pub use int8::linear_int8;
 pub use linear::{Before, FusedLinear, fused_linear, linear};
 pub use norm::{layer_norm, rms_norm};
 pub use optimizer::{adamw_update, lion_update, muon_update, sgd_update, sum_squares};
-pub use recurrent::{Nonlinearity, RecurrentOptions, RecurrentWeights, gru, lstm, rnn};
+pub use recurrent::{
+    Int8RecurrentWeights, Nonlinearity, RecurrentOptions, RecurrentWeights, gru, lstm, recurrent_int8, rnn,
+};
 pub use residual::{add, add_in_place, add_layer_norm, add_rms_norm};
 pub use rotary::rotary;
 pub use softmax::{log_softmax, softmax};
@@ -50,4 +52,5 @@ pub use danlu_kernels::cross_entropy::{chunk_rows, packs_weight};
 pub use danlu_kernels::int8::Int8Weight;
 pub use danlu_kernels::optimizer::{AdamW, Lion, Muon, Sgd};
 pub use danlu_kernels::random::DropoutMask;
+pub use danlu_kernels::recurrent::Cell;
 pub use danlu_kernels::{Precision, peak_gflops};

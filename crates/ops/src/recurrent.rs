@@ -4,6 +4,7 @@ use crate::flex::recurrent::{Ends, LastState, Recurrent};
 use crate::flex::{apply, suits};
 use crate::{Precision, composed};
 use burn::prelude::*;
+use danlu_kernels::int8::Int8Weight;
 use danlu_kernels::recurrent::Cell;
 use std::sync::Arc;
 
@@ -104,6 +105,41 @@ pub fn rnn(
         return composed::rnn(x, weights, state, nonlinearity, options);
     }
     with_last(run(cell, x, weights, state, None, options))
+}
+
+/// Parameters of a recurrent layer with matrices in int8; shapes as in [`RecurrentWeights`].
+#[derive(Clone, Debug)]
+pub struct Int8RecurrentWeights<'a> {
+    pub input: &'a Int8Weight,
+    pub hidden: &'a Int8Weight,
+    pub input_bias: Option<Tensor<1>>,
+    pub hidden_bias: Option<Tensor<1>>,
+}
+
+/// [`lstm`], [`gru`] or [`rnn`] with int8 matrices, for inference: no gradient flows through it, and the precision is that
+/// of [`crate::linear_int8`].
+///
+/// * `states`: hidden state and, for LSTM, cell before the first step, (batch, hidden) each; zero where absent
+///
+/// Returns all hidden states (batch, time, hidden), and the states after each sequence's last step.
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub fn recurrent_int8(
+    cell: Cell,
+    x: Tensor<3>,
+    weights: Int8RecurrentWeights<'_>,
+    states: [Option<Tensor<2>>; 2],
+    options: &RecurrentOptions,
+) -> (Tensor<3>, [Option<Tensor<2>>; 2]) {
+    let Int8RecurrentWeights { input, hidden, input_bias, hidden_bias } = weights;
+    let (width, size) = (cell.gates() * hidden.inp, hidden.inp);
+    assert!((input.out, hidden.out) == (width, width), "{cell:?}: int8 weights of {} and {}", input.out, hidden.out);
+    let from_x = crate::linear_int8(x, input, input_bias);
+    let from_state = |h| crate::linear_int8(h, hidden, hidden_bias.clone());
+    let (y, last) = composed::recurrent::sequence(cell, from_x, size, from_state, states, options);
+    let mut last = last.into_iter();
+    (y, [last.next(), last.next()])
 }
 
 fn with_last((y, ends): (Tensor<3>, Arc<Ends>)) -> (Tensor<3>, Tensor<2>) {

@@ -2,7 +2,9 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use burn::prelude::*;
-use danlu_model::{Activation, Architecture, CausalLm, LayerType, ModelConfig, NormKind, Positions, RopeScaling};
+use danlu_model::{
+    Activation, Architecture, CausalLm, LayerType, ModelConfig, Nonlinearity, NormKind, Positions, RopeScaling,
+};
 
 pub const VOCAB: usize = 61;
 
@@ -24,8 +26,39 @@ pub fn tiny_gpt2() -> ModelConfig {
     ModelConfig { architecture: Architecture::Gpt2, kv_heads, head_dim, ffn_size: None, ..tiny() }
 }
 
-/// Every kind of norm, position, activation, head and bias at least once.
+pub fn tiny_recurrent(architecture: Architecture) -> ModelConfig {
+    ModelConfig { architecture, layers: 2, hidden_size: 24, max_seq_len: 32, ..ModelConfig::default() }
+}
+
+/// Every cell, head, width and bias of recurrent models at least once.
+pub fn recurrent_kinds() -> Vec<(&'static str, ModelConfig)> {
+    let (lstm, gru, rnn) = (Architecture::Lstm, Architecture::Gru, Architecture::Rnn);
+    vec![
+        ("lstm, tied", tiny_recurrent(lstm)),
+        ("lstm, narrow embedding, tied", ModelConfig { embedding_size: Some(10), ..tiny_recurrent(lstm) }),
+        ("gru, untied, one layer", ModelConfig { tied: false, layers: 1, ..tiny_recurrent(gru) }),
+        ("gru, tied", tiny_recurrent(gru)),
+        ("rnn, tied, no biases", ModelConfig { bias: Some(false), ..tiny_recurrent(rnn) }),
+        (
+            "rnn, relu, wide embedding, untied",
+            ModelConfig {
+                nonlinearity: Some(Nonlinearity::Relu),
+                embedding_size: Some(30),
+                tied: false,
+                ..tiny_recurrent(rnn)
+            },
+        ),
+    ]
+}
+
+/// Every architecture, and every kind of norm, position, activation, head and bias at least once.
 pub fn all_kinds() -> Vec<(&'static str, ModelConfig)> {
+    let mut kinds = transformer_kinds();
+    kinds.extend(recurrent_kinds());
+    kinds
+}
+
+fn transformer_kinds() -> Vec<(&'static str, ModelConfig)> {
     vec![
         ("llama, grouped queries, tied", tiny()),
         (
@@ -102,14 +135,16 @@ pub fn lively(config: &ModelConfig, seed: u64) -> CausalLm {
 pub fn lively_on(config: &ModelConfig, seed: u64, device: &Device) -> CausalLm {
     let model = CausalLm::new(config, VOCAB, seed, device).unwrap();
     let mut values = model.named_parameters().unwrap();
-    for (i, data) in values.values_mut().enumerate() {
+    for (i, (name, data)) in values.iter_mut().enumerate() {
+        // Recurrent matrices and projections start near 1 / sqrt(width) already.
+        let factor = if name.contains(".weight_") || name.contains("projection") { 1.5 } else { 12.0 };
         let shape = data.shape().to_vec();
         let scaled: Vec<f32> = data
             .as_slice::<f32>()
             .unwrap()
             .iter()
             .enumerate()
-            .map(|(j, x)| if shape.len() == 1 { x + 0.3 * ((i * 31 + j * 17) % 13) as f32 / 13.0 } else { x * 12.0 })
+            .map(|(j, x)| if shape.len() == 1 { x + 0.3 * ((i * 31 + j * 17) % 13) as f32 / 13.0 } else { x * factor })
             .collect();
         *data = TensorData::new(scaled, shape);
     }

@@ -9,7 +9,7 @@ mod embedding;
 mod linear;
 mod norm;
 mod optimizer;
-mod recurrent;
+pub(crate) mod recurrent;
 mod residual;
 mod rotary;
 mod softmax;

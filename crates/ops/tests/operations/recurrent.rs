@@ -3,7 +3,10 @@
 
 use crate::common::{cases, check, data, device, flat};
 use burn::prelude::*;
-use danlu_ops::{self as ops, Nonlinearity, Precision, RecurrentOptions, RecurrentWeights, composed};
+use danlu_ops::{
+    self as ops, Cell, Int8RecurrentWeights, Int8Weight, Nonlinearity, Precision, RecurrentOptions, RecurrentWeights,
+    composed,
+};
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -154,4 +157,39 @@ fn untracked_weights_get_no_gradient() {
     let grads = y.sum().backward();
     assert!(hidden.grad(&grads).is_some());
     assert!(input.grad(&grads).is_none() && x.grad(&grads).is_none());
+}
+
+/// The int8 form is the layer with the values that its bytes stand for, sequences of different lengths included.
+#[test]
+fn int8_is_the_layer_of_the_rounded_weights() {
+    let (batch, time, input, hidden) = (3, 5, 7, 6);
+    for (kind, cell) in KINDS.into_iter().zip([Cell::Lstm, Cell::Gru, Cell::Tanh, Cell::Relu]) {
+        let options = RecurrentOptions { lengths: Some(vec![5, 2, 4]), ..RecurrentOptions::default() };
+        let read = [true, true, kind == Kind::Lstm];
+        let case = Case { kind, batch, time, input, hidden, biased: true, stateful: true, read, options };
+        let mut operands = case.operands(11);
+        let width = cell.gates() * hidden;
+        let [ih, hh] = [(1, input), (2, hidden)].map(|(i, columns)| {
+            let scaled: Vec<f32> = operands[i].iter().map(|x| 0.4 * x).collect();
+            let int8 = Int8Weight::quantize(&scaled, width, columns);
+            operands[i] = int8.dequantize().iter().map(|x| x / 0.4).collect();
+            int8
+        });
+        let t: Vec<Tensor<1>> =
+            operands.iter().map(|o| Tensor::from_data(TensorData::new(o.clone(), [o.len()]), &device())).collect();
+        let weights = Int8RecurrentWeights {
+            input: &ih,
+            hidden: &hh,
+            input_bias: Some(t[3].clone()),
+            hidden_bias: Some(t[4].clone()),
+        };
+        let states = [5, 6].map(|i| Some(t[i].clone().reshape([batch, hidden])));
+        let x = t[0].clone().reshape([batch, time, input]);
+        let (y, [h, c]) = ops::recurrent_int8(cell, x, weights, states, &case.options);
+        let found = Tensor::cat([Some(flat(y)), h.map(flat), c.map(flat)].into_iter().flatten().collect(), 0);
+        let want = case.run(&t, true);
+        assert_eq!(found.dims(), want.dims(), "{cell:?}");
+        let apart = (found - want).abs().max().into_scalar::<f32>();
+        assert!(apart < 2e-5, "{cell:?}: {apart}");
+    }
 }
