@@ -76,6 +76,8 @@ pub struct TrainOutcome {
     pub skipped: Vec<u64>,
     /// Time of all sessions: the steps of the earlier ones, and the wall time of this one.
     pub seconds: f64,
+    /// Resident memory of this process at its highest so far, bytes; none where the system does not tell.
+    pub peak_memory: Option<u64>,
 }
 
 /// Trains, or goes on training, until the run is finished or `stop` is set.
@@ -412,6 +414,7 @@ impl Trainer<'_> {
             mfu: self.mfu(speed),
             skipped: state.skipped.iter().copied().collect(),
             seconds: self.seconds_before + self.clock.seconds(),
+            peak_memory: danlu_memory::peak_resident_bytes(),
         }
     }
 }
