@@ -69,8 +69,8 @@ pub enum Command {
     /// What users said about served replies.
     #[command(subcommand)]
     Feedback(FeedbackCommand),
-    /// List the runs of this folder.
-    Runs(JsonArgs),
+    /// List the runs of this folder, or put some of them side by side.
+    Runs(RunsArgs),
     /// Show one run: stages, figures, where its files are.
     Show(ShowArgs),
     /// Write the report page of a run again and say where it is.
@@ -530,6 +530,14 @@ pub struct FeedbackExportArgs {
 
 #[derive(Args, Debug)]
 pub struct JsonArgs {
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct RunsArgs {
+    /// Run ids, or the starts of some: their models side by side, with scores, speed and memory.
+    pub runs: Vec<String>,
     #[arg(long)]
     pub json: bool,
 }

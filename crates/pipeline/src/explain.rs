@@ -17,7 +17,11 @@ pub struct ExplainedKey {
 /// Explains every leaf of the resolved recipe, in the order of its sections.
 pub fn explain(file: &RecipeFile) -> Vec<ExplainedKey> {
     let said: Value = toml::from_str(&file.text).unwrap_or(Value::Null);
-    let resolved = serde_json::to_value(&file.recipe).unwrap_or(Value::Null);
+    let mut resolved = serde_json::to_value(&file.recipe).unwrap_or(Value::Null);
+    if let Some(model) = resolved["model"].as_object_mut() {
+        let had = file.recipe.model.settings();
+        model.retain(|key, _| had.contains_key(key));
+    }
     let mut keys = Vec::new();
     walk("", &resolved, Some(&said), &mut keys);
     keys

@@ -188,15 +188,15 @@ impl Gatherer<'_> {
         let counts = config.parameter_counts(tokenizer.vocab_size);
         let plan =
             self.summary::<TrainSummary>(Stage::Train)?.and_then(|t| serde_json::from_value::<Plan>(t.plan).ok());
-        let resolved = serde_json::to_value(config.resolved()).unwrap_or_default();
+        let settings = config.settings();
         Ok(Some(ModelFacts {
-            architecture: resolved["architecture"].as_str().unwrap_or_default().into(),
+            architecture: settings.get("architecture").and_then(Value::as_str).unwrap_or_default().into(),
             parameters: counts.total() as u64,
             embedding_parameters: (counts.embedding + counts.head) as u64,
             context: config.max_seq_len,
             vocab_size: tokenizer.vocab_size,
             flops_per_token: config.flops_per_token(tokenizer.vocab_size, self.recipe.train.seq_len),
-            config: resolved.as_object().cloned().unwrap_or_default(),
+            config: settings,
             memory: plan.map(|p| p.memory.classes()).unwrap_or_default(),
         }))
     }

@@ -47,6 +47,7 @@ fn summary(context: &Context<'_>, run: &str, dir: &Path) -> Result<Value, Pipeli
         out["train"] = json!({
             "tokens_per_second": train.tokens_per_second, "mfu": train.mfu, "steps": train.steps,
             "parameters": train.parameters, "best_valid_loss": train.best_valid_loss,
+            "architecture": context.file.recipe.model.architecture, "peak_memory": train.peak_memory,
         });
     }
     if has(Stage::Evaluate) {

@@ -5,6 +5,7 @@
 
 use crate::{OptimizerKind, TrainConfig};
 use danlu_model::{ModelConfig, Recompute};
+use danlu_ops::Cell;
 use serde::{Deserialize, Serialize};
 
 /// Bytes by class at the moment when their sum is largest.
@@ -92,12 +93,15 @@ fn optimizer(config: &TrainConfig, model: &ModelConfig, vocab_size: usize) -> u6
         OptimizerKind::Sgd if config.momentum == 0.0 => 0,
         OptimizerKind::Sgd | OptimizerKind::Lion => counts.total(),
         // One for a matrix inside the layers, two for all else; biases, which are few, are taken for matrices.
-        OptimizerKind::Muon => 2 * counts.total() - counts.attention - counts.feed_forward,
+        OptimizerKind::Muon => 2 * counts.total() - counts.attention - counts.feed_forward - counts.recurrent,
     } as u64
 }
 
 /// Bytes that the backward pass keeps for each token: those of the layers, and the last normalisation's input.
 fn activations_per_token(config: &TrainConfig, model: &ModelConfig) -> u64 {
+    if let Some(cell) = model.cell() {
+        return recurrent_activations(config, model, cell);
+    }
     let gated = model.activation().is_gated();
     // Queries, keys, values and the attention's result; the feed-forward layer before its activation.
     let feed_forward = model.ffn_size() * if gated { 2 } else { 1 };
@@ -124,9 +128,27 @@ fn activations_per_token(config: &TrainConfig, model: &ModelConfig) -> u64 {
     layers + input
 }
 
-/// The larger of what the loss and the last feed-forward layer's backward pass hold.
+/// The same of recurrent layers, in f32 throughout: for LSTM four gates and the cell, for GRU three gates and the hidden
+/// part of the new one, and all states; with dropout also what is left of them. Below them the embeddings, above them
+/// what the head reads where a projection makes it.
+fn recurrent_activations(config: &TrainConfig, model: &ModelConfig, cell: Cell) -> u64 {
+    let of_gates = match cell {
+        Cell::Lstm => 5,
+        Cell::Gru => 4,
+        Cell::Tanh | Cell::Relu => 0,
+    };
+    let (hidden, embedding) = (model.hidden_size, model.embedding_size());
+    let output = hidden * if model.dropout > 0.0 { 2 } else { 1 };
+    let projected = if embedding == hidden { 0 } else { embedding };
+    let layers = match config.recompute {
+        Recompute::None => model.layers * (of_gates * hidden + output),
+        Recompute::Block => model.layers * hidden + of_gates * hidden + output,
+    };
+    F32 * (embedding + layers + projected) as u64
+}
+
+/// The larger of what the loss and the last layer's backward pass hold.
 fn workspace(config: &TrainConfig, model: &ModelConfig, tokens: u64, vocab_size: usize) -> u64 {
-    let gated = model.activation().is_gated();
     let kept = config.precision.bytes() as u64;
     let streams = F32 * 2 * model.hidden_size as u64 * tokens;
     let logits = match model.logit_softcap() {
@@ -135,10 +157,15 @@ fn workspace(config: &TrainConfig, model: &ModelConfig, tokens: u64, vocab_size:
         Some(_) => F32 * 6 * tokens * vocab_size as u64,
     };
     let packed = danlu_ops::packs_weight(tokens as usize, vocab_size);
-    let weight = if packed { kept * (model.hidden_size * vocab_size) as u64 } else { 0 };
-    // With SwiGLU the gradients before and after it, else one in the place of the other.
-    let feed_forward = (model.ffn_size() * if gated { 3 } else { 1 }) as u64 * kept;
-    streams + (logits + weight).max(feed_forward * tokens)
+    let weight = if packed { kept * (model.embedding_size() * vocab_size) as u64 } else { 0 };
+    let layer = match model.cell() {
+        // The plain layer's gates, whose gradients have no other place; those of the other cells do.
+        Some(Cell::Tanh | Cell::Relu) => F32 * model.hidden_size as u64,
+        Some(Cell::Lstm | Cell::Gru) => 0,
+        // With SwiGLU the gradients before and after it, else one in the place of the other.
+        None => kept * (model.ffn_size() * if model.activation().is_gated() { 3 } else { 1 }) as u64,
+    };
+    streams + (logits + weight).max(layer * tokens)
 }
 
 #[cfg(test)]

@@ -69,6 +69,8 @@ pub struct TrainOutcome {
     pub skipped: Vec<u64>,
     /// Time of all sessions: the steps of the earlier ones, and the wall time of this one.
     pub seconds: f64,
+    /// Resident memory of this process at its highest so far, bytes; none where the system does not tell.
+    pub peak_memory: Option<u64>,
 }
 
 /// Trains, or goes on training, until the run is finished or `stop` is set. The same run of the same task with the same
@@ -375,6 +377,7 @@ impl<T: Task> Trainer<'_, T> {
             mfu: self.mfu(speed),
             skipped: state.skipped.iter().copied().collect(),
             seconds: self.seconds_before + self.clock.seconds(),
+            peak_memory: danlu_memory::peak_resident_bytes(),
         }
     }
 }

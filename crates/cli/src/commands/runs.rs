@@ -1,10 +1,10 @@
-//! `danlu runs` and `danlu show RUN`.
+//! `danlu runs`, `danlu runs RUN RUN` and `danlu show RUN`.
 
 use danlu_store::{Run, StageRecord, Workspace};
 use serde_json::{Value, json};
 
-use crate::args::{Global, ShowArgs};
-use crate::output::{duration, line, table};
+use crate::args::{Global, RunsArgs, ShowArgs};
+use crate::output::{bytes, count, duration, line, table};
 
 pub fn list(global: &Global, as_json: bool) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
@@ -22,18 +22,55 @@ pub fn list(global: &Global, as_json: bool) -> anyhow::Result<()> {
     let rows: Vec<Vec<String>> = runs
         .iter()
         .map(|r| {
-            let figure = |path: &str| r.summary.pointer(path).and_then(Value::as_f64);
             vec![
                 r.id.clone(),
                 r.state.as_str().into(),
                 r.started.replace('T', " ").chars().take(16).collect(),
-                figure("/test/bits_per_byte").map_or("-".into(), |x| format!("{x:.3}")),
-                figure("/test/xz_bits_per_byte").map_or("-".into(), |x| format!("{x:.3}")),
+                figure(r, "/test/bits_per_byte").map_or("-".into(), |x| format!("{x:.3}")),
+                figure(r, "/test/xz_bits_per_byte").map_or("-".into(), |x| format!("{x:.3}")),
             ]
         })
         .collect();
     line(table(&["run", "state", "started (UTC)", "bits/byte", "xz"], &rows).trim_end());
     Ok(())
+}
+
+/// Some runs side by side, best score first.
+pub fn compare(global: &Global, args: &RunsArgs) -> anyhow::Result<()> {
+    let workspace = Workspace::open(&global.runs_dir)?;
+    let db = workspace.db()?;
+    let mut runs = args.runs.iter().map(|id| db.run(id)).collect::<Result<Vec<_>, _>>()?;
+    let score = |run: &Run| figure(run, "/test/bits_per_byte").unwrap_or(f64::INFINITY);
+    runs.sort_by(|a, b| score(a).total_cmp(&score(b)));
+    if args.json {
+        let summaries: Vec<&Value> = runs.iter().map(|run| &run.summary).collect();
+        line(&serde_json::to_string(&summaries)?);
+        return Ok(());
+    }
+    let columns = ["run", "architecture", "parameters", "steps", "bits/byte", "xz", "tokens/s", "peak memory"];
+    line(table(&columns, &runs.iter().map(compared).collect::<Vec<_>>()).trim_end());
+    Ok(())
+}
+
+fn compared(run: &Run) -> Vec<String> {
+    let or_dash = |path: &str, show: &dyn Fn(f64) -> String| figure(run, path).map_or("-".into(), show);
+    let whole = |x: f64| count(x.max(0.0).round() as u64);
+    let bits = |x: f64| format!("{x:.3}");
+    let architecture = run.summary.pointer("/train/architecture").and_then(Value::as_str);
+    vec![
+        run.id.clone(),
+        architecture.unwrap_or("-").into(),
+        or_dash("/train/parameters", &whole),
+        or_dash("/train/steps", &whole),
+        or_dash("/test/bits_per_byte", &bits),
+        or_dash("/test/xz_bits_per_byte", &bits),
+        or_dash("/train/tokens_per_second", &whole),
+        or_dash("/train/peak_memory", &|x| bytes(x as u64)),
+    ]
+}
+
+fn figure(run: &Run, path: &str) -> Option<f64> {
+    run.summary.pointer(path).and_then(Value::as_f64)
 }
 
 pub fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<()> {

@@ -10,5 +10,6 @@ mod harness;
 mod kill;
 mod life;
 mod loop_closes;
+mod recipes;
 mod share;
 mod snapshots;

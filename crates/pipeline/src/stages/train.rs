@@ -32,6 +32,9 @@ pub(crate) struct TrainSummary {
     pub tokens_per_second: f64,
     pub mfu: Option<f64>,
     pub seconds: f64,
+    /// Of the process that ended the training, bytes.
+    #[serde(default)]
+    pub peak_memory: Option<u64>,
     pub skipped: Vec<u64>,
     pub threads: usize,
     pub device: String,
@@ -107,6 +110,7 @@ fn finish(
         tokens_per_second: outcome.tokens_per_second,
         mfu: outcome.mfu,
         seconds: outcome.seconds,
+        peak_memory: outcome.peak_memory,
         skipped: outcome.skipped,
         threads: rayon::current_num_threads(),
         device: format!("{:?}", context.device),

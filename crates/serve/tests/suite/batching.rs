@@ -6,7 +6,7 @@ use danlu_model::SamplingConfig;
 use danlu_serve::ServeConfig;
 use serde_json::json;
 
-use crate::harness::{TestServer, load, text_of};
+use crate::harness::{TestServer, load, recurrent_model_dir, text_of};
 
 /// Prompts of very different lengths, some longer than a prefill chunk.
 fn prompts() -> Vec<String> {
@@ -31,6 +31,34 @@ fn a_reply_is_what_the_library_generates() {
         let expected =
             danlu_model::generate(&model, &ids, &sampling, 32, &stop, |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(server.greedy(prompt, 32), shown(&tokenizer, &expected.tokens), "{prompt}");
+    }
+}
+
+/// The engine asks not what a state is made of: several replies to one prompt go on from clones of the state after it.
+#[test]
+fn a_recurrent_model_replies_as_the_library_generates_alone_and_in_a_crowd() {
+    let dir = recurrent_model_dir();
+    let server = TestServer::of(&dir, ServeConfig { max_batch: 8, prefill_chunk: 32, ..ServeConfig::default() });
+    let model = danlu_model::load(&dir, &burn::prelude::Device::default()).unwrap();
+    let tokenizer = danlu_text::Tokenizer::from_dir(&dir).unwrap();
+    let greedy = SamplingConfig { temperature: 0.0, ..SamplingConfig::default() };
+    let expected = |prompt: &str| {
+        let (ids, stop) = (tokenizer.encode(prompt).unwrap(), [tokenizer.eos_id()]);
+        let written = danlu_model::generate(&model, &ids, &greedy, 32, &stop, |_| ControlFlow::Continue(())).unwrap();
+        shown(&tokenizer, &written.tokens)
+    };
+    let prompts = prompts();
+    let together: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = prompts.iter().map(|prompt| scope.spawn(|| server.greedy(prompt, 32))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (prompt, reply) in prompts.iter().zip(&together) {
+        assert_eq!(*reply, expected(prompt), "{prompt}");
+    }
+    let body = json!({"prompt": &prompts[0], "max_tokens": 32, "temperature": 0, "n": 3});
+    let several = server.complete(body);
+    for choice in several["choices"].as_array().unwrap() {
+        assert_eq!(choice["text"], expected(&prompts[0]));
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use danlu_model::{CausalLm, ModelConfig, SaveOptions, SpecialTokens};
+use danlu_model::{Architecture, CausalLm, ModelConfig, SaveOptions, SpecialTokens};
 use danlu_serve::{ServeConfig, ServeError, serve_blocking};
 use danlu_text::{Tokenizer, TokenizerConfig};
 use serde_json::{Value, json};
@@ -37,22 +37,24 @@ pub fn model_dir() -> &'static Path {
         // Beside the build: a folder in a static is never removed.
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("serve/tiny");
         let _ = std::fs::remove_dir_all(&dir);
-        make_model(&dir);
+        let transformer = ModelConfig { heads: 4, kv_heads: Some(2), ..ModelConfig::default() };
+        make_model(&dir, transformer);
         dir
     })
 }
 
-fn make_model(dir: &Path) {
+/// The folder of an LSTM with random weights.
+pub fn recurrent_model_dir() -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("serve/lstm");
+    let _ = std::fs::remove_dir_all(&dir);
+    make_model(&dir, ModelConfig { architecture: Architecture::Lstm, ..ModelConfig::default() });
+    dir
+}
+
+fn make_model(dir: &Path, model: ModelConfig) {
     let config = TokenizerConfig { vocab_size: 512, ..TokenizerConfig::default() };
     let tokenizer = Tokenizer::train([TEXT, TEXT].into_iter(), &config).unwrap();
-    let model = ModelConfig {
-        layers: 2,
-        hidden_size: 64,
-        heads: 4,
-        kv_heads: Some(2),
-        max_seq_len: CONTEXT,
-        ..ModelConfig::default()
-    };
+    let model = ModelConfig { layers: 2, hidden_size: 64, max_seq_len: CONTEXT, ..model };
     let model = CausalLm::new(&model, tokenizer.vocab_size(), 7, &Device::default()).unwrap();
     let special_tokens = Some(SpecialTokens { eos: vec![tokenizer.eos_id()], ..SpecialTokens::default() });
     danlu_model::save(&model, dir, &SaveOptions { special_tokens }).unwrap();
