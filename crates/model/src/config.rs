@@ -288,7 +288,7 @@ impl ModelConfig {
     }
 }
 
-fn check(
+pub(crate) fn check(
     fits: bool,
     key: &'static str,
     found: impl ToString,

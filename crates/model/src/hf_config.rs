@@ -19,7 +19,7 @@ pub struct SpecialTokens {
 
 impl SpecialTokens {
     /// As the keys of config.json and generation_config.json.
-    fn insert_into(&self, json: &mut Map<String, Value>) {
+    pub(crate) fn insert_into(&self, json: &mut Map<String, Value>) {
         let eos = match self.eos.as_slice() {
             [] => Value::Null,
             [one] => json!(one),
@@ -199,13 +199,13 @@ pub(crate) fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Descri
 }
 
 /// Typed reading of a JSON object with errors that name the key.
-struct Keys<'a> {
-    path: &'a Path,
-    json: &'a Map<String, Value>,
+pub(crate) struct Keys<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) json: &'a Map<String, Value>,
 }
 
 impl Keys<'_> {
-    fn wrong(&self, key: &str, expected: impl Into<String>) -> ModelError {
+    pub(crate) fn wrong(&self, key: &str, expected: impl Into<String>) -> ModelError {
         let found = self.json.get(key).map_or("missing".to_string(), Value::to_string);
         ModelError::UnsupportedConfig {
             path: self.path.to_path_buf(),
@@ -215,31 +215,31 @@ impl Keys<'_> {
         }
     }
 
-    fn given(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn given(&self, key: &str) -> Option<&Value> {
         self.json.get(key).filter(|value| !value.is_null())
     }
 
-    fn count(&self, key: &str) -> Result<usize, ModelError> {
+    pub(crate) fn count(&self, key: &str) -> Result<usize, ModelError> {
         self.optional_count(key)?.ok_or_else(|| self.wrong(key, "a whole number"))
     }
 
-    fn optional_count(&self, key: &str) -> Result<Option<usize>, ModelError> {
+    pub(crate) fn optional_count(&self, key: &str) -> Result<Option<usize>, ModelError> {
         let count = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
         self.given(key).map(|value| count(value).ok_or_else(|| self.wrong(key, "a whole number"))).transpose()
     }
 
-    fn number(&self, key: &str, otherwise: f64) -> Result<f64, ModelError> {
+    pub(crate) fn number(&self, key: &str, otherwise: f64) -> Result<f64, ModelError> {
         let Some(value) = self.given(key) else { return Ok(otherwise) };
         value.as_f64().ok_or_else(|| self.wrong(key, "a number"))
     }
 
-    fn flag(&self, key: &str, otherwise: bool) -> Result<bool, ModelError> {
+    pub(crate) fn flag(&self, key: &str, otherwise: bool) -> Result<bool, ModelError> {
         let Some(value) = self.given(key) else { return Ok(otherwise) };
         value.as_bool().ok_or_else(|| self.wrong(key, "true or false"))
     }
 
     /// Refuses a setting that would change the logits and that danlu does not have.
-    fn only(&self, key: &str, supported: Value) -> Result<(), ModelError> {
+    pub(crate) fn only(&self, key: &str, supported: Value) -> Result<(), ModelError> {
         match self.given(key) {
             Some(value) if *value != supported => Err(self.wrong(key, supported.to_string())),
             _ => Ok(()),

@@ -1,6 +1,7 @@
 //! Language models: layers, architectures, generation state, and folders in Hugging Face layout.
 //!
-//! The room owns the decoder-only Transformer ([`CausalLm`]) in all its variants, what it remembers of a sequence
+//! The room owns the decoder-only Transformer ([`CausalLm`]) in all its variants, encoders with their heads ([`Encoder`]:
+//! BERT and its kind, for embeddings, classification and masked language models), what a model remembers of a sequence
 //! while it generates ([`State`]), how the next token is chosen ([`Sampler`]), and how a model lies on disk ([`save`],
 //! [`load`]). It may touch `ops` for arithmetic and `store` for writing files whole; it holds no training logic and
 //! knows nothing of text.
@@ -17,6 +18,7 @@
 mod causal_lm;
 mod config;
 mod dropout;
+mod encoder;
 mod error;
 mod folder;
 mod generate;
@@ -34,6 +36,10 @@ pub use causal_lm::{CausalLm, LossOptions};
 pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCounts, Positions, SavedAs};
 pub use danlu_ops::Precision;
 pub use dropout::DropoutKey;
+pub use encoder::{
+    Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, Head, HeadConfig, HeadLoss, Pooling, Problem,
+    SentenceConfig, describe_encoder,
+};
 pub use error::ModelError;
 pub use folder::{CONFIG_FILE, GENERATION_CONFIG_FILE, SaveOptions, WEIGHTS_FILE, load, save};
 pub use generate::{FinishReason, Generation, generate};
