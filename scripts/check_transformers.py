@@ -5,7 +5,8 @@
     cargo run --release -p danlu-model --example export_for_check -- /tmp/export
     python scripts/check_transformers.py /tmp/export
 
-Each folder under the given one is a model saved by danlu with danlu's own logits beside it (logits.json). Any model folder
+Each folder under the given one is a model saved by danlu with danlu's own logits beside it (logits.json; of encoders
+with their hidden states, of a batch of unequal lengths). Any model folder
 may be checked without logits: it must then load with no tensor missing or left over.
 """
 import json
@@ -13,12 +14,49 @@ import pathlib
 import sys
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 TOLERANCE = 1e-4
 
 
+def check_encoder(folder, name):
+    kind = getattr(transformers, name)
+    model, info = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    # A bare model may come without its pooler.
+    missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
+    for keys in (missing, info["unexpected_keys"], info["mismatched_keys"]):
+        if keys:
+            return f"missing, left over or of another shape: {sorted(keys)}"
+    golden = folder / "logits.json"
+    if not golden.exists():
+        return None
+    golden = json.loads(golden.read_text())
+    ids, longest = golden["ids"], max(map(len, golden["ids"]))
+    padded = torch.full((len(ids), longest), model.config.pad_token_id or 0)
+    mask = torch.zeros_like(padded)
+    for i, row in enumerate(ids):
+        padded[i, :len(row)], mask[i, :len(row)] = torch.tensor(row), 1
+    with torch.no_grad():
+        said = model.eval()(input_ids=padded, attention_mask=mask, output_hidden_states=True)
+    hidden, worst = said.hidden_states[-1], 0.0
+    for i, row in enumerate(ids):
+        ours = torch.tensor(golden["hidden"][i][:len(row)])
+        worst = max(worst, (hidden[i, :len(row)] - ours).abs().max().item())
+    logits = said.get("logits", said.get("pooler_output"))
+    if golden["logits"]:
+        ours = torch.tensor(golden["logits"]).reshape(logits.shape)
+        for i, row in enumerate(ids):
+            here = slice(0, len(row)) if logits.dim() == 3 else slice(None)
+            worst = max(worst, (logits[i][here] - ours[i][here]).abs().max().item())
+    print(f"{folder.name}: {name}: largest hidden {hidden.abs().max().item():.3f}, largest difference {worst:.2e}")
+    return None if worst <= TOLERANCE else f"hidden states or logits differ by {worst}"
+
+
 def check(folder):
+    named = (json.loads((folder / "config.json").read_text()).get("architectures") or [""])[0]
+    if named.startswith(("Bert", "Roberta", "DistilBert")):
+        return check_encoder(folder, named)
     quantized = "quantization_config" in json.loads((folder / "config.json").read_text())
     # Other implementations of attention leave soft-caps out.
     model, info = AutoModelForCausalLM.from_pretrained(

@@ -24,6 +24,7 @@ mod document;
 mod error;
 mod files;
 mod journal;
+mod masking;
 mod mixture;
 mod monitor;
 mod ngrams;
@@ -61,6 +62,7 @@ pub use dedup::{
 };
 pub use document::Document;
 pub use error::DataError;
+pub use masking::{Masked, MaskingConfig, MaskingKey, MaskingTokens, mask_tokens};
 pub use mixture::{
     CurriculumConfig, Mixture, MixtureConfig, MixtureItem, MixtureRow, MixtureSummary, mix_shard, mixture_items,
 };

@@ -7,7 +7,8 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::Gradients;
 use danlu_model::{
-    Activation, Architecture, CausalLm, LayerType, ModelConfig, RopeScaling, SaveOptions, SpecialTokens, Yarn, save,
+    Activation, Architecture, CausalLm, Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, HeadConfig,
+    LayerType, ModelConfig, Problem, RopeScaling, SaveOptions, SpecialTokens, Yarn, save,
 };
 use std::error::Error;
 use std::path::Path;
@@ -86,6 +87,96 @@ fn families(llama: &ModelConfig) -> Vec<(&'static str, ModelConfig)> {
     ]
 }
 
+/// Three sequences of unequal lengths; ids from 3 on, as transformers takes some of those below for padding.
+fn texts(seed: usize) -> EncoderInput {
+    let row =
+        |length: usize| (0..length).map(|i| (3 + (i * i * 3 + i * 17 + seed * 41) % (VOCAB - 3)) as u32).collect();
+    EncoderInput::of(vec![row(16), row(5), row(11)])
+}
+
+/// An encoder after a few steps of plain gradient descent; one without a loss as it is.
+fn encoder(config: &EncoderConfig) -> Result<Encoder, Box<dyn Error>> {
+    let device = Device::flex().autodiff();
+    let mut model = Encoder::new(config, VOCAB, 1, &device)?;
+    for step in 0..20 {
+        let input = texts(step);
+        let targets = match &config.head {
+            HeadConfig::None | HeadConfig::Pooler => break,
+            HeadConfig::MaskedLm | HeadConfig::TokenClassification { .. } => {
+                let classes = if config.head == HeadConfig::MaskedLm { VOCAB } else { 3 };
+                let row = |ids: &Vec<u32>| ids.iter().map(|id| (*id as usize * 5 % classes) as i32).collect();
+                EncoderTargets::Tokens(input.ids.iter().map(row).collect())
+            }
+            HeadConfig::SequenceClassification { problem: Problem::SingleLabel, .. } => {
+                EncoderTargets::Classes((0..3).map(|i| ((i + step) % 3) as i32).collect())
+            }
+            HeadConfig::SequenceClassification { .. } => {
+                EncoderTargets::Values((0..3).map(|i| (0..3).map(|j| ((i + j) % 2) as f32).collect()).collect())
+            }
+        };
+        let gradients = model.loss_sum(&input, &targets, None)?.backward();
+        model = model.map(&mut Descent(&gradients));
+    }
+    Ok(model.valid())
+}
+
+fn export_encoder(root: &Path, name: &str, config: &EncoderConfig) -> Result<(), Box<dyn Error>> {
+    let (dir, model, input) = (root.join(name), encoder(config)?, texts(7));
+    model.save(&dir, None)?;
+    let hidden: Vec<f32> = model.hidden(&input, None)?.into_data().try_into_vec()?;
+    let logits = match config.head {
+        HeadConfig::None => None,
+        _ => Some(model.logits(&input, None)?),
+    };
+    let width = logits.as_ref().map_or(0, |logits| logits.dims()[1]);
+    let logits: Vec<f32> = logits.map_or(Ok(Vec::new()), |logits| logits.into_data().try_into_vec())?;
+    let record = serde_json::json!({
+        "ids": input.ids,
+        "hidden": hidden.chunks(config.hidden_size).collect::<Vec<_>>().chunks(16).collect::<Vec<_>>(),
+        "logits": logits.chunks(width.max(1)).collect::<Vec<_>>(),
+    });
+    std::fs::write(dir.join("logits.json"), serde_json::to_vec(&record)?)?;
+    Ok(())
+}
+
+fn encoders(root: &Path) -> Result<(), Box<dyn Error>> {
+    let labels: Vec<String> = ["bad", "fair", "good"].map(String::from).to_vec();
+    let sequence = |problem| HeadConfig::SequenceClassification { labels: labels.clone(), problem };
+    let tokens = HeadConfig::TokenClassification { labels: labels.clone() };
+    let bert = EncoderConfig { layers: 3, hidden_size: 48, heads: 6, max_seq_len: 64, ..Default::default() };
+    let kind = |architecture| EncoderConfig {
+        architecture,
+        position_offset: if architecture == EncoderKind::Roberta { 2 } else { 0 },
+        token_types: match architecture {
+            EncoderKind::Bert => 2,
+            EncoderKind::Roberta => 1,
+            EncoderKind::DistilBert => 0,
+        },
+        ..bert.clone()
+    };
+    for architecture in [EncoderKind::Bert, EncoderKind::Roberta, EncoderKind::DistilBert] {
+        let heads = [
+            ("bare", HeadConfig::None),
+            ("pooler", HeadConfig::Pooler),
+            ("masked", HeadConfig::MaskedLm),
+            ("classes", sequence(Problem::SingleLabel)),
+            ("labels", sequence(Problem::MultiLabel)),
+            ("regression", sequence(Problem::Regression)),
+            ("tokens", tokens.clone()),
+        ];
+        for (name, head) in heads {
+            let distil = architecture == EncoderKind::DistilBert;
+            let without_pooler = !distil && head == HeadConfig::None;
+            if without_pooler || (distil && head == HeadConfig::Pooler) {
+                continue;
+            }
+            let name = format!("{architecture:?}_{name}").to_lowercase();
+            export_encoder(root, &name, &EncoderConfig { head, ..kind(architecture) })?;
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args().nth(1).ok_or("usage: export_for_check FOLDER")?;
     let root = Path::new(&root);
@@ -103,5 +194,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     export(root, "llama_int8", &trained(&llama)?.quantized()?)?;
     export(root, "llama_untied_int8", &trained(&wide)?.quantized()?)?;
-    Ok(())
+    encoders(root)
 }

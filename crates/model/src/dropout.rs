@@ -20,6 +20,13 @@ impl DropoutKey {
     pub(crate) fn mask(&self, site: u32, probability: f64) -> DropoutMask {
         DropoutMask { key: mix(mix(self.seed) ^ self.step), stream: site, probability: probability as f32 }
     }
+
+    /// The mask of attention weights at one site, `None` when nothing is to be dropped. Its rows are counted from the
+    /// batch's first sequence, so that, unlike elsewhere, a batch split into parts sees other zeros.
+    pub(crate) fn attention_mask(&self, site: u32, probability: f64) -> Option<DropoutMask> {
+        let mask = self.mask(site, probability);
+        (probability > 0.0).then(|| DropoutMask { key: mix(mask.key ^ mix(self.first_sequence)), ..mask })
+    }
 }
 
 /// Applies dropout to (batch * time, width) activations at numbered sites of one forward pass.

@@ -44,6 +44,8 @@ pub enum ModelError {
     StateCount { sequences: usize, states: usize },
     #[error("the state of sequence {sequence} was made for a model of another shape")]
     StateMismatch { sequence: usize },
+    #[error("{what}: {found}, expected {expected}")]
+    WrongInput { what: &'static str, found: String, expected: String },
     #[error("sampling setting `{key}` = {found}: expected {expected}")]
     InvalidSampling { key: &'static str, found: String, expected: &'static str },
     #[error("tensors could not be read from the device: {message}")]

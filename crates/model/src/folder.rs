@@ -72,20 +72,20 @@ pub fn load(dir: &Path, device: &Device) -> Result<CausalLm, ModelError> {
     Ok(model)
 }
 
-fn read_json(path: &Path) -> Result<Map<String, Value>, ModelError> {
+pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>, ModelError> {
     let bytes =
         std::fs::read(path).map_err(|source| ModelError::Io { action: "read", path: path.to_path_buf(), source })?;
     serde_json::from_slice(&bytes).map_err(|source| ModelError::Json { path: path.to_path_buf(), source })
 }
 
-fn write_json(path: &Path, json: &Value) -> Result<(), ModelError> {
+pub(crate) fn write_json(path: &Path, json: &Value) -> Result<(), ModelError> {
     let mut text =
         serde_json::to_vec_pretty(json).map_err(|source| ModelError::Json { path: path.to_path_buf(), source })?;
     text.push(b'\n');
     write(path, &text)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     danlu_store::atomic::write_bytes(path, bytes)
         .map_err(|source| ModelError::Write { path: path.to_path_buf(), source })
 }

@@ -28,7 +28,7 @@ pub struct SpecialTokens {
 
 impl SpecialTokens {
     /// As the keys of config.json and generation_config.json.
-    fn insert_into(&self, json: &mut Map<String, Value>) {
+    pub(crate) fn insert_into(&self, json: &mut Map<String, Value>) {
         let eos = match self.eos.as_slice() {
             [] => Value::Null,
             [one] => json!(one),
@@ -211,7 +211,7 @@ pub(crate) fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Descri
 
 /// Typed reading of a JSON object with errors that name the key.
 pub(crate) struct Keys<'a> {
-    path: &'a Path,
+    pub(crate) path: &'a Path,
     pub(crate) json: &'a Map<String, Value>,
 }
 

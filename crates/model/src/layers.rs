@@ -87,7 +87,7 @@ impl Linear {
 
 /// `residual + layers(before(x))`, the results of several layers side by side: (rows, sum of out). One operation when all
 /// weights are dense; then the result is kept in the format `kept`.
-fn project(
+pub(crate) fn project(
     x: Tensor<2>,
     before: Before,
     layers: &[&Linear],
@@ -167,7 +167,7 @@ pub(crate) struct Pass<'a> {
 impl Pass<'_> {
     /// `residual + after(layers(before(x)))`, with dropout before the sum. The embedding has dropout site 0, layer i the
     /// sites 2 i + 1 and 2 i + 2.
-    fn add(
+    pub(crate) fn add(
         &self,
         site: usize,
         residual: Tensor<2>,
@@ -352,14 +352,14 @@ pub struct Decoder {
     pub norm: Norm,
 }
 
-/// Builds layers from a source of weights.
-pub(crate) struct Builder<'a, S> {
-    pub(crate) config: &'a ModelConfig,
+/// Builds layers from a source of weights, by the settings of a kind of model.
+pub(crate) struct Builder<'a, S, C = ModelConfig> {
+    pub(crate) config: &'a C,
     pub(crate) source: &'a mut S,
     pub(crate) device: &'a Device,
 }
 
-impl<S: Source> Builder<'_, S> {
+impl<S: Source, C> Builder<'_, S, C> {
     pub(crate) fn parameter<const D: usize>(
         &mut self,
         name: &str,
@@ -394,6 +394,21 @@ impl<S: Source> Builder<'_, S> {
         })
     }
 
+    /// Vectors of `width` for `count` tokens or positions.
+    pub(crate) fn vectors(&mut self, name: &str, count: usize, width: usize) -> Result<Embedding, ModelError> {
+        let start = Start::Normal(RandomSource::STD);
+        Ok(Embedding { weight: self.parameter(&format!("{name}.weight"), [count, width], start)? })
+    }
+
+    /// Layer normalisation of `width`.
+    pub(crate) fn layer_norm(&mut self, name: &str, width: usize, eps: f64) -> Result<Norm, ModelError> {
+        let weight = self.parameter(&format!("{name}.weight"), [width], Start::Ones)?;
+        let bias = self.parameter(&format!("{name}.bias"), [width], Start::Zeros)?;
+        Ok(Norm { weight, bias: Some(bias), eps, offset: false })
+    }
+}
+
+impl<S: Source> Builder<'_, S> {
     pub(crate) fn embedding(&mut self, name: &str, count: usize) -> Result<Embedding, ModelError> {
         let shape = [count, self.config.embedding_size()];
         Ok(Embedding { weight: self.parameter(&format!("{name}.weight"), shape, Start::Normal(RandomSource::STD))? })

@@ -1,8 +1,10 @@
 //! Language models: layers, architectures, generation state, and folders in Hugging Face layout.
 //!
 //! The room owns the language model ([`CausalLm`]), whose body is a decoder-only Transformer or a stack of recurrent
-//! layers ([`Body`]), what it remembers of a sequence while it generates ([`State`]), how the next token is chosen
-//! ([`Sampler`]), and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store` for writing files whole; it holds no training logic and
+//! layers ([`Body`]), encoders with their heads ([`Encoder`]: BERT and its kind, for embeddings, classification and
+//! masked language models), what a model remembers of a sequence while it generates ([`State`]), how the next token is
+//! chosen ([`Sampler`]), and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store`
+//! for writing files whole; it holds no training logic and
 //! knows nothing of text.
 //!
 //! Three promises:
@@ -19,6 +21,7 @@ mod causal_lm;
 mod config;
 mod context;
 mod dropout;
+mod encoder;
 mod error;
 pub mod experts;
 mod families;
@@ -43,6 +46,10 @@ pub use causal_lm::{CausalLm, LossOptions};
 pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCounts, Positions};
 pub use danlu_ops::Precision;
 pub use dropout::DropoutKey;
+pub use encoder::{
+    Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, Head, HeadConfig, HeadLoss, Pooling, Problem,
+    SentenceConfig, describe_encoder,
+};
 pub use error::ModelError;
 pub use families::{LayerType, SavedAs};
 pub use folder::{CONFIG_FILE, GENERATION_CONFIG_FILE, SaveOptions, WEIGHTS_FILE, load, save};

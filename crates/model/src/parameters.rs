@@ -22,9 +22,7 @@ pub struct ParameterInfo {
 impl CausalLm {
     /// Every trainable parameter in the order in which Burn visits the module; int8 weights are not among them.
     pub fn parameters(&self) -> Vec<ParameterInfo> {
-        let mut visitor = Lister::default();
-        self.visit(&mut visitor);
-        visitor.parameters
+        parameters_of(self)
     }
 
     /// Every trainable parameter's values by name, read back from the device.
@@ -32,9 +30,7 @@ impl CausalLm {
     /// # Errors
     /// [`ModelError::Device`].
     pub fn named_parameters(&self) -> Result<BTreeMap<String, TensorData>, ModelError> {
-        let mut visitor = Reader { path: ModulePath::default(), read: Ok(BTreeMap::new()) };
-        self.visit(&mut visitor);
-        visitor.read
+        values_of(self)
     }
 
     /// The model with the given values; each parameter must be there, with its shape, and nothing else.
@@ -42,13 +38,32 @@ impl CausalLm {
     /// # Errors
     /// [`ModelError::MissingTensor`], [`ModelError::WrongShape`], [`ModelError::UnexpectedTensor`].
     pub fn load_named(self, values: BTreeMap<String, TensorData>) -> Result<Self, ModelError> {
-        let mut mapper = Loader { path: ModulePath::default(), values, failed: None };
-        let model = self.map(&mut mapper);
-        match (mapper.failed, mapper.values.into_keys().next()) {
-            (Some(error), _) => Err(error),
-            (None, Some(tensor)) => Err(ModelError::UnexpectedTensor { path: in_memory(), tensor }),
-            (None, None) => Ok(model),
-        }
+        with_values(self, values)
+    }
+}
+
+/// See [`CausalLm::parameters`].
+pub(crate) fn parameters_of<M: Module>(model: &M) -> Vec<ParameterInfo> {
+    let mut visitor = Lister::default();
+    model.visit(&mut visitor);
+    visitor.parameters
+}
+
+/// See [`CausalLm::named_parameters`].
+pub(crate) fn values_of<M: Module>(model: &M) -> Result<BTreeMap<String, TensorData>, ModelError> {
+    let mut visitor = Reader { path: ModulePath::default(), read: Ok(BTreeMap::new()) };
+    model.visit(&mut visitor);
+    visitor.read
+}
+
+/// See [`CausalLm::load_named`].
+pub(crate) fn with_values<M: Module>(model: M, values: BTreeMap<String, TensorData>) -> Result<M, ModelError> {
+    let mut mapper = Loader { path: ModulePath::default(), values, failed: None };
+    let model = model.map(&mut mapper);
+    match (mapper.failed, mapper.values.into_keys().next()) {
+        (Some(error), _) => Err(error),
+        (None, Some(tensor)) => Err(ModelError::UnexpectedTensor { path: in_memory(), tensor }),
+        (None, None) => Ok(model),
     }
 }
 

@@ -139,12 +139,22 @@ impl<'a> FileSource<'a> {
                 || name.ends_with(".rotary_emb.inv_freq")
                 || (tied && name == "lm_head.weight")
         };
+        self.finish_but(harmless)
+    }
+
+    /// As [`Self::finish`], but for tensors that `harmless` knows.
+    pub(crate) fn finish_but(&self, harmless: impl Fn(&str) -> bool) -> Result<(), ModelError> {
         match self.tensors.iter().find(|(name, _)| !self.used.contains(*name) && !harmless(name)) {
             Some((tensor, (path, _))) => {
                 Err(ModelError::UnexpectedTensor { path: path.to_path_buf(), tensor: tensor.clone() })
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether the files have a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
     }
 
     fn find(&mut self, name: &str, shape: &[usize]) -> Result<(&'a Path, TensorView<'a>), ModelError> {

@@ -19,6 +19,8 @@ pub enum TextError {
     VocabularyTooLarge { requested: usize, largest: usize, min_frequency: u64 },
     #[error("cannot encode text of {bytes} bytes: {message}")]
     Encode { bytes: usize, message: String },
+    #[error("{max_len} tokens have no room for a text beside {special} special tokens")]
+    NoRoom { max_len: usize, special: usize },
     #[error("chat template: {message}")]
     ChatTemplate { message: String },
     #[error("{} is not a {what} this program can read: {message}", path.display())]
@@ -54,6 +56,7 @@ impl TextError {
             )),
             Self::BadModel { .. } => Some("train it again, or name the file that training wrote".into()),
             Self::BadModelConfig { .. } => None,
+            Self::NoRoom { special, .. } => Some(format!("allow {} tokens or more", special + 1)),
             Self::TooFewLabels { .. } => Some("add examples of another label".into()),
             Self::UnknownLabel { .. } => Some("name one of them as the positive label".into()),
             Self::BadWordList { .. } => Some("split the list, or name fewer words".into()),

@@ -9,12 +9,14 @@
 //! Where to begin reading: `tokenizer.rs`. Its two promises, held by property tests, are that `decode(encode(text)) ==
 //! text` for every string, and that [`DecodeStream`] never emits half a character. Its speed is in `bpe/`, which encodes
 //! and learns with exactly the ids of the `tokenizers` crate; what that does not know, the crate itself encodes.
+//! Encoders have a tokenizer of another type, [`EncoderTokenizer`], which goes one way.
 
 mod bpe;
 mod characters;
 mod chat;
 mod classifier;
 mod decode;
+mod encoder_tokenizer;
 mod error;
 mod fallback;
 mod language;
@@ -32,6 +34,7 @@ pub use characters::is_cjk;
 pub use chat::{CHATML, ChatTemplate, Message};
 pub use classifier::{ClassifierConfig, Example, LinearClassifier};
 pub use decode::DecodeStream;
+pub use encoder_tokenizer::{EncodedText, EncoderTokenizer};
 pub use error::TextError;
 pub use language::{Language, detect_language};
 pub use measure::{

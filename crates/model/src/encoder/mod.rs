@@ -1,0 +1,488 @@
+//! Encoders: BERT and what is built like it, with the heads that it is used with.
+//!
+//! Begin reading at [`EncoderConfig`], then [`Encoder`]; `heads.rs` has the heads and their losses, `names.rs` what the
+//! parameters are called in folders, `folder.rs` how those are read and written, `sentence.rs` embeddings.
+
+mod config;
+mod folder;
+mod heads;
+mod input;
+mod names;
+mod sentence;
+
+pub use config::{EncoderConfig, EncoderKind, HeadConfig, Problem};
+pub use folder::describe_encoder;
+pub use heads::{Head, HeadLoss, MaskedLm, Pooler, SequenceClassifier, TokenClassifier};
+pub use input::{EncoderInput, EncoderTargets};
+pub use sentence::{Pooling, SentenceConfig};
+
+use crate::dropout::Dropout;
+use crate::init::{RandomSource, Source};
+use crate::layers::{Builder, Embedding, Linear, Norm, Pass, project};
+use crate::parameters::{parameters_of, values_of, with_values};
+use crate::{Activation, DropoutKey, ModelError, ParameterInfo, SpecialTokens};
+use burn::module::Module;
+use burn::prelude::*;
+use danlu_ops::{AttentionOptions, Before, CrossEntropy, IGNORED, JoinedHeads, KeyPadding, Precision};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// An encoder-only Transformer with its head (Devlin et al. 2019, "BERT").
+///
+/// Cloning is cheap: clones share their weights. Created on an autodiff device it is trainable; `model.valid()` is the
+/// snapshot to evaluate with.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    pub model: EncoderBody,
+    pub head: Option<Head>,
+    #[module(skip)]
+    pub(crate) shared: Arc<Shared>,
+    #[module(skip)]
+    pub(crate) precision: Precision,
+    #[module(skip)]
+    loss: Arc<HeadLoss>,
+}
+
+/// Everything below the head.
+#[derive(Module, Debug)]
+pub struct EncoderBody {
+    pub embed_tokens: Embedding,
+    pub embed_positions: Embedding,
+    /// Token types.
+    pub embed_types: Option<Embedding>,
+    pub embed_norm: Norm,
+    pub layers: Vec<EncoderLayer>,
+}
+
+/// One layer: attention and feed-forward, each added to the residual stream and normalised after.
+#[derive(Module, Debug)]
+pub struct EncoderLayer {
+    pub self_attn: EncoderAttention,
+    pub post_attention_layernorm: Norm,
+    pub mlp: EncoderFeedForward,
+    pub post_feedforward_layernorm: Norm,
+}
+
+/// Projections into and out of the attention core.
+#[derive(Module, Debug)]
+pub struct EncoderAttention {
+    pub q_proj: Linear,
+    pub k_proj: Linear,
+    pub v_proj: Linear,
+    pub o_proj: Linear,
+}
+
+/// `down(activation(up(x)))`.
+#[derive(Module, Debug)]
+pub struct EncoderFeedForward {
+    pub up_proj: Linear,
+    pub down_proj: Linear,
+}
+
+/// What all clones and snapshots of a model have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: EncoderConfig,
+    pub(crate) vocab_size: usize,
+    pub(crate) special: SpecialTokens,
+}
+
+impl Encoder {
+    /// A model with random weights: normal with standard deviation 0.02, biases 0 and norms 1. The same for one seed on
+    /// every device.
+    ///
+    /// # Errors
+    /// [`ModelError::InvalidConfig`].
+    pub fn new(config: &EncoderConfig, vocab_size: usize, seed: u64, device: &Device) -> Result<Self, ModelError> {
+        Self::build(config, vocab_size, SpecialTokens::default(), &mut RandomSource { seed }, device)
+    }
+
+    pub(crate) fn build<S: Source>(
+        config: &EncoderConfig,
+        vocab_size: usize,
+        special: SpecialTokens,
+        source: &mut S,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        config.validate()?;
+        crate::config::check((1..=1 << 24).contains(&vocab_size), "vocab_size", vocab_size, || {
+            "a whole number from 1 to 16777216".to_string()
+        })?;
+        let mut builder = Builder { config, source, device };
+        let model = builder.body(vocab_size)?;
+        let head = builder.head(vocab_size)?;
+        let shared = Arc::new(Shared { config: config.clone(), vocab_size, special });
+        Ok(Encoder { model, head, shared, precision: Precision::F32, loss: Arc::default() })
+    }
+
+    pub fn config(&self) -> &EncoderConfig {
+        &self.shared.config
+    }
+
+    /// Tokens that the model knows.
+    pub fn vocab_size(&self) -> usize {
+        self.shared.vocab_size
+    }
+
+    /// Padding token and what else the model's folder named.
+    pub fn special_tokens(&self) -> &SpecialTokens {
+        &self.shared.special
+    }
+
+    /// Where the weights lie.
+    pub fn device(&self) -> Device {
+        self.model.embed_tokens.weight.val().device()
+    }
+
+    /// This model with another precision of its products.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Encoder { precision, ..self }
+    }
+
+    /// This model with another loss, in [`Encoder::loss_sum`] and its gradients.
+    ///
+    /// # Errors
+    /// [`ModelError::InvalidConfig`] if there is not one positive weight for each label, or the smoothing is no share.
+    pub fn with_loss(self, loss: HeadLoss) -> Result<Self, ModelError> {
+        let labels = self.config().head.labels().len();
+        if let Some(weights) = &loss.class_weights {
+            let fits = weights.len() == labels && weights.iter().all(|w| w.is_finite() && *w > 0.0);
+            crate::config::check(fits, "class_weights", format!("{weights:?}"), || {
+                format!("{labels} positive numbers, one for each label")
+            })?;
+        }
+        let smoothing = loss.label_smoothing;
+        crate::config::check((0.0..=1.0).contains(&smoothing), "label_smoothing", smoothing, || {
+            "a share from 0 to 1".to_string()
+        })?;
+        Ok(Encoder { loss: Arc::new(loss), ..self })
+    }
+
+    /// Parameters.
+    pub fn num_params(&self) -> usize {
+        Module::num_params(self)
+    }
+
+    /// See [`EncoderConfig::flops_per_token`].
+    pub fn flops_per_token(&self, seq_len: usize) -> f64 {
+        self.config().flops_per_token(seq_len)
+    }
+
+    /// See [`crate::CausalLm::parameters`].
+    pub fn parameters(&self) -> Vec<ParameterInfo> {
+        parameters_of(self)
+    }
+
+    /// See [`crate::CausalLm::named_parameters`].
+    ///
+    /// # Errors
+    /// [`ModelError::Device`].
+    pub fn named_parameters(&self) -> Result<BTreeMap<String, TensorData>, ModelError> {
+        values_of(self)
+    }
+
+    /// See [`crate::CausalLm::load_named`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_named(self, values: BTreeMap<String, TensorData>) -> Result<Self, ModelError> {
+        with_values(self, values)
+    }
+
+    /// Activations after the last layer; those of padding mean nothing.
+    ///
+    /// Returns (sequences, longest, hidden).
+    ///
+    /// # Errors
+    /// [`ModelError::NoTokens`], [`ModelError::ContextFull`], [`ModelError::TokenOutOfRange`],
+    /// [`ModelError::WrongInput`].
+    pub fn hidden(&self, input: &EncoderInput, dropout: Option<DropoutKey>) -> Result<Tensor<3>, ModelError> {
+        input.check(self.config(), self.vocab_size())?;
+        let pass = EncoderPass::new(self, input, dropout);
+        let mut x = pass.embed(self, input);
+        for (index, layer) in self.model.layers.iter().enumerate() {
+            x = pass.layer(self, index, layer, x);
+        }
+        Ok(x.reshape([pass.batch, pass.time, self.config().hidden_size]))
+    }
+
+    /// What the head says: of a pooler (sequences, hidden); of a masked language model (sequences * longest,
+    /// vocabulary); of a sequence classifier (sequences, labels); of a token classifier (sequences * longest, labels).
+    ///
+    /// # Errors
+    /// As [`Encoder::hidden`]; [`ModelError::InvalidConfig`] if the model has no head.
+    pub fn logits(&self, input: &EncoderInput, dropout: Option<DropoutKey>) -> Result<Tensor<2>, ModelError> {
+        let head = self.head.as_ref().ok_or_else(|| self.no_head("a head"))?;
+        let hidden = self.hidden(input, dropout)?;
+        let drop = HeadDropout::new(self, input, dropout);
+        Ok(match head {
+            Head::Pooler(pooler) => self.pooled(&pooler.dense, hidden, &drop),
+            Head::MaskedLm(head) => {
+                let x = self.transformed(head, rows(hidden));
+                danlu_ops::linear(x, self.model.embed_tokens.weight.val(), Some(head.bias.val()), self.precision)
+            }
+            Head::Sequence(head) => {
+                let pooled = self.pooled(&head.dense, hidden, &drop);
+                head.out_proj.forward(drop.apply(1, pooled), self.precision)
+            }
+            Head::Tokens(head) => head.out_proj.forward(drop.apply(1, rows(hidden)), self.precision),
+        })
+    }
+
+    /// Sum of the losses of all targets, as [`Encoder::with_loss`] has them; [`EncoderTargets::counted`] is what to divide
+    /// it by. It is the sum, so that micro-batches add up.
+    ///
+    /// The loss of a masked language model is the cross-entropy of the tokens with a target, in nats; only their rows
+    /// reach the vocabulary.
+    ///
+    /// Returns one value.
+    ///
+    /// # Errors
+    /// As [`Encoder::logits`]; [`ModelError::WrongInput`] if the targets are not those of the head.
+    pub fn loss_sum(
+        &self,
+        input: &EncoderInput,
+        targets: &EncoderTargets,
+        dropout: Option<DropoutKey>,
+    ) -> Result<Tensor<1>, ModelError> {
+        let config = &self.config().head;
+        targets.check(input, config, self.vocab_size())?;
+        match (&self.head, targets, config) {
+            (Some(Head::MaskedLm(head)), EncoderTargets::Tokens(targets), _) => {
+                self.masked_loss(head, self.hidden(input, dropout)?, targets)
+            }
+            (Some(Head::Tokens(_)), EncoderTargets::Tokens(targets), _) => {
+                let longest = input.longest();
+                let padded = targets
+                    .iter()
+                    .flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(IGNORED, longest - row.len())));
+                let targets: Vec<i32> = padded.collect();
+                Ok(heads::class_loss(self.logits(input, dropout)?, &targets, &self.loss))
+            }
+            (Some(_), targets, HeadConfig::SequenceClassification { problem, .. }) => {
+                Ok(heads::sequence_loss(self.logits(input, dropout)?, targets, *problem, &self.loss))
+            }
+            _ => Err(self.no_head("a head that learns")),
+        }
+    }
+
+    fn masked_loss(&self, head: &MaskedLm, hidden: Tensor<3>, targets: &[Vec<i32>]) -> Result<Tensor<1>, ModelError> {
+        let ([_, longest, _], device) = (hidden.dims(), hidden.device());
+        let (mut at, mut wanted): (Vec<i32>, Vec<i32>) = (Vec::new(), Vec::new());
+        for (sequence, row) in targets.iter().enumerate() {
+            for (position, target) in row.iter().enumerate().filter(|(_, target)| **target != IGNORED) {
+                at.push((sequence * longest + position) as i32);
+                wanted.push(*target);
+            }
+        }
+        if at.is_empty() {
+            // One row that counts nothing, so that the loss is 0 and still hangs on the parameters.
+            (at, wanted) = (vec![0], vec![IGNORED]);
+        }
+        let count = at.len();
+        let index = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &device);
+        let x = self.transformed(head, rows(hidden).select(0, index(at)));
+        // The bias as one more column of the embedding, and a one for it in each row.
+        let ones = Tensor::<2>::ones([count, 1], &device);
+        let bias = head.bias.val().unsqueeze_dim::<2>(1);
+        let weight = Tensor::cat(vec![self.model.embed_tokens.weight.val(), bias], 1);
+        let options = CrossEntropy {
+            label_smoothing: self.loss.label_smoothing,
+            precision: self.precision,
+            ..CrossEntropy::default()
+        };
+        Ok(danlu_ops::linear_cross_entropy(Tensor::cat(vec![x, ones], 1), weight, index(wanted), &options))
+    }
+
+    /// A masked language model's rows before the vocabulary.
+    fn transformed(&self, head: &MaskedLm, x: Tensor<2>) -> Tensor<2> {
+        let activation = match self.config().architecture {
+            EncoderKind::Roberta => danlu_ops::Activation::GeluErf,
+            _ => self.activation(),
+        };
+        let x = danlu_ops::activate(activation, head.dense.forward(x, self.precision));
+        head.norm.forward(x)
+    }
+
+    /// The first token's row through a classifier's first layer.
+    fn pooled(&self, dense: &Linear, hidden: Tensor<3>, dropout: &HeadDropout) -> Tensor<2> {
+        let [batch, _, width] = hidden.dims();
+        let first: Tensor<2> = hidden.narrow(1, 0, 1).reshape([batch, width]);
+        match self.config().architecture {
+            EncoderKind::Bert => dense.forward(first, self.precision).tanh(),
+            // RoBERTa's classifier drops before its first layer, too; its pooler does not.
+            EncoderKind::Roberta if self.config().head != HeadConfig::Pooler => {
+                dense.forward(dropout.apply(0, first), self.precision).tanh()
+            }
+            EncoderKind::Roberta => dense.forward(first, self.precision).tanh(),
+            EncoderKind::DistilBert => burn::tensor::activation::relu(dense.forward(first, self.precision)),
+        }
+    }
+
+    fn activation(&self) -> danlu_ops::Activation {
+        match self.config().activation {
+            Activation::GeluErf => danlu_ops::Activation::GeluErf,
+            _ => danlu_ops::Activation::GeluTanh,
+        }
+    }
+
+    fn no_head(&self, expected: &str) -> ModelError {
+        let found = self.config().head.name().to_string();
+        ModelError::InvalidConfig { key: "head", found, expected: expected.to_string() }
+    }
+}
+
+/// (sequences, longest, hidden) as rows.
+fn rows(hidden: Tensor<3>) -> Tensor<2> {
+    let [batch, time, width] = hidden.dims();
+    hidden.reshape([batch * time, width])
+}
+
+/// Dropout around a classifier, at sites after those of the layers.
+struct HeadDropout {
+    dropout: Option<Dropout>,
+    first_site: usize,
+}
+
+impl HeadDropout {
+    fn new(model: &Encoder, input: &EncoderInput, key: Option<DropoutKey>) -> Self {
+        let config = model.config();
+        let dropout = Dropout::new(key, config.classifier_dropout(), input.sequences());
+        HeadDropout { dropout, first_site: 3 * config.layers + 1 }
+    }
+
+    fn apply(&self, site: usize, x: Tensor<2>) -> Tensor<2> {
+        match &self.dropout {
+            None => x,
+            Some(dropout) => dropout.apply(self.first_site + site, x),
+        }
+    }
+}
+
+/// What all layers share in one pass over padded sequences.
+struct EncoderPass {
+    batch: usize,
+    time: usize,
+    padding: KeyPadding,
+    key: Option<DropoutKey>,
+    dropout: Option<Dropout>,
+}
+
+impl EncoderPass {
+    fn new(model: &Encoder, input: &EncoderInput, key: Option<DropoutKey>) -> Self {
+        let (batch, time, lengths) = (input.sequences(), input.longest(), input.lengths());
+        let full = lengths.iter().all(|length| *length == time);
+        let padding = if full { KeyPadding::None } else { KeyPadding::Lengths(lengths) };
+        EncoderPass { batch, time, padding, key, dropout: Dropout::new(key, model.config().dropout, batch) }
+    }
+
+    /// Sum of the three embeddings, normalised, (batch * time, hidden). It has dropout site 0.
+    fn embed(&self, model: &Encoder, input: &EncoderInput) -> Tensor<2> {
+        let (body, device) = (&model.model, model.device().inner());
+        let mut x = body.embed_tokens.rows(EncoderInput::padded(&input.ids, self.time, &device));
+        if let Some(types) = &body.embed_types {
+            let kinds = match input.types.is_empty() {
+                true => EncoderInput::padded(&vec![vec![]; self.batch], self.time, &device),
+                false => EncoderInput::padded(&input.types, self.time, &device),
+            };
+            x = x + types.rows(kinds);
+        }
+        let first = model.config().position_offset as u32;
+        let places = vec![(first..first + self.time as u32).collect(); self.batch];
+        let x = x + body.embed_positions.rows(EncoderInput::padded(&places, self.time, &device));
+        let x = body.embed_norm.forward(x);
+        match &self.dropout {
+            Some(dropout) => dropout.apply(0, x),
+            None => x,
+        }
+    }
+
+    /// Layer number `index`, with the dropout sites 3 index + 1 (attention), + 2 and + 3.
+    fn layer(&self, model: &Encoder, index: usize, layer: &EncoderLayer, x: Tensor<2>) -> Tensor<2> {
+        let precision = model.precision;
+        let pass = Pass { precision, dropout: self.dropout.as_ref(), imbalance: None };
+        let EncoderAttention { q_proj, k_proj, v_proj, o_proj } = &layer.self_attn;
+        let heads = project(x.clone(), Before::Nothing, &[q_proj, k_proj, v_proj], None, precision, precision);
+        let mixed = self.attend(model, 3 * index + 1, heads);
+        let x = pass.add(3 * index + 2, x, mixed, Before::Nothing, o_proj, None);
+        let x = layer.post_attention_layernorm.forward(x);
+        let EncoderFeedForward { up_proj, down_proj } = &layer.mlp;
+        let up = project(x.clone(), Before::Nothing, &[up_proj], None, precision, precision);
+        let x = pass.add(3 * index + 3, x, up, Before::Activation(model.activation()), down_proj, None);
+        layer.post_feedforward_layernorm.forward(x)
+    }
+
+    fn attend(&self, model: &Encoder, site: usize, heads: Tensor<2>) -> Tensor<2> {
+        let config = model.config();
+        let (head_dim, batch, time) = (config.head_dim(), self.batch, self.time);
+        let shape = JoinedHeads { batch, time, heads: config.heads, kv_heads: config.heads, head_dim };
+        let options = AttentionOptions {
+            precision: model.precision,
+            padding: self.padding.clone(),
+            dropout: self.key.and_then(|key| key.attention_mask(site as u32, config.attention_dropout)),
+            ..AttentionOptions::full(1.0 / (head_dim as f64).sqrt())
+        };
+        danlu_ops::self_attention(heads, None, shape, &options)
+    }
+}
+
+impl<S: Source> Builder<'_, S, EncoderConfig> {
+    fn body(&mut self, vocab_size: usize) -> Result<EncoderBody, ModelError> {
+        let c = self.config;
+        let (hidden, eps) = (c.hidden_size, c.norm_eps);
+        Ok(EncoderBody {
+            embed_tokens: self.vectors("model.embed_tokens", vocab_size, hidden)?,
+            embed_positions: self.vectors("model.embed_positions", c.max_seq_len + c.position_offset, hidden)?,
+            embed_types: match c.token_types {
+                0 => None,
+                kinds => Some(self.vectors("model.embed_types", kinds, hidden)?),
+            },
+            embed_norm: self.layer_norm("model.embed_norm", hidden, eps)?,
+            layers: (0..c.layers).map(|index| self.encoder_layer(index)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn encoder_layer(&mut self, index: usize) -> Result<EncoderLayer, ModelError> {
+        let (hidden, ffn, eps) = (self.config.hidden_size, self.config.ffn_size(), self.config.norm_eps);
+        let at = |part: &str| format!("model.layers.{index}.{part}");
+        Ok(EncoderLayer {
+            self_attn: EncoderAttention {
+                q_proj: self.biased(&at("self_attn.q_proj"), hidden, hidden)?,
+                k_proj: self.biased(&at("self_attn.k_proj"), hidden, hidden)?,
+                v_proj: self.biased(&at("self_attn.v_proj"), hidden, hidden)?,
+                o_proj: self.biased(&at("self_attn.o_proj"), hidden, hidden)?,
+            },
+            post_attention_layernorm: self.layer_norm(&at("post_attention_layernorm"), hidden, eps)?,
+            mlp: EncoderFeedForward {
+                up_proj: self.biased(&at("mlp.up_proj"), ffn, hidden)?,
+                down_proj: self.biased(&at("mlp.down_proj"), hidden, ffn)?,
+            },
+            post_feedforward_layernorm: self.layer_norm(&at("post_feedforward_layernorm"), hidden, eps)?,
+        })
+    }
+
+    fn head(&mut self, vocab_size: usize) -> Result<Option<Head>, ModelError> {
+        let (hidden, eps) = (self.config.hidden_size, self.config.norm_eps);
+        let labels = self.config.head.labels().len();
+        Ok(Some(match &self.config.head {
+            HeadConfig::None => return Ok(None),
+            HeadConfig::Pooler => Head::Pooler(Pooler { dense: self.biased("head.dense", hidden, hidden)? }),
+            HeadConfig::MaskedLm => Head::MaskedLm(MaskedLm {
+                dense: self.biased("head.dense", hidden, hidden)?,
+                norm: self.layer_norm("head.norm", hidden, eps)?,
+                bias: self.parameter("head.bias", [vocab_size], crate::init::Start::Zeros)?,
+            }),
+            HeadConfig::SequenceClassification { .. } => Head::Sequence(SequenceClassifier {
+                dense: self.biased("head.dense", hidden, hidden)?,
+                out_proj: self.biased("head.out_proj", labels, hidden)?,
+            }),
+            HeadConfig::TokenClassification { .. } => {
+                Head::Tokens(TokenClassifier { out_proj: self.biased("head.out_proj", labels, hidden)? })
+            }
+        }))
+    }
+
+    fn biased(&mut self, name: &str, out: usize, inp: usize) -> Result<Linear, ModelError> {
+        self.linear(name, out, inp, RandomSource::STD, true)
+    }
+}
