@@ -45,6 +45,12 @@ pub enum Command {
     Run(RunArgs),
     /// Say what a recipe will need (parameters, memory, time) without running it.
     Plan(PlanArgs),
+    /// Make a model for one task from a task's recipe: examples, vocabulary, pretraining, labels, scores.
+    ///
+    /// An encoder learns the language from the texts alone (masked language modelling), then the labels, and is measured
+    /// on examples that it has not seen, beside a bag of words. What is finished is kept: run the same command again
+    /// after a change, or after it was stopped, and only what is missing is done.
+    Tune(TuneArgs),
     /// Look at the documents of a run.
     #[command(subcommand)]
     Data(DataCommand),
@@ -175,6 +181,15 @@ pub struct PlanArgs {
     /// The recipe, a TOML file.
     pub recipe: PathBuf,
     /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct TuneArgs {
+    /// The task's recipe, a TOML file such as recipes/sentiment.toml.
+    pub recipe: PathBuf,
+    /// Print one JSON line with the scores at the end.
     #[arg(long)]
     pub json: bool,
 }

@@ -68,6 +68,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             danlu_compress::CompressError,
             danlu_convert::ConvertError,
             danlu_serve::ServeError,
+            danlu_tune::TuneError,
             crate::Usage
         );
     }

@@ -25,7 +25,7 @@ impl Screen {
     }
 
     /// A line that stays, above the bar.
-    fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| note(text)),
             None => note(text),
@@ -67,7 +67,8 @@ impl Screen {
         }
     }
 
-    fn clear(&mut self) {
+    /// Takes the bar away.
+    pub fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

@@ -26,7 +26,9 @@ pub use error::PipelineError;
 pub use facts::report_of;
 pub use graph::{Decision, Graph, Selection, Stage};
 pub use observer::{Observer, Progress, Silent};
-pub use recipe::{CompressMethod, CompressSection, DataSection, Recipe, RecipeFile, SamplesSection, nearest};
+pub use recipe::{
+    CompressMethod, CompressSection, DataSection, Recipe, RecipeFile, SamplesSection, nearest, parse_toml,
+};
 pub use runner::{RunOptions, RunOutcome, run};
 pub use shared::{Share, work};
 pub use stages::TOKENIZER_FOLDER;

@@ -135,7 +135,7 @@ impl RecipeFile {
 
     /// As [`RecipeFile::load`], of text already read.
     pub fn parse(path: &Path, text: String) -> Result<Self, PipelineError> {
-        let recipe: Recipe = toml::from_str(&text).map_err(|e| explain_toml_error(path, &text, &e))?;
+        let recipe: Recipe = parse_toml(path, &text)?;
         let file = Self { path: path.to_owned(), text, recipe };
         file.check()?;
         Ok(file)
@@ -216,6 +216,14 @@ impl RecipeFile {
     fn value(&self, key: &str, message: String, hint: &str) -> PipelineError {
         PipelineError::Value { path: self.path.clone(), key: key.into(), message, hint: hint.into() }
     }
+}
+
+/// Reads TOML into a config struct; `path` is for messages.
+///
+/// # Errors
+/// [`PipelineError::Recipe`] with the line and, for an unknown key or value, the nearest known one.
+pub fn parse_toml<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, PipelineError> {
+    toml::from_str(text).map_err(|e| explain_toml_error(path, text, &e))
 }
 
 /// Turns serde's message into one that names the line and, for an unknown key, the nearest known one.

@@ -35,6 +35,8 @@ pub struct EncodedText {
 #[derive(Clone)]
 pub struct EncoderTokenizer {
     inner: Inner,
+    /// What tokenizer_config.json says; nothing where there is none.
+    settings: Value,
     /// The first two words of a message: what the file is.
     kind: String,
     vocab_size: usize,
@@ -75,7 +77,7 @@ impl EncoderTokenizer {
         Self::from_json(&read(&path)?, &config, &path)
     }
 
-    fn from_json(json: &str, config: &Value, path: &Path) -> Result<Self, TextError> {
+    pub(crate) fn from_json(json: &str, config: &Value, path: &Path) -> Result<Self, TextError> {
         let bad = |message: String| TextError::BadTokenizer { path: path.into(), message };
         let mut inner = Inner::from_bytes(json.as_bytes()).map_err(|e| bad(e.to_string()))?;
         // Folders of sentence-transformers have both in the file; here lengths are the caller's to say.
@@ -95,7 +97,7 @@ impl EncoderTokenizer {
             all,
         };
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
-        Ok(Self { inner, kind, vocab_size, special })
+        Ok(Self { inner, settings: config.clone(), kind, vocab_size, special })
     }
 
     /// A text with the special tokens around it, identical to Hugging Face's; of the text as many tokens as let all fit
@@ -148,6 +150,16 @@ impl EncoderTokenizer {
     /// [`TextError::Encode`] if the decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TextError> {
         self.inner.decode(ids, true).map_err(|e| TextError::Encode { bytes: 0, message: e.to_string() })
+    }
+
+    /// As tokenizer.json has it.
+    pub(crate) fn to_json(&self) -> tokenizers::Result<String> {
+        self.inner.to_string(false)
+    }
+
+    /// As tokenizer_config.json has it.
+    pub(crate) fn settings(&self) -> &Value {
+        &self.settings
     }
 
     /// "WordPiece", "BPE", "Unigram".

@@ -29,6 +29,7 @@ mod segments;
 mod sentence;
 mod tokenizer;
 mod transform;
+mod wordpiece;
 
 pub use characters::is_cjk;
 pub use chat::{CHATML, ChatTemplate, Message};
@@ -50,3 +51,4 @@ pub use tokenizer::{
 pub use transform::{
     BOILERPLATE, BoilerplatePattern, Pattern, PiiReplacement, PunctuationWidth, TraditionalRegion, Transform,
 };
+pub use wordpiece::WordPieceConfig;

@@ -10,6 +10,7 @@ const FLOORS: &[(u32, &[&str])] = &[
     (1, &["convert", "ops", "sql"]),
     (2, &["data", "model"]),
     (3, &["train", "eval", "compress", "serve"]),
+    (4, &["tune"]),
     (5, &["bench", "pipeline"]),
     (6, &["cli"]),
 ];
