@@ -3,7 +3,6 @@
 use crate::machine::{peak_gflops, wait};
 use crate::workload::precision_name;
 use crate::{BenchError, Budget, Machine, Precision, Recompute, Spread, Workload, peak_rss_bytes};
-use burn::module::Module;
 use burn::prelude::*;
 use danlu_model::{CausalLm, ParameterInfo};
 use danlu_train::TrainConfig;

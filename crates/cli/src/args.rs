@@ -75,7 +75,7 @@ pub enum Command {
     /// What users said about served replies.
     #[command(subcommand)]
     Feedback(FeedbackCommand),
-    /// List the runs of this folder, or put some of them side by side.
+    /// List the runs of this folder.
     Runs(RunsArgs),
     /// Show one run: stages, figures, where its files are.
     Show(ShowArgs),
