@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use danlu_bench::{Precision, Recompute, Workload};
+use danlu_model::Pooling;
 use danlu_pipeline::Stage;
 
 /// danlu (丹炉): one program for the whole life of a language model.
@@ -60,6 +61,27 @@ pub enum Command {
     Serve(ServeArgs),
     /// Score a model on text: loss, perplexity, bits per byte, top-1 and top-5 accuracy.
     Eval(EvalArgs),
+    /// Turn texts into vectors with an encoder (BERT, RoBERTa, DistilBERT, sentence-transformers)
+    ///
+    /// A folder of sentence-transformers says its own pooling and length; others are pooled by the mean:
+    ///
+    ///   danlu embed all-MiniLM-L6-v2 --data questions.jsonl --out vectors.npy
+    ///   danlu embed all-MiniLM-L6-v2 --text "a query" --text "another"
+    ///
+    /// Vectors are in the order of the texts. `.jsonl` has a line {"index", "text", "embedding"} for each, `.npy` a
+    /// matrix (texts, dimensions) of float32, which numpy.load reads. Texts that are too long are cut, counted and marked.
+    #[command(verbatim_doc_comment)]
+    Embed(EmbedArgs),
+    /// Label texts with a sequence classifier, and say how good the labels are where the true ones are known
+    ///
+    ///   danlu classify reviews-model --text "房间很干净"
+    ///   danlu classify reviews-model --data test.jsonl --out guesses.jsonl
+    ///   danlu classify reviews-model --data test.jsonl --label-field label
+    ///
+    /// Without --out the guesses are printed, a JSON line each with the label and the probability of every label. With
+    /// --label-field follow accuracy, precision, recall, F1 (of each class, micro, macro) and the confusion matrix.
+    #[command(verbatim_doc_comment)]
+    Classify(ClassifyArgs),
     /// Take over a model from a GGUF file, as a folder in the layout of Hugging Face
     ///
     /// The folder is what every other command takes:
@@ -524,6 +546,57 @@ pub struct EvalArgs {
     pub json: bool,
 }
 
+/// Which texts an encoder reads, and how.
+#[derive(Args, Debug)]
+pub struct TextsArgs {
+    /// Texts to read: .jsonl(.gz, .zst), .parquet, .csv, or .txt with blank lines between them; a file or a pattern.
+    #[arg(long, value_name = "FILE", required_unless_present = "text")]
+    pub data: Option<String>,
+    /// A text; may be given several times.
+    #[arg(long, conflicts_with = "data")]
+    pub text: Vec<String>,
+    /// Field that holds the text in records.
+    #[arg(long, default_value = "text", value_name = "NAME")]
+    pub text_field: String,
+    /// Texts that are computed together.
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub batch: usize,
+    /// Cut texts to so many tokens (default: what the folder says, at most the model's context).
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Write the results here instead of printing them.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// End with one JSON line for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct EmbedArgs {
+    /// A model folder.
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub texts: TextsArgs,
+    /// mean: of all tokens; cls: the first token's (default: what the folder says, else mean).
+    #[arg(long, value_parser = pooling)]
+    pub pooling: Option<Pooling>,
+    /// Leave the vectors as long as they are instead of dividing them by their length.
+    #[arg(long)]
+    pub no_normalize: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ClassifyArgs {
+    /// A model folder with a sequence classifier.
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub texts: TextsArgs,
+    /// Field with the true label, its name or number; a list of them where several are possible.
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub label_field: Option<String>,
+}
+
 #[derive(Subcommand, Debug)]
 pub enum FeedbackCommand {
     /// Write feedback with its replies as JSONL that the data stage reads as a source.
@@ -627,6 +700,10 @@ pub enum RecipeCommand {
         /// The recipe, a TOML file.
         recipe: PathBuf,
     },
+}
+
+fn pooling(text: &str) -> Result<Pooling, String> {
+    Pooling::named(text).ok_or_else(|| "known: mean, cls".into())
 }
 
 fn precision(text: &str) -> Result<Precision, String> {

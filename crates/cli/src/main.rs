@@ -76,6 +76,8 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Generate(args) => commands::generate::generate(global, args),
         Command::Serve(args) => commands::serve::serve(global, args),
         Command::Eval(args) => commands::eval::eval(global, args),
+        Command::Embed(args) => commands::encoder::embed(global, args),
+        Command::Classify(args) => commands::encoder::classify(global, args),
         Command::Import(args) => commands::convert::import(args),
         Command::Export(args) => commands::convert::export(args),
         Command::Inspect(args) => commands::convert::inspect(args),

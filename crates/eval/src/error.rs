@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use danlu_data::DataError;
 use danlu_model::ModelError;
 use danlu_text::TextError;
@@ -23,6 +25,9 @@ pub enum EvalError {
 
     #[error("the logits cannot be read back from the device: {reason}")]
     Device { reason: String },
+
+    #[error("{}: {found}, expected {expected}", path.display())]
+    WrongModel { path: PathBuf, found: String, expected: &'static str },
 
     #[error("xz compression failed: {0}")]
     Xz(#[from] std::io::Error),
@@ -53,6 +58,7 @@ impl EvalError {
             Self::OutsideVocabulary { .. } => {
                 Some("the tokenizer and the model do not belong together: use the folder's own tokenizer.json".into())
             }
+            Self::WrongModel { .. } => Some("`danlu inspect MODEL` says what a folder holds".into()),
             Self::Data(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Text(error) => error.hint(),

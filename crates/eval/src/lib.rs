@@ -28,9 +28,17 @@
 //! learned before it), and a token [`Unigram`] of the training text. A model
 //! that does not beat them has learned no context.
 
+//!
+//! # Encoders
+//!
+//! [`EncoderRun`] says what an encoder makes of texts: embeddings and predictions, in the texts' order.
+//! [`score_classes`] and [`score_labels`] say what predictions are worth.
+
 mod baselines;
 mod choose;
+mod classification;
 mod config;
+mod encoder;
 mod error;
 mod evaluate;
 mod lengths;
@@ -42,7 +50,9 @@ mod windows;
 
 pub use baselines::{Baseline, Baselines, Unigram, XzSize, measure_baselines, xz_size};
 pub use choose::{Chosen, Coverage, choose};
+pub use classification::{ClassScores, ClassificationScores, Quality, score_classes, score_labels};
 pub use config::{EvalConfig, WindowSize};
+pub use encoder::{EncoderRun, EncoderRunConfig, Prediction, Rows};
 pub use error::EvalError;
 pub use evaluate::{Evaluation, Progress, evaluate, evaluate_path, evaluate_source};
 pub use lengths::{LENGTH_FACTORS, LengthScores, length_report};

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use danlu_convert::{Inspection, Precision};
+use danlu_model::{EncoderConfig, HeadConfig, Problem, SentenceConfig};
 use danlu_weights::Kind;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -90,13 +91,27 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
 
 pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let seen = danlu_convert::inspect(&args.path)?;
+    // What is told beyond settings and tensors, where danlu's encoder fits them.
+    let encoder = match args.path.is_dir() {
+        true => danlu_model::describe_encoder(&args.path).ok().flatten(),
+        false => None,
+    };
+    let sentence = danlu_model::SentenceConfig::load(&args.path).ok().flatten();
     if args.json {
-        line(&serde_json::to_string(&as_json(&seen))?);
+        let mut json = as_json(&seen);
+        if let Some((config, _)) = &encoder {
+            json["encoder"] = json!(config);
+            json["sentence"] = json!(sentence);
+        }
+        line(&serde_json::to_string(&json)?);
         return Ok(());
     }
     line(&format!("{}: {}", args.path.display(), seen.form));
     if let Some(architecture) = &seen.architecture {
         line(&format!("architecture: {architecture}"));
+    }
+    if let Some((config, _)) = &encoder {
+        line(&of_encoder(config, sentence));
     }
     line(&format!(
         "parameters: {} in {} tensors, {}",
@@ -123,6 +138,34 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         line(&format!("\nchat template:\n{}", template.trim_end()));
     }
     Ok(())
+}
+
+/// Shape, head and pooling of an encoder.
+fn of_encoder(config: &EncoderConfig, sentence: Option<SentenceConfig>) -> String {
+    let mut text = format!(
+        "encoder: {} layers of {}, {} heads, context {} tokens",
+        config.layers, config.hidden_size, config.heads, config.max_seq_len
+    );
+    let head = match &config.head {
+        HeadConfig::None | HeadConfig::Pooler => None,
+        HeadConfig::MaskedLm => Some("masked language model"),
+        HeadConfig::SequenceClassification { problem: Problem::SingleLabel, .. } => Some("sequence classification"),
+        HeadConfig::SequenceClassification { problem: Problem::MultiLabel, .. } => {
+            Some("sequence classification with several labels")
+        }
+        HeadConfig::SequenceClassification { problem: Problem::Regression, .. } => Some("regression"),
+        HeadConfig::TokenClassification { .. } => Some("token classification"),
+    };
+    text.extend(head.map(|head| format!("\nhead: {head}")));
+    if !config.head.labels().is_empty() {
+        text.push_str(&format!("\nlabels: {}", short(&config.head.labels().join(", "))));
+    }
+    if let Some(SentenceConfig { pooling, normalize, max_seq_len }) = sentence {
+        let length = if normalize { ", to length 1" } else { "" };
+        let cut = max_seq_len.map(|n| format!(", of texts up to {n} tokens")).unwrap_or_default();
+        text.push_str(&format!("\nembeddings: {}{length}{cut}", pooling.name()));
+    }
+    text
 }
 
 /// One line, cut at a length that leaves the table readable.

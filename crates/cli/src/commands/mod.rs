@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod convert;
 pub mod data;
+pub mod encoder;
 pub mod eval;
 pub mod feedback;
 pub mod generate;

@@ -5,6 +5,7 @@ mod bad_input;
 mod bench;
 mod data;
 mod disk_full;
+mod encoder;
 mod floors;
 mod harness;
 mod kill;

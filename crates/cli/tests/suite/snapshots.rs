@@ -9,6 +9,8 @@ fn help_teaches() {
     insta::assert_snapshot!("help_bench", place.ok(&["bench", "--help"]));
     insta::assert_snapshot!("help_run", place.ok(&["run", "--help"]));
     insta::assert_snapshot!("help_generate", place.ok(&["generate", "--help"]));
+    insta::assert_snapshot!("help_embed", place.ok(&["embed", "--help"]));
+    insta::assert_snapshot!("help_classify", place.ok(&["classify", "--help"]));
     insta::assert_snapshot!("help_serve", place.ok(&["serve", "--help"]));
 }
 
