@@ -7,4 +7,5 @@ mod attention;
 mod common;
 mod kept;
 mod losses;
+mod losses_golden;
 mod recurrent;
