@@ -39,7 +39,9 @@ pub use embedding::embedding;
 pub use int8::linear_int8;
 pub use linear::{Before, FusedLinear, fused_linear, linear};
 pub use norm::{layer_norm, rms_norm};
-pub use optimizer::{adamw_update, lion_update, muon_update, sgd_update, sum_squares};
+pub use optimizer::{
+    adafactor_update, adamw_update, average_update, gradient_terms, lion_update, muon_update, sgd_update, sum_squares,
+};
 pub use recurrent::{Nonlinearity, RecurrentOptions, RecurrentWeights, gru, lstm, rnn};
 pub use residual::{add, add_in_place, add_layer_norm, add_rms_norm};
 pub use rotary::rotary;
@@ -49,6 +51,6 @@ pub use danlu_kernels::attention::Joined as JoinedHeads;
 pub use danlu_kernels::cached::{CachedAttention, CachedSequence, attend_cached};
 pub use danlu_kernels::cross_entropy::{chunk_rows, packs_weight};
 pub use danlu_kernels::int8::Int8Weight;
-pub use danlu_kernels::optimizer::{AdamW, Lion, Muon, Sgd};
+pub use danlu_kernels::optimizer::{Adafactor, AdamW, GradientTerms, Lion, Muon, Sgd};
 pub use danlu_kernels::random::DropoutMask;
 pub use danlu_kernels::{Precision, peak_gflops};

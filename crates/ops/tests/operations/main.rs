@@ -8,4 +8,5 @@ mod common;
 mod kept;
 mod losses;
 mod losses_golden;
+mod optimizers_golden;
 mod recurrent;
