@@ -1,7 +1,7 @@
 //! Training: from token shards to a model folder.
 //!
 //! What it owns: the settings of a run ([`TrainConfig`]), the learning-rate [`schedule`], the
-//! optimiser over a whole model ([`optimizer`]), the watchdog ([`watchdog`]), checkpoints
+//! optimiser over a whole model ([`optimizer`]), what regularises it ([`regularize`]), the watchdog ([`watchdog`]), checkpoints
 //! ([`checkpoint`]), the loop that joins them ([`train`]) and the estimate before it ([`plan()`]).
 //!
 //! It uses `data` for batches, `model` for the network, `ops` for arithmetic and `store` for files
@@ -30,6 +30,7 @@ mod observer;
 pub mod optimizer;
 pub mod order;
 mod plan;
+pub mod regularize;
 mod run;
 pub mod schedule;
 mod state;
@@ -41,6 +42,8 @@ pub use config::{OptimizerKind, ScheduleKind, TrainConfig};
 pub use error::TrainError;
 pub use memory::MemoryPlan;
 pub use observer::{Observer, Silent, StepInfo, ValidationInfo};
-pub use plan::{ASSUMED_MFU, Basis, Plan, measured_peak, plan, plan_for};
+pub use plan::{ASSUMED_MFU, Basis, Plan, Rates, measured_peak, plan, plan_for};
+pub use regularize::{AverageConfig, AverageKind, NoiseConfig, ParameterGroup};
 pub use run::{Ending, Job, TrainOutcome, train};
+pub use schedule::{Plateau, PlateauConfig};
 pub use state::{Best, Finish, Identity, TrainState};
