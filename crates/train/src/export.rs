@@ -37,9 +37,9 @@ pub(crate) fn parameters(model: &CausalLm) -> Parameters {
     model.parameters().into_iter().map(spec).collect()
 }
 
-/// The model with the best weights, without autodiff.
+/// The model with the best weights, averaged where that is asked for, without autodiff.
 fn best_model(trainer: &mut Trainer<'_>, live: &Live) -> Result<CausalLm, TrainError> {
-    let model = live.model.valid();
+    let model = live.optimizer.averaged(&live.model).valid();
     let step = match live.state.best {
         Some(best) if best.step != live.state.step => best.step,
         _ => return Ok(model),

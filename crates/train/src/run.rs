@@ -8,7 +8,7 @@ use crate::schedule::learning_rate;
 use crate::state::{Best, Finish, Identity, TrainState};
 use crate::step::{GroupResult, MicroBatch, accumulate, evaluate};
 use crate::watchdog::Verdict;
-use crate::{Observer, StepInfo, TrainConfig, TrainError, ValidationInfo, export, tensors};
+use crate::{Observer, StepInfo, TrainConfig, TrainError, ValidationInfo, export, regularize, tensors};
 use burn::prelude::*;
 use danlu_data::{BatchConfig, Batches, Shard};
 use danlu_model::{CausalLm, DropoutKey, ModelConfig};
@@ -205,13 +205,15 @@ impl Trainer<'_> {
             .with_precision(self.job.config.precision)
             .with_loss(self.job.config.loss());
         let parameters = export::parameters(&model);
+        regularize::check_groups(&self.job.config, &parameters)?;
+        let model = regularize::freeze(model, &parameters, &self.job.config);
         let Some(mut loaded) = loaded else {
             let state = TrainState::new(self.identity.clone());
-            return Ok(Live { model, optimizer: Optimizer::new(parameters), state });
+            return Ok(Live { model, optimizer: Optimizer::new(parameters).seeded(self.job.seed), state });
         };
         let model = tensors::restore(model, &parameters, &mut loaded.model)?;
         let optimizer = Optimizer::restore(parameters, &model, &mut loaded.optimizer, &self.job.config)?;
-        Ok(Live { model, optimizer, state: loaded.state })
+        Ok(Live { model, optimizer: optimizer.seeded(self.job.seed), state: loaded.state })
     }
 
     fn run(mut self, mut live: Live) -> Result<TrainOutcome, TrainError> {
@@ -260,7 +262,7 @@ impl Trainer<'_> {
         let Live { model, mut optimizer, mut state } = live;
         let config = &self.job.config;
         let scale = clip_factor(norm, config.grad_clip) / result.tokens as f64;
-        let rate = learning_rate(config, state.step);
+        let rate = learning_rate(config, state.step) * state.plateau.factor;
         state.step += 1;
         state.tokens += result.tokens;
         state.watchdog.remember(loss, config.spike_window);
@@ -277,7 +279,7 @@ impl Trainer<'_> {
             step: state.step,
             steps: config.steps,
             loss,
-            learning_rate: learning_rate(config, state.step - 1),
+            learning_rate: learning_rate(config, state.step - 1) * state.plateau.factor,
             gradient_norm: norm,
             tokens: state.tokens,
             tokens_per_second: speed,
@@ -336,14 +338,16 @@ impl Trainer<'_> {
         let Some(valid) = &self.valid else { return Ok(()) };
         let begun = Instant::now();
         let count = self.job.config.valid_batches.min(valid.batches_per_epoch()).max(1);
-        let (loss, tokens) = evaluate(&live.model, (0..count).map(|index| self.micro_batch(valid, index)))?;
+        let model = live.optimizer.averaged(&live.model);
+        let (loss, tokens) = evaluate(&model, (0..count).map(|index| self.micro_batch(valid, index)))?;
         let state = &mut live.state;
+        let lowered = state.plateau.observe(loss, &self.job.config);
         // A NaN is never better.
         let best = state.best.is_none_or(|best| loss < best.loss) && loss.is_finite();
         if best {
             state.best = Some(Best { step: state.step, loss });
             state.without_improvement = 0;
-            let weights = tensors::collect(&live.model, live.optimizer.parameters());
+            let weights = tensors::collect(&model, live.optimizer.parameters());
             self.checkpoints.save_best(state.step, &weights)?;
         } else {
             state.without_improvement += 1;
@@ -352,8 +356,13 @@ impl Trainer<'_> {
         if let Some(metrics) = self.job.metrics {
             metrics.log(state.step, &[("valid/loss", loss)]);
         }
-        let step = state.step;
+        let (step, factor) = (state.step, state.plateau.factor);
         self.hooks.on_validation(&ValidationInfo { step, loss, tokens, best, seconds });
+        if lowered {
+            self.event(&format!(
+                "no better loss for a while at step {step}: learning rates are now {factor} of the schedule's"
+            ));
+        }
         Ok(())
     }
 
