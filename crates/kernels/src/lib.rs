@@ -1,7 +1,7 @@
 //! CPU arithmetic on plain slices.
 //!
 //! This room owns the inner loops of training and inference: matrix products, attention, normalisation,
-//! activations, cross-entropy, optimiser updates and int8 weights. It knows nothing of Burn, of models or of
+//! activations, cross-entropy, CTC, optimiser updates and int8 weights. It knows nothing of Burn, of models or of
 //! files, and with `memory` it is the only crate that may say `unsafe`.
 //!
 //! How a kernel is built:
@@ -28,6 +28,7 @@ pub mod activation;
 pub mod attention;
 pub mod cached;
 pub mod cross_entropy;
+pub mod ctc;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;

@@ -1,7 +1,7 @@
 //! Differentiable tensor functions: what the layers of `model` and the loop of `train` are made of.
 //!
 //! The room owns the operations that are worth a kernel of their own: linear layers, normalisation, rotary positions,
-//! attention, recurrent layers, activations, the linear layer fused with cross-entropy, the embedding and the optimisers' updates. Each is
+//! attention, recurrent layers, activations, the linear layer fused with cross-entropy, the embedding, the optimisers' updates and the other [`losses`]. Each is
 //! a plain function on Burn's `Tensor`, one file for each concept. On the CPU (Burn's `flex` device) in f32 it runs
 //! `danlu-kernels`, forward and backward (`flex`); on any other device or element type it is composed of Burn's own
 //! operations ([`composed`]), which differentiate and fuse there. Callers never ask which.
@@ -23,6 +23,7 @@ mod embedding;
 mod flex;
 mod int8;
 mod linear;
+pub mod losses;
 mod norm;
 mod optimizer;
 mod recurrent;
@@ -38,7 +39,9 @@ pub use embedding::embedding;
 pub use int8::linear_int8;
 pub use linear::{Before, FusedLinear, fused_linear, linear};
 pub use norm::{layer_norm, rms_norm};
-pub use optimizer::{adamw_update, lion_update, muon_update, sgd_update, sum_squares};
+pub use optimizer::{
+    adafactor_update, adamw_update, average_update, gradient_terms, lion_update, muon_update, sgd_update, sum_squares,
+};
 pub use recurrent::{
     Int8RecurrentWeights, Nonlinearity, RecurrentOptions, RecurrentWeights, gru, lstm, recurrent_int8, rnn,
 };
@@ -50,7 +53,7 @@ pub use danlu_kernels::attention::Joined as JoinedHeads;
 pub use danlu_kernels::cached::{CachedAttention, CachedSequence, attend_cached};
 pub use danlu_kernels::cross_entropy::{chunk_rows, packs_weight};
 pub use danlu_kernels::int8::Int8Weight;
-pub use danlu_kernels::optimizer::{AdamW, Lion, Muon, Sgd};
+pub use danlu_kernels::optimizer::{Adafactor, AdamW, GradientTerms, Lion, Muon, Sgd};
 pub use danlu_kernels::random::DropoutMask;
 pub use danlu_kernels::recurrent::Cell;
 pub use danlu_kernels::{Precision, peak_gflops};

@@ -4,7 +4,7 @@ use crate::composed;
 use crate::flex::view::{dense, owned, values};
 use crate::flex::{run, suits};
 use burn::prelude::*;
-use danlu_kernels::optimizer::{self, AdamW, Lion, Muon, Sgd};
+use danlu_kernels::optimizer::{self, Adafactor, AdamW, GradientTerms, Lion, Muon, Sgd};
 
 /// One AdamW step on one parameter; returns the new (parameter, first moment, second moment), none of them tracked by
 /// autodiff.
@@ -81,6 +81,68 @@ pub fn muon_update<const D: usize>(h: &Muon, p: Tensor<D>, g: Tensor<D>, buffer:
     let (p, buffer) = update_in_place(p, g, Some(buffer), |p, g, b| optimizer::muon(h, p, g, b, dims[0], dims[D - 1]));
     let Some(buffer) = buffer else { unreachable!("it was given") };
     (p, buffer)
+}
+
+/// One Adafactor step on one parameter; returns the new (parameter, states), as [`adamw_update`]. The states' shapes are
+/// [`Adafactor::state_dims`]; they begin at 0.
+///
+/// # Panics
+/// If the states have other shapes.
+pub fn adafactor_update<const D: usize>(
+    h: &Adafactor,
+    p: Tensor<D>,
+    g: Tensor<D>,
+    states: Vec<Tensor<D>>,
+) -> (Tensor<D>, Vec<Tensor<D>>) {
+    let dims = p.dims();
+    let shapes: Vec<Vec<usize>> = states.iter().map(|state| state.dims().to_vec()).collect();
+    assert_eq!(shapes, Adafactor::state_dims(&dims), "adafactor_update: states of {dims:?}");
+    let (p, g, states) = (p.inner(), g.inner(), states.into_iter().map(Tensor::inner).collect::<Vec<_>>());
+    if !(suits(&p) && suits(&g) && states.iter().all(suits)) {
+        return composed::adafactor_update(h, p, g, states);
+    }
+    let mut tensors = vec![g.into_dispatch(), p.into_dispatch()];
+    tensors.extend(states.into_iter().map(Tensor::into_dispatch));
+    let updated = run(tensors, |tensors| {
+        let mut tensors = tensors.into_iter();
+        let g = tensors.next().map(dense);
+        let mut written: Vec<_> = tensors.map(owned).collect();
+        match (&g, &mut written[..]) {
+            (Some(g), [p, variance]) => {
+                optimizer::adafactor_vector(h, p.storage_mut(), values(g), variance.storage_mut());
+            }
+            (Some(g), [p, row, column]) => {
+                let (rows, cols) = (dims[D - 2], dims[D - 1]);
+                let matrices = [dims[..D - 2].iter().product(), rows, cols];
+                let (row, column) = (row.storage_mut(), column.storage_mut());
+                optimizer::adafactor_matrix(h, p.storage_mut(), values(g), row, column, matrices);
+            }
+            _ => unreachable!("one or two states were given"),
+        }
+        written
+    });
+    let mut updated = updated.into_iter().map(Tensor::from_dispatch);
+    let Some(p) = updated.next() else { unreachable!("the parameter comes back") };
+    (p, updated.collect())
+}
+
+/// The gradient `g` of parameter `p` with regularisation's terms, tracked by no autodiff. Give up your other handles of
+/// `g` first: then the CPU changes it in place.
+pub fn gradient_terms<const D: usize>(h: &GradientTerms, p: Tensor<D>, g: Tensor<D>) -> Tensor<D> {
+    let (p, g) = (p.inner(), g.inner());
+    if !(suits(&p) && suits(&g)) {
+        return composed::gradient_terms(h, p, g);
+    }
+    update_in_place(g, p, None, |g, p, _| optimizer::add_terms(h, g, p)).0
+}
+
+/// `average + share (p - average)`, tracked by no autodiff; in place as [`adamw_update`].
+pub fn average_update<const D: usize>(share: f64, average: Tensor<D>, p: Tensor<D>) -> Tensor<D> {
+    let (average, p) = (average.inner(), p.inner());
+    if !(suits(&average) && suits(&p)) {
+        return average.clone() + (p - average).mul_scalar(share);
+    }
+    update_in_place(average, p, None, |a, p, _| optimizer::average(share, a, p)).0
 }
 
 /// Runs `update(parameter, gradient, state)` on the CPU's memory; without a state it sees an empty one.

@@ -1,6 +1,8 @@
 //! What a training run may be told. One struct, one place for the defaults.
 
 use crate::TrainError;
+use crate::regularize::{AverageConfig, AverageKind, NoiseConfig, ParameterGroup};
+use crate::schedule::PlateauConfig;
 use danlu_data::Packing;
 use danlu_model::{LossOptions, Precision, Recompute};
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,17 @@ pub enum ScheduleKind {
     Wsd,
     /// `learning_rate` to the end.
     Constant,
+    /// A straight line from `learning_rate` to `learning_rate * min_lr_ratio`.
+    Linear,
+    /// The inverse square root of the step (Vaswani et al. 2017), `learning_rate` being its peak.
+    Noam,
+    /// As linear, bent by `power`.
+    Polynomial,
+    /// Up from `learning_rate * start_lr_ratio` and down again, both by half a cosine (Smith & Topin 2018).
+    #[serde(rename = "one_cycle")]
+    OneCycle,
+    /// Down by a factor whenever validation brings no better loss for a while: `[train.plateau]`.
+    Plateau,
 }
 
 /// Which rule updates the weights.
@@ -30,6 +43,11 @@ pub enum OptimizerKind {
     /// Lion (Chen et al. 2023). Its authors advise a learning rate 3 to 10 times below AdamW's and a weight decay as
     /// many times above, and for language models `beta1 = 0.95`, `beta2 = 0.98`.
     Lion,
+    /// Adam (Kingma & Ba 2015), as PyTorch's: weight decay is part of the gradient (L2), and so goes through the moments.
+    Adam,
+    /// Adafactor (Shazeer & Stern 2018), as PyTorch's: the second moment of a matrix is a row and a column. With
+    /// `relative_step` the learning rate is a part of each weight matrix's own size.
+    Adafactor,
     /// Muon (Jordan et al. 2024) on the matrices inside the layers, AdamW on everything else. Its steps are as large as
     /// AdamW's usually are, so one learning rate serves both.
     Muon,
@@ -61,27 +79,54 @@ pub struct TrainConfig {
     pub recompute: Recompute,
     /// The highest learning rate, reached at the end of the warm-up.
     pub learning_rate: f64,
-    /// The last learning rate, as a part of the highest (cosine and wsd).
+    /// The last learning rate, as a part of the highest (cosine, wsd, linear, polynomial, one_cycle; plateau's lowest).
     pub min_lr_ratio: f64,
     pub schedule: ScheduleKind,
     /// Steps in which the learning rate rises linearly from near zero.
     pub warmup_steps: u64,
     /// The part of all steps, at the end, in which wsd goes down.
     pub decay_ratio: f64,
-    /// The rule that updates the weights: `adamw`, `sgd`, `lion` or `muon`.
+    /// The exponent of polynomial.
+    #[serde(skip_serializing_if = "is_power")]
+    pub power: f64,
+    /// The first learning rate of one_cycle, as a part of the highest.
+    #[serde(skip_serializing_if = "is_start_ratio")]
+    pub start_lr_ratio: f64,
+    /// When and how far plateau goes down.
+    #[serde(skip_serializing_if = "is_default")]
+    pub plateau: PlateauConfig,
+    /// The rule that updates the weights: `adamw`, `adam`, `sgd`, `lion`, `adafactor` or `muon`.
     pub optimizer: OptimizerKind,
-    /// Weight decay, decoupled except in sgd; norms and biases are spared.
+    /// Weight decay, decoupled except in sgd and adam; norms and biases are spared.
     pub weight_decay: f64,
-    /// AdamW, lion.
+    /// AdamW, adam, lion.
     pub beta1: f64,
-    /// AdamW, lion.
+    /// AdamW, adam, lion.
     pub beta2: f64,
-    /// AdamW.
+    /// AdamW, adam.
     pub eps: f64,
+    /// Whether adafactor's steps are a part of each parameter's root mean square and at most `1 / sqrt(step)`.
+    #[serde(skip_serializing_if = "is_true")]
+    pub relative_step: bool,
     /// Decay of the momentum of sgd and muon.
     pub momentum: f64,
     /// Whether sgd and muon look ahead by one more momentum step (Nesterov).
     pub nesterov: bool,
+    /// Coefficient of the sum of absolute weights (lasso): its subgradient is part of the gradient of what decays.
+    #[serde(skip_serializing_if = "is_default")]
+    pub l1: f64,
+    /// Coefficient of half the sum of squared weights: part of the gradient of what decays, beside `weight_decay`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub l2: f64,
+    /// Noise on the gradient, after clipping.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gradient_noise: NoiseConfig,
+    /// The average of the weights over steps, which is validated and published in their place.
+    #[serde(skip_serializing_if = "is_default")]
+    pub average: AverageConfig,
+    /// Settings of single parameters, by their names; the first that matches counts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub groups: Vec<ParameterGroup>,
     /// Share of each target that goes to all tokens alike (Szegedy et al. 2016); validation leaves it out.
     pub label_smoothing: f64,
     /// Coefficient of the squared logarithm of the softmax's denominator, which keeps logits from drifting (PaLM's is
@@ -129,13 +174,22 @@ impl Default for TrainConfig {
             schedule: ScheduleKind::Cosine,
             warmup_steps: 100,
             decay_ratio: 0.2,
+            power: POWER,
+            start_lr_ratio: START_RATIO,
+            plateau: PlateauConfig::default(),
             optimizer: OptimizerKind::AdamW,
             weight_decay: 0.1,
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
+            relative_step: true,
             momentum: 0.95,
             nesterov: true,
+            l1: 0.0,
+            l2: 0.0,
+            gradient_noise: NoiseConfig::default(),
+            average: AverageConfig::default(),
+            groups: Vec::new(),
             label_smoothing: 0.0,
             z_loss: 0.0,
             grad_clip: 1.0,
@@ -185,6 +239,16 @@ impl TrainConfig {
         }
         let ranges = [
             ("learning_rate", self.learning_rate, 0.0, f64::MAX),
+            ("power", self.power, 0.0, f64::MAX),
+            ("start_lr_ratio", self.start_lr_ratio, 0.0, 1.0),
+            ("plateau.factor", self.plateau.factor, 0.0, 1.0 - f64::EPSILON),
+            ("plateau.threshold", self.plateau.threshold, 0.0, 1.0),
+            ("l1", self.l1, 0.0, f64::MAX),
+            ("l2", self.l2, 0.0, f64::MAX),
+            ("gradient_noise.scale", self.gradient_noise.scale, 0.0, f64::MAX),
+            ("gradient_noise.decay", self.gradient_noise.decay, 0.0, f64::MAX),
+            ("average.decay", self.average.decay, 0.0, 1.0 - f64::EPSILON),
+            ("average.start", self.average.start, 0.0, 1.0),
             ("min_lr_ratio", self.min_lr_ratio, 0.0, 1.0),
             ("decay_ratio", self.decay_ratio, 0.0, 1.0),
             ("weight_decay", self.weight_decay, 0.0, f64::MAX),
@@ -204,6 +268,13 @@ impl TrainConfig {
                 return bad(key, value.to_string(), &range_text(low, high));
             }
         }
+        self.check_groups()?;
+        if self.average.kind != AverageKind::None && self.average.every == 0 {
+            return bad("average.every", "0".to_owned(), "at least 1");
+        }
+        if self.schedule == ScheduleKind::Plateau && self.valid_every == 0 {
+            return bad("schedule", "plateau".to_owned(), "another one where valid_every = 0");
+        }
         if self.warmup_steps > self.steps {
             return bad("warmup_steps", self.warmup_steps.to_string(), "at most `steps`");
         }
@@ -215,6 +286,47 @@ impl TrainConfig {
         }
         Ok(())
     }
+}
+
+impl TrainConfig {
+    fn check_groups(&self) -> Result<(), TrainError> {
+        for group in &self.groups {
+            let key = |name: &str| format!("groups.{name} of `{}`", group.pattern);
+            let ranges = [
+                ("learning_rate_scale", group.learning_rate_scale),
+                ("weight_decay", group.weight_decay.unwrap_or(0.0)),
+            ];
+            for (name, value) in ranges {
+                if !(0.0..=f64::MAX).contains(&value) {
+                    let need = range_text(0.0, f64::MAX);
+                    return Err(TrainError::Config { key: key(name), value: value.to_string(), need });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const POWER: f64 = 2.0;
+const START_RATIO: f64 = 0.04;
+
+// Settings younger than the first checkpoints are written only where they differ from their defaults, which leaves the
+// hashes of runs without them as they were.
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+fn is_power(value: &f64) -> bool {
+    *value == POWER
+}
+
+fn is_start_ratio(value: &f64) -> bool {
+    *value == START_RATIO
 }
 
 /// A precision as its name.
@@ -273,6 +385,22 @@ mod tests {
         check(|c| c.eps = 0.0, "eps");
         check(|c| c.warmup_steps = 1001, "warmup_steps");
         check(|c| c.valid_batches = 0, "valid_batches");
+        check(|c| c.plateau.factor = 1.0, "plateau.factor");
+        check(
+            |c| c.average = AverageConfig { kind: AverageKind::Ema, every: 0, ..Default::default() },
+            "average.every",
+        );
+        check(
+            |c| c.groups = vec![ParameterGroup { learning_rate_scale: -1.0, ..Default::default() }],
+            "learning_rate_scale",
+        );
+        check(
+            |c| {
+                c.valid_every = 0;
+                c.schedule = ScheduleKind::Plateau;
+            },
+            "schedule",
+        );
         check(
             |c| {
                 c.valid_every = 0;
@@ -292,11 +420,30 @@ mod tests {
         let config = read(r#"{"optimizer": "muon", "label_smoothing": 0.1, "z_loss": 1e-4}"#).unwrap();
         assert_eq!(config.optimizer, OptimizerKind::Muon);
         assert_eq!(config.loss(), LossOptions { label_smoothing: 0.1, z_loss: 1e-4 });
-        let error = read(r#"{"optimizer": "adam"}"#).unwrap_err().to_string();
-        assert!(error.contains("`adamw`, `sgd`, `lion`, `muon`"), "{error}");
+        let error = read(r#"{"optimizer": "adamax"}"#).unwrap_err().to_string();
+        assert!(error.contains("`adamw`, `sgd`, `lion`, `adam`, `adafactor`, `muon`"), "{error}");
         let error = read(r#"{"precision": "fp16"}"#).unwrap_err().to_string();
         assert!(error.contains("unknown precision `fp16`, expected `f32` or `bf16`"), "{error}");
         assert!(read(r#"{"recompute": "all"}"#).unwrap_err().to_string().contains("`none`"));
+    }
+
+    /// Checkpoints hold a hash of the settings as JSON: keys that came later must not be in it unless they are used.
+    #[test]
+    fn later_settings_at_their_defaults_are_not_written() {
+        let written = serde_json::to_value(TrainConfig::default()).unwrap();
+        for key in
+            ["power", "start_lr_ratio", "plateau", "relative_step", "l1", "l2", "gradient_noise", "average", "groups"]
+        {
+            assert!(written.get(key).is_none(), "{key}");
+        }
+        assert_eq!(written.as_object().unwrap().len(), 36);
+        let text = r#"{"power": 1.5, "start_lr_ratio": 0.1, "plateau": {"factor": 0.3}, "relative_step": false, "l1": 1e-5, "l2": 1e-4,
+            "gradient_noise": {"scale": 0.3}, "average": {"kind": "swa", "start": 0.75}, "schedule": "one_cycle",
+            "groups": [{"match": "embed_tokens*", "learning_rate_scale": 0.1, "weight_decay": 0.0, "frozen": true}]}"#;
+        let config: TrainConfig = serde_json::from_str(text).unwrap();
+        let again: TrainConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+        assert_eq!((config.plateau.patience, config.gradient_noise.decay), (2, 0.55));
     }
 
     #[test]

@@ -25,9 +25,9 @@ pub(crate) fn publish<T: Task>(trainer: &mut Trainer<'_, T>, live: &Live<T::Mode
     Ok(done)
 }
 
-/// The model with the best weights, without autodiff.
+/// The model with the best weights, averaged where that is asked for, without autodiff.
 fn best_model<T: Task>(trainer: &mut Trainer<'_, T>, live: &Live<T::Model>) -> Result<T::Model, TrainError> {
-    let model = live.model.valid();
+    let model = live.optimizer.averaged(&live.model).valid();
     let step = match live.state.best {
         Some(best) if best.step != live.state.step => best.step,
         _ => return Ok(model),

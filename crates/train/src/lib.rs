@@ -1,7 +1,7 @@
 //! Training: from token shards to a model folder.
 //!
 //! What it owns: the settings of a run ([`TrainConfig`]), the learning-rate [`schedule`], the
-//! optimiser over a whole model ([`optimizer`]), the watchdog ([`watchdog`]), checkpoints
+//! optimiser over a whole model ([`optimizer`]), what regularises it ([`regularize`]), the watchdog ([`watchdog`]), checkpoints
 //! ([`checkpoint`]), the loop that joins them ([`run()`]) and the estimate before it ([`plan()`]). What is trained is a
 //! [`Task`]: a model with its examples and its loss; the first is language modelling ([`train`]).
 //!
@@ -32,6 +32,7 @@ mod observer;
 pub mod optimizer;
 pub mod order;
 mod plan;
+pub mod regularize;
 mod run;
 pub mod schedule;
 mod state;
@@ -46,7 +47,9 @@ pub use export::copy_tokenizer;
 pub use language::{Job, train};
 pub use memory::MemoryPlan;
 pub use observer::{Observer, Silent, StepInfo, ValidationInfo};
-pub use plan::{ASSUMED_MFU, Basis, Plan, measured_peak, plan, plan_for};
+pub use plan::{ASSUMED_MFU, Basis, Plan, Rates, measured_peak, plan, plan_for};
+pub use regularize::{AverageConfig, AverageKind, NoiseConfig, ParameterGroup};
 pub use run::{Ending, Run, TrainOutcome, run};
+pub use schedule::{Plateau, PlateauConfig};
 pub use state::{Best, Finish, Identity, TrainState};
 pub use task::{LossSum, Task};

@@ -3,7 +3,7 @@
 //! That is either the beginning of the backward pass, when all activations are there, or its end, when all gradients
 //! are. What the allocator holds beside was measured (docs/log.md); the rest is counted.
 
-use crate::{OptimizerKind, TrainConfig};
+use crate::{AverageKind, OptimizerKind, TrainConfig};
 use danlu_model::{ModelConfig, Recompute};
 use danlu_ops::Cell;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub struct MemoryPlan {
     pub weights: u64,
     /// Those that are there at that moment; while micro-batches are added up, also their sum.
     pub gradients: u64,
-    /// The optimiser's states: for AdamW two moments of each weight.
+    /// The optimiser's states: for AdamW two moments of each weight; and the average of the weights, where there is one.
     pub optimizer: u64,
     /// What the forward pass keeps for the backward pass of one micro-batch.
     pub activations: u64,
@@ -85,16 +85,36 @@ pub(crate) fn memory(config: &TrainConfig, model: &ModelConfig, vocab_size: usiz
     MemoryPlan { allocator: (KEPT_BY_ALLOCATOR * largest.total() as f64) as u64, ..largest }
 }
 
-/// What the optimiser keeps beside the weights.
+/// What the optimiser keeps beside the weights, all of them taken as not frozen.
 fn optimizer(config: &TrainConfig, model: &ModelConfig, vocab_size: usize) -> u64 {
     let counts = model.parameter_counts(vocab_size);
-    F32 * match config.optimizer {
-        OptimizerKind::AdamW => 2 * counts.total(),
+    let average = if config.average.kind == AverageKind::None { 0 } else { counts.total() };
+    let states = match config.optimizer {
+        OptimizerKind::AdamW | OptimizerKind::Adam => 2 * counts.total(),
+        OptimizerKind::Adafactor => factored(model, vocab_size),
         OptimizerKind::Sgd if config.momentum == 0.0 => 0,
         OptimizerKind::Sgd | OptimizerKind::Lion => counts.total(),
         // One for a matrix inside the layers, two for all else; biases, which are few, are taken for matrices.
         OptimizerKind::Muon => 2 * counts.total() - counts.attention - counts.feed_forward - counts.recurrent,
-    } as u64
+    };
+    F32 * (average + states) as u64
+}
+
+/// Rows and columns of all matrices, and the norms; biases, which are few, are left out.
+fn factored(model: &ModelConfig, vocab_size: usize) -> usize {
+    let (hidden, embedding) = (model.hidden_size, model.embedding_size());
+    let counts = model.parameter_counts(vocab_size);
+    let layer = match model.cell() {
+        Some(cell) => 2 * (cell.gates() + 1) * hidden,
+        None => {
+            let (query, kv, ffn) = (model.query_size(), model.kv_size(), model.ffn_size());
+            let projections = if model.activation().is_gated() { 3 } else { 2 } * model.experts().unwrap_or(1);
+            2 * (hidden + query) + 2 * (hidden + kv) + projections * (hidden + ffn)
+        }
+    };
+    let table = |count: usize| if count > 0 { count / embedding + embedding } else { 0 };
+    let tables = [counts.embedding, counts.positions, counts.head].map(table);
+    model.layers * layer + tables.iter().sum::<usize>() + counts.norms
 }
 
 /// Bytes that the backward pass keeps for each token: those of the layers, and the last normalisation's input.
@@ -171,6 +191,7 @@ fn workspace(config: &TrainConfig, model: &ModelConfig, tokens: u64, vocab_size:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AverageConfig;
     use danlu_ops::Precision;
 
     fn small() -> (TrainConfig, ModelConfig) {
@@ -191,6 +212,14 @@ mod tests {
         };
         assert_eq!((of(OptimizerKind::Sgd, 0.0), of(OptimizerKind::Sgd, 0.9)), (0, plan.weights));
         assert_eq!(of(OptimizerKind::Lion, 0.0), plan.weights);
+        assert_eq!(of(OptimizerKind::Adam, 0.0), 2 * plan.weights);
+        // Two layers of 32 with 2 heads, a tied table of 100.
+        let ffn = model.ffn_size() as u64;
+        let rows_and_columns = 2 * (4 * 64 + 3 * (32 + ffn)) + 132 + counts.norms as u64;
+        assert_eq!(of(OptimizerKind::Adafactor, 0.0), 4 * rows_and_columns);
+        let averaged = AverageConfig { kind: AverageKind::Ema, ..AverageConfig::default() };
+        let averaged = memory(&TrainConfig { average: averaged, ..config.clone() }, &model, 100);
+        assert_eq!(averaged.optimizer, 3 * plan.weights);
         let matrices = 4 * (counts.attention + counts.feed_forward) as u64;
         assert_eq!(of(OptimizerKind::Muon, 0.9), 2 * plan.weights - matrices);
     }

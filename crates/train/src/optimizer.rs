@@ -2,12 +2,13 @@
 
 use crate::TrainError;
 use crate::config::{OptimizerKind, TrainConfig};
+use crate::regularize::{AverageKind, NoiseConfig, Settings};
 use crate::tensors::{Incoming, Outgoing, OutgoingTensors, ParameterSpec, Parameters, leaf};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use burn::tensor::Gradients;
-use danlu_ops::{AdamW, Lion, Muon, Sgd};
+use danlu_ops::{Adafactor, AdamW, GradientTerms, Lion, Muon, Sgd};
 use std::collections::BTreeMap;
 
 /// The sum of the gradients of a step's micro-batches, by parameter.
@@ -78,14 +79,21 @@ pub fn clip_factor(norm: f64, limit: f64) -> f64 {
 #[derive(Debug, Default)]
 pub struct Optimizer {
     parameters: Parameters,
-    /// By the names that PyTorch's optimisers give them, then by parameter.
+    /// By the names that PyTorch's optimisers give them, then by parameter. The averages of the weights are among them.
     states: BTreeMap<&'static str, GradientsParams>,
+    /// Decides the noise on gradients.
+    seed: u64,
 }
 
 impl Optimizer {
     /// States of zero.
     pub fn new(parameters: Parameters) -> Self {
-        Self { parameters, states: BTreeMap::new() }
+        Self { parameters, states: BTreeMap::new(), seed: 0 }
+    }
+
+    /// With noise (`gradient_noise`) that `seed` decides.
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { seed, ..self }
     }
 
     /// The parameters it updates.
@@ -103,7 +111,44 @@ impl Optimizer {
         learning_rate: f64,
         config: &TrainConfig,
     ) -> M {
-        module.map(&mut Update { optimizer: self, gradients: gradients.0, scale, step, learning_rate, config })
+        let update = &mut Update { optimizer: self, gradients: gradients.0, scale, step, learning_rate, config };
+        let module = module.map(update);
+        if let Some(share) = config.average.share(step, config.steps) {
+            self.average(&module, share, config);
+        }
+        module
+    }
+
+    /// Moves the averages of the weights towards the weights.
+    fn average<M: Module>(&mut self, module: &M, share: f64, config: &TrainConfig) {
+        struct Average<'a>(&'a mut Optimizer, f64, &'a TrainConfig);
+        impl ModuleVisitor for Average<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let Some(spec) = self.0.parameters.get(&param.id) else { return };
+                if Settings::of(spec, self.2).frozen {
+                    return;
+                }
+                let value = param.val().inner();
+                let average = self.0.take(AVERAGE, param.id, &value);
+                self.0.put(AVERAGE, param.id, danlu_ops::average_update(self.1, average, value));
+            }
+        }
+        module.visit(&mut Average(self, share, config));
+    }
+
+    /// The module with averaged weights where there are any, and with its own elsewhere.
+    pub fn averaged<M: Module>(&self, module: &M) -> M {
+        struct Averaged<'a>(&'a Optimizer);
+        impl ModuleMapper for Averaged<'_> {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                let average = self.0.states.get(AVERAGE).and_then(|states| states.get::<D>(param.id));
+                let Some(average) = average else { return param };
+                let (id, value, mapper) = param.consume();
+                Param::from_mapped_value(id, leaf(average, value.is_require_grad()), mapper)
+            }
+        }
+        let module = module.clone();
+        if self.states.contains_key(AVERAGE) { module.map(&mut Averaged(self)) } else { module }
     }
 
     /// Handles of the states, as `exp_avg.NAME` and so on.
@@ -136,8 +181,16 @@ impl Optimizer {
             fn states<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> Result<(), TrainError> {
                 let Some(spec) = self.0.parameters.get(&param.id) else { return Ok(()) };
                 let value = param.val().inner();
-                for kind in Rule::of::<D>(spec, self.2).states() {
-                    let data = self.1.take(&format!("{kind}.{}", spec.name), &value.dims())?;
+                if Settings::of(spec, self.2).frozen {
+                    return Ok(());
+                }
+                let mut kinds = Rule::of::<D>(spec, self.2).states(&value.dims());
+                let average = format!("{AVERAGE}.{}", spec.name);
+                if self.2.average.kind != AverageKind::None && self.1.has(&average) {
+                    kinds.push((AVERAGE, value.dims().to_vec()));
+                }
+                for (kind, dims) in kinds {
+                    let data = self.1.take(&format!("{kind}.{}", spec.name), &dims)?;
                     let state = Tensor::<D>::from_data(data, &value.device());
                     self.0.states.entry(kind).or_default().register(param.id, state);
                 }
@@ -158,8 +211,18 @@ impl Optimizer {
 
     /// A parameter's state, taken out so that the update can write into it; zeros before the first update.
     fn take<const D: usize>(&mut self, kind: &'static str, id: ParamId, value: &Tensor<D>) -> Tensor<D> {
+        self.take_shaped(kind, id, value.dims(), &value.device())
+    }
+
+    fn take_shaped<const D: usize>(
+        &mut self,
+        kind: &'static str,
+        id: ParamId,
+        dims: [usize; D],
+        device: &Device,
+    ) -> Tensor<D> {
         let state = self.states.get_mut(kind).and_then(|states| states.remove::<D>(id));
-        state.unwrap_or_else(|| value.zeros_like())
+        state.unwrap_or_else(|| Tensor::zeros(dims, device))
     }
 
     fn put<const D: usize>(&mut self, kind: &'static str, id: ParamId, state: Tensor<D>) {
@@ -173,11 +236,21 @@ const FIRST: &str = "exp_avg";
 const SECOND: &str = "exp_avg_sq";
 /// SGD's and Muon's.
 const MOMENTUM: &str = "momentum_buffer";
+/// Adafactor's, of vectors.
+const VARIANCE: &str = "variance";
+/// Adafactor's, of all else.
+const ROW: &str = "row_var";
+const COLUMN: &str = "col_var";
+/// The average of the weights.
+const AVERAGE: &str = "average";
 
 /// What updates one parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     AdamW,
+    /// AdamW's kernel, with the decay in the gradient.
+    Adam,
+    Adafactor,
     /// SGD without momentum.
     Descent,
     Momentum,
@@ -190,6 +263,8 @@ impl Rule {
     fn of<const D: usize>(spec: &ParameterSpec, config: &TrainConfig) -> Self {
         match config.optimizer {
             OptimizerKind::AdamW => Rule::AdamW,
+            OptimizerKind::Adam => Rule::Adam,
+            OptimizerKind::Adafactor => Rule::Adafactor,
             OptimizerKind::Sgd if config.momentum == 0.0 => Rule::Descent,
             OptimizerKind::Sgd => Rule::Momentum,
             OptimizerKind::Lion => Rule::Lion,
@@ -199,14 +274,19 @@ impl Rule {
         }
     }
 
-    /// Names of its states.
-    fn states(self) -> &'static [&'static str] {
-        match self {
-            Rule::AdamW => &[FIRST, SECOND],
+    /// Names and shapes of its states for a parameter of these sizes.
+    fn states(self, dims: &[usize]) -> Vec<(&'static str, Vec<usize>)> {
+        let names: &[&str] = match self {
+            Rule::AdamW | Rule::Adam => &[FIRST, SECOND],
             Rule::Descent => &[],
             Rule::Momentum | Rule::Muon => &[MOMENTUM],
             Rule::Lion => &[FIRST],
-        }
+            Rule::Adafactor => {
+                let names: &[&str] = if dims.len() < 2 { &[VARIANCE] } else { &[ROW, COLUMN] };
+                return names.iter().copied().zip(Adafactor::state_dims(dims)).collect();
+            }
+        };
+        names.iter().map(|name| (*name, dims.to_vec())).collect()
     }
 }
 
@@ -223,19 +303,65 @@ struct Update<'a> {
 }
 
 impl Update<'_> {
+    /// The gradient with what regularisation adds to it, where it adds something; `gradient_scale` is then used up.
+    fn gradient<const D: usize>(
+        &self,
+        settings: &Settings,
+        spec: &ParameterSpec,
+        p: &Tensor<D>,
+        g: Tensor<D>,
+    ) -> (Tensor<D>, f64) {
+        let noise = &self.config.gradient_noise;
+        let terms = GradientTerms {
+            gradient_scale: self.scale,
+            l1: settings.l1,
+            l2: settings.l2,
+            noise: if noise.scale > 0.0 { noise.deviation(self.step) } else { 0.0 },
+            key: NoiseConfig::key(self.optimizer.seed, self.step, &spec.name),
+        };
+        if terms.l1 == 0.0 && terms.l2 == 0.0 && terms.noise == 0.0 {
+            return (g, self.scale);
+        }
+        (danlu_ops::gradient_terms(&terms, p.clone(), g), 1.0)
+    }
+
     /// The new value of a parameter whose states are then in place.
-    fn apply<const D: usize>(&mut self, rule: Rule, id: ParamId, p: Tensor<D>, g: Tensor<D>, decay: f64) -> Tensor<D> {
-        let (lr, gradient_scale, c) = (self.learning_rate, self.scale, self.config);
+    fn apply<const D: usize>(
+        &mut self,
+        rule: Rule,
+        id: ParamId,
+        p: Tensor<D>,
+        (g, gradient_scale): (Tensor<D>, f64),
+        settings: &Settings,
+    ) -> Tensor<D> {
+        let (lr, c) = (self.learning_rate * settings.learning_rate_scale, self.config);
+        let decay = settings.weight_decay;
         let states = &mut self.optimizer;
         let sgd = Sgd { lr, momentum: c.momentum, nesterov: c.nesterov, weight_decay: decay, gradient_scale };
         match rule {
-            Rule::AdamW => {
+            Rule::AdamW | Rule::Adam => {
                 let (beta1, beta2, eps, step) = (c.beta1, c.beta2, c.eps, self.step);
+                let decay = if rule == Rule::Adam { 0.0 } else { decay };
                 let h = AdamW { lr, beta1, beta2, eps, weight_decay: decay, step, gradient_scale };
                 let (first, second) = (states.take(FIRST, id, &p), states.take(SECOND, id, &p));
                 let (p, first, second) = danlu_ops::adamw_update(&h, p, g, first, second);
                 states.put(FIRST, id, first);
                 states.put(SECOND, id, second);
+                p
+            }
+            Rule::Adafactor => {
+                let (relative_step, step) = (c.relative_step, self.step);
+                let h =
+                    Adafactor { lr, relative_step, weight_decay: decay, step, gradient_scale, ..Adafactor::default() };
+                let kinds = rule.states(&p.dims());
+                let take = |(kind, dims): &(&'static str, Vec<usize>)| {
+                    let mut shape = p.dims();
+                    shape.copy_from_slice(dims);
+                    states.take_shaped(kind, id, shape, &p.device())
+                };
+                let before = kinds.iter().map(take).collect();
+                let (p, after) = danlu_ops::adafactor_update(&h, p, g, before);
+                kinds.iter().zip(after).for_each(|((kind, _), state)| states.put(kind, id, state));
                 p
             }
             Rule::Descent => danlu_ops::sgd_update(&sgd, p, g, None).0,
@@ -270,12 +396,21 @@ impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let Some(spec) = self.optimizer.parameters.get(&param.id) else { return param };
-        let decay = if spec.decay { self.config.weight_decay } else { 0.0 };
+        let mut settings = Settings::of(spec, self.config);
+        if settings.frozen {
+            return param;
+        }
         let rule = Rule::of::<D>(spec, self.config);
+        if rule == Rule::Adam {
+            settings.l2 += settings.weight_decay;
+        }
+        let spec = spec.clone();
         // Taken apart, so that no second handle keeps the update from working in place.
         let (id, value, mapper) = param.consume();
         let require_grad = value.is_require_grad();
-        let value = self.apply(rule, id, value.inner(), gradient, decay);
+        let value = value.inner();
+        let gradient = self.gradient(&settings, &spec, &value, gradient);
+        let value = self.apply(rule, id, value, gradient, &settings);
         Param::from_mapped_value(id, leaf(value, require_grad), mapper)
     }
 }
@@ -285,6 +420,7 @@ impl ModuleMapper for Update<'_> {
 mod tests {
     use super::*;
     use crate::language::parameters;
+    use crate::regularize::{AverageConfig, ParameterGroup};
     use crate::step::{MicroBatch, accumulate};
     use crate::tensors::collect;
     use danlu_model::{CausalLm, ModelConfig};
@@ -376,6 +512,129 @@ mod tests {
         assert!(matrices.iter().all(|name| name.contains(".layers.") && name.ends_with("_proj.weight")), "{muon:?}");
         assert_eq!(matrices.len(), 7);
         assert_eq!(muon.len(), 7 + 2 * (count - 7));
+        assert_eq!(states(&of(OptimizerKind::Adam)), adamw);
+        let adafactor = states(&of(OptimizerKind::Adafactor));
+        let norms = adafactor.iter().filter(|name| name.starts_with("variance.") && name.contains("norm")).count();
+        assert_eq!((norms, adafactor.len()), (3, 3 + 2 * (count - 3)), "{adafactor:?}");
+    }
+
+    fn updated(config: &TrainConfig, steps: u64, seed: u64) -> (CausalLm, Optimizer) {
+        let mut model = model();
+        let table = parameters(&model);
+        model = crate::regularize::freeze(model, &table, config);
+        let mut optimizer = Optimizer::new(table).seeded(seed);
+        for step in 1..=steps {
+            let sum = gradients(&model);
+            model = optimizer.update(model, sum, 0.25, step, 0.01, config);
+        }
+        (model, optimizer)
+    }
+
+    fn group(pattern: &str) -> ParameterGroup {
+        ParameterGroup { pattern: pattern.to_owned(), ..ParameterGroup::default() }
+    }
+
+    /// Frozen parameters have no gradient, no state and no update; the first group that matches counts.
+    #[test]
+    fn groups_change_single_parameters() {
+        let base = TrainConfig { weight_decay: 0.5, ..TrainConfig::default() };
+        let start = values(&collect(&model(), &parameters(&model())));
+        let (plain, _) = updated(&base, 1, 0);
+        let plain = values(&collect(&plain, &parameters(&plain)));
+        let groups = vec![
+            ParameterGroup { frozen: true, ..group("*q_proj*") },
+            ParameterGroup { learning_rate_scale: 0.5, weight_decay: Some(0.0), ..group("self_attn.*") },
+            ParameterGroup { learning_rate_scale: 0.0, ..group("embed_tokens*") },
+        ];
+        let config = TrainConfig { groups, ..base };
+        let frozen = crate::regularize::freeze(model(), &parameters(&model()), &config);
+        let gradients = gradients(&frozen).collect(&frozen, &parameters(&frozen));
+        assert!(gradients.len() + 1 == start.len() && gradients.keys().all(|name| !name.contains("q_proj")));
+        let (model, optimizer) = updated(&config, 1, 0);
+        let states = optimizer.collect(&model);
+        assert!(states.len() == 2 * start.len() - 2 && states.keys().all(|name| !name.contains("q_proj")));
+        let got = values(&collect(&model, &parameters(&model)));
+        for (((name, start), (_, plain)), (_, got)) in start.iter().zip(&plain).zip(&got) {
+            for ((s, p), g) in start.iter().zip(plain).zip(got) {
+                let moved = p - s;
+                let want = match name {
+                    name if name.contains("q_proj") || name.contains("embed") => 0.0,
+                    // The decay taken out of the plain step, and half of what is left.
+                    name if name.contains("self_attn") => 0.5 * (moved + 0.01 * 0.5 * s),
+                    _ => moved,
+                };
+                assert!((g - s - want).abs() < 1e-6, "{name}: {} of {moved}, not {want}", g - s);
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_without_parameters_is_named() {
+        let table = parameters(&model());
+        let check = |groups| crate::regularize::check_groups(&TrainConfig { groups, ..TrainConfig::default() }, &table);
+        check(vec![group("embed_tokens*"), group("*")]).unwrap();
+        let error = check(vec![group("embed*"), group("embedding*")]).unwrap_err().to_string();
+        assert!(error.contains("`embedding*`") && error.contains("such as `model."), "{error}");
+        let error = check(vec![ParameterGroup { frozen: true, ..group("*") }]).unwrap_err().to_string();
+        assert!(error.contains("nothing is trained"), "{error}");
+    }
+
+    /// L1 and L2 under plain descent, where their part of a step can be read off.
+    #[test]
+    fn penalties_pull_weights_to_zero() {
+        let base =
+            TrainConfig { optimizer: OptimizerKind::Sgd, momentum: 0.0, weight_decay: 0.0, ..TrainConfig::default() };
+        let start = values(&collect(&model(), &parameters(&model())));
+        let of = |config: &TrainConfig| values(&collect(&updated(config, 1, 0).0, &parameters(&model())));
+        let plain = of(&base);
+        for (l1, l2) in [(0.3, 0.0), (0.0, 0.2), (0.3, 0.2)] {
+            let got = of(&TrainConfig { l1, l2, ..base.clone() });
+            for (((name, start), (_, plain)), (_, got)) in start.iter().zip(&plain).zip(&got) {
+                let spared = name.contains("norm");
+                for ((s, p), g) in start.iter().zip(plain).zip(got) {
+                    let pull = l1 as f32 * if *s == 0.0 { 0.0 } else { s.signum() } + l2 as f32 * s;
+                    let want = p - if spared { 0.0 } else { 0.01 * pull };
+                    assert!((g - want).abs() < 1e-6, "{name}: {g}, not {want}");
+                }
+            }
+        }
+        // Adam's weight decay is that of L2.
+        let adam = TrainConfig { optimizer: OptimizerKind::Adam, ..base };
+        let decayed = of(&TrainConfig { weight_decay: 0.2, ..adam.clone() });
+        assert_eq!(decayed, of(&TrainConfig { l2: 0.2, ..adam.clone() }));
+        assert_ne!(decayed, of(&adam));
+        assert_eq!(of(&adam), of(&TrainConfig { optimizer: OptimizerKind::AdamW, ..adam }));
+    }
+
+    #[test]
+    fn noise_is_that_of_the_seed() {
+        let noise = NoiseConfig { scale: 0.3, ..NoiseConfig::default() };
+        let config = TrainConfig { gradient_noise: noise, ..TrainConfig::default() };
+        let of = |config: &TrainConfig, seed| values(&collect(&updated(config, 2, seed).0, &parameters(&model())));
+        assert_eq!(of(&config, 1), of(&config, 1));
+        assert_ne!(of(&config, 1), of(&config, 2));
+        assert_ne!(of(&config, 1), of(&TrainConfig::default(), 1));
+        assert_eq!(of(&TrainConfig::default(), 2), of(&TrainConfig::default(), 1));
+    }
+
+    #[test]
+    fn averages_are_of_the_weights_after_each_step() {
+        let average = AverageConfig { kind: AverageKind::Swa, start: 0.5, every: 1, ..AverageConfig::default() };
+        let config = TrainConfig { average, steps: 4, warmup_steps: 0, ..TrainConfig::default() };
+        let taken: Vec<_> =
+            (2..=4).map(|steps| values(&collect(&updated(&config, steps, 0).0, &parameters(&model())))).collect();
+        let (model, optimizer) = updated(&config, 4, 0);
+        let table = parameters(&model);
+        assert_eq!(values(&collect(&model, &table)), taken[2], "the weights themselves are not averaged");
+        let got = values(&collect(&optimizer.averaged(&model), &table));
+        for (i, (name, values)) in got.iter().enumerate() {
+            for (j, value) in values.iter().enumerate() {
+                let mean = taken.iter().map(|t| f64::from(t[i].1[j])).sum::<f64>() / 3.0;
+                assert!((f64::from(*value) - mean).abs() < 1e-6, "{name}: {value}, not {mean}");
+            }
+        }
+        let (early, optimizer) = updated(&config, 1, 0);
+        assert_eq!(values(&collect(&optimizer.averaged(&early), &table)), values(&collect(&early, &table)));
     }
 
     #[test]

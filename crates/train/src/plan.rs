@@ -1,7 +1,8 @@
 //! What a run will need, before it starts: parameters, memory by class, time.
 
 use crate::memory::{MemoryPlan, memory};
-use crate::{TrainConfig, TrainError};
+use crate::schedule::learning_rate;
+use crate::{ScheduleKind, TrainConfig, TrainError};
 use burn::prelude::*;
 use danlu_model::ModelConfig;
 use danlu_ops::Precision;
@@ -23,6 +24,28 @@ pub enum Basis {
     MeasuredSpeed,
 }
 
+/// What the schedule will do, as far as the steps alone decide it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    pub schedule: ScheduleKind,
+    /// At the first update.
+    pub first: f64,
+    pub highest: f64,
+    /// The first update, from 1, that has the highest.
+    pub highest_at: u64,
+    /// At the last update.
+    pub last: f64,
+}
+
+impl Rates {
+    fn of(config: &TrainConfig) -> Self {
+        let at = |step: u64| learning_rate(config, step - 1);
+        let highest_at = (1..=config.steps).fold(1, |best, step| if at(step) > at(best) { step } else { best });
+        let (first, highest, last) = (at(1), at(highest_at), at(config.steps));
+        Self { schedule: config.schedule, first, highest, highest_at, last }
+    }
+}
+
 /// What a run will need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -33,6 +56,9 @@ pub struct Plan {
     pub flops_per_token: f64,
     pub tokens_per_step: u64,
     pub tokens: u64,
+    /// Not in plans that were recorded before there were several schedules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<Rates>,
     pub tokens_per_second: f64,
     /// Training steps only.
     pub estimated_seconds: f64,
@@ -63,6 +89,7 @@ pub fn plan_for(
         flops_per_token,
         tokens_per_step: config.tokens_per_step(),
         tokens: config.tokens_per_step() * config.steps,
+        learning_rate: Some(Rates::of(config)),
         tokens_per_second: 0.0,
         estimated_seconds: 0.0,
         basis: Basis::PeakTimesAssumedMfu { peak_flops, assumed_mfu: ASSUMED_MFU },
@@ -123,6 +150,15 @@ mod tests {
         assert_eq!(plan.tokens, 160);
         let measured = plan.with_measured_speed(16.0);
         assert_eq!((measured.estimated_seconds, measured.basis), (10.0, Basis::MeasuredSpeed));
+    }
+
+    #[test]
+    fn the_schedule_is_told_by_its_ends_and_its_peak() {
+        let (mut config, model) = small();
+        (config.warmup_steps, config.learning_rate, config.schedule) = (4, 1.0, ScheduleKind::OneCycle);
+        let rates = plan_for(&config, &model, 100, 1e9).unwrap().learning_rate.unwrap();
+        assert_eq!((rates.highest, rates.highest_at), (1.0, 4));
+        assert!((rates.first - 0.04).abs() < 1e-12 && (rates.last - 0.1).abs() < 1e-12, "{rates:?}");
     }
 
     #[test]

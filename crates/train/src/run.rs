@@ -8,7 +8,7 @@ use crate::schedule::learning_rate;
 use crate::state::{Best, Finish, Identity, TrainState};
 use crate::task::{LossSum, Task};
 use crate::watchdog::Verdict;
-use crate::{Observer, StepInfo, TrainConfig, TrainError, ValidationInfo, export, tensors};
+use crate::{Observer, StepInfo, TrainConfig, TrainError, ValidationInfo, export, regularize, tensors};
 use burn::module::Module;
 use burn::prelude::*;
 use danlu_model::DropoutKey;
@@ -167,13 +167,15 @@ impl<T: Task> Trainer<'_, T> {
         notes.iter().for_each(|note| self.event(note));
         let model = self.task.model(&self.run.device.clone().autodiff())?;
         let parameters = self.task.parameters(&model);
+        regularize::check_groups(self.run.config, &parameters)?;
+        let model = regularize::freeze(model, &parameters, self.run.config);
         let Some(mut loaded) = loaded else {
             let state = TrainState::new(self.identity.clone());
-            return Ok(Live { model, optimizer: Optimizer::new(parameters), state });
+            return Ok(Live { model, optimizer: Optimizer::new(parameters).seeded(self.run.seed), state });
         };
         let model = tensors::restore(model, &parameters, &mut loaded.model)?;
         let optimizer = Optimizer::restore(parameters, &model, &mut loaded.optimizer, self.run.config)?;
-        Ok(Live { model, optimizer, state: loaded.state })
+        Ok(Live { model, optimizer: optimizer.seeded(self.run.seed), state: loaded.state })
     }
 
     fn train(mut self, mut live: Live<T::Model>) -> Result<TrainOutcome, TrainError> {
@@ -219,7 +221,7 @@ impl<T: Task> Trainer<'_, T> {
         let Live { model, mut optimizer, mut state } = live;
         let config = self.run.config;
         let scale = clip_factor(norm, config.grad_clip) / result.counted as f64;
-        let rate = learning_rate(config, state.step);
+        let rate = learning_rate(config, state.step) * state.plateau.factor;
         state.step += 1;
         state.tokens += result.counted;
         state.watchdog.remember(loss, config.spike_window);
@@ -236,7 +238,7 @@ impl<T: Task> Trainer<'_, T> {
             step: state.step,
             steps: config.steps,
             loss,
-            learning_rate: learning_rate(config, state.step - 1),
+            learning_rate: learning_rate(config, state.step - 1) * state.plateau.factor,
             gradient_norm: norm,
             tokens: state.tokens,
             tokens_per_second: speed,
@@ -297,18 +299,19 @@ impl<T: Task> Trainer<'_, T> {
             return Ok(());
         }
         let begun = Instant::now();
-        let (model, mut sum) = (live.model.valid(), LossSum::default());
+        let (model, mut sum) = (live.optimizer.averaged(&live.model).valid(), LossSum::default());
         for index in 0..count {
             self.task.judge(&model, index, &mut sum)?;
         }
         let (loss, tokens) = (sum.mean(), sum.counted);
         let state = &mut live.state;
+        let lowered = state.plateau.observe(loss, self.run.config);
         // A NaN is never better.
         let best = state.best.is_none_or(|best| loss < best.loss) && loss.is_finite();
         if best {
             state.best = Some(Best { step: state.step, loss });
             state.without_improvement = 0;
-            let weights = tensors::collect(&live.model, live.optimizer.parameters());
+            let weights = tensors::collect(&model, live.optimizer.parameters());
             self.checkpoints.save_best(state.step, &weights)?;
         } else {
             state.without_improvement += 1;
@@ -317,8 +320,13 @@ impl<T: Task> Trainer<'_, T> {
         if let Some(metrics) = self.run.metrics {
             metrics.log(state.step, &[("valid/loss", loss)]);
         }
-        let step = state.step;
+        let (step, factor) = (state.step, state.plateau.factor);
         self.hooks.on_validation(&ValidationInfo { step, loss, tokens, best, seconds });
+        if lowered {
+            self.event(&format!(
+                "no better loss for a while at step {step}: learning rates are now {factor} of the schedule's"
+            ));
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! All of a run that is not a tensor: what `state.json` of a checkpoint holds.
 
 use crate::exact;
+use crate::schedule::Plateau;
 use crate::watchdog::Watchdog;
 use danlu_store::ContentHash;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,8 @@ pub struct TrainState {
     /// Validations since the best one.
     pub without_improvement: u32,
     pub watchdog: Watchdog,
+    #[serde(default, skip_serializing_if = "Plateau::is_new")]
+    pub plateau: Plateau,
     /// Groups of micro-batches that the watchdog has put aside (see [`crate::order`]).
     pub skipped: BTreeSet<u64>,
     /// Failed steps since the last regular checkpoint.
@@ -89,6 +92,7 @@ impl TrainState {
             best: None,
             without_improvement: 0,
             watchdog: Watchdog::default(),
+            plateau: Plateau::default(),
             skipped: BTreeSet::new(),
             failures: 0,
             finished: None,

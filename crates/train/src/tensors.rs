@@ -116,6 +116,11 @@ impl Incoming {
         Ok(Self { path: path.to_owned(), tensors })
     }
 
+    /// Whether there is a tensor `name` that was not yet taken.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// Takes the tensor `name`, which must have `shape`.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<TensorData, TrainError> {
         let damaged = |reason: String| TrainError::Damaged { path: self.path.clone(), reason };

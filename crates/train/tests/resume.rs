@@ -44,10 +44,11 @@ fn stopped_at_any_step_and_gone_on_it_ends_with_the_same_bits() {
 /// The same for every optimiser, whose states must all be in the checkpoint, and with a loss of more terms.
 #[test]
 fn every_optimizer_goes_on_with_the_same_bits() {
-    use danlu_train::OptimizerKind::{AdamW, Lion, Muon, Sgd};
+    use danlu_train::OptimizerKind::{Adafactor, Adam, AdamW, Lion, Muon, Sgd};
     let fixture = Fixture::new();
     let mut ends = Vec::new();
-    for (optimizer, momentum) in [(AdamW, 0.9), (Sgd, 0.0), (Sgd, 0.9), (Lion, 0.9), (Muon, 0.95)] {
+    let kinds = [(AdamW, 0.9), (Adam, 0.9), (Sgd, 0.0), (Sgd, 0.9), (Lion, 0.9), (Adafactor, 0.9), (Muon, 0.95)];
+    for (optimizer, momentum) in kinds {
         let config = || danlu_train::TrainConfig {
             optimizer,
             momentum,
@@ -75,6 +76,62 @@ fn every_optimizer_goes_on_with_the_same_bits() {
     for (i, end) in ends.iter().enumerate() {
         assert!(ends[..i].iter().all(|other| other[0] != end[0]), "two optimisers with one result");
     }
+}
+
+/// Noise, averages, frozen parameters and the plateau's memory are all in the checkpoint, or need not be.
+#[test]
+fn every_regulariser_goes_on_with_the_same_bits() {
+    use danlu_train::{AverageConfig, AverageKind, NoiseConfig, ParameterGroup, PlateauConfig, ScheduleKind};
+    let fixture = Fixture::new();
+    let frozen = |pattern: &str| ParameterGroup { pattern: pattern.into(), frozen: true, ..ParameterGroup::default() };
+    let mut ends = Vec::new();
+    for average in [AverageKind::None, AverageKind::Ema, AverageKind::Swa] {
+        for recompute in [danlu_model::Recompute::None, danlu_model::Recompute::Block] {
+            let config = || danlu_train::TrainConfig {
+                average: AverageConfig { kind: average, start: 0.3, every: 2, ..AverageConfig::default() },
+                gradient_noise: NoiseConfig { scale: 1e-4, ..NoiseConfig::default() },
+                l1: 1e-5,
+                l2: 1e-4,
+                groups: vec![frozen("layers.0.self_attn.*"), frozen("model.norm*")],
+                schedule: ScheduleKind::Plateau,
+                // Every validation is a disappointment.
+                plateau: PlateauConfig { factor: 0.7, patience: 0, threshold: 0.9 },
+                valid_every: 3,
+                recompute,
+                steps: 14,
+                ..config()
+            };
+            let straight = fixture.path(&format!("{average:?}-{recompute:?}-straight"));
+            let mut recorder = Recorder::default();
+            fixture.train(config(), &straight, &mut recorder).unwrap();
+            let rates: Vec<f64> = recorder.steps.iter().map(|info| info.learning_rate).collect();
+            assert!(rates[13] < 0.7 * rates[6] && recorder.events[0].contains("0.7 of the schedule"), "{rates:?}");
+            let work = fixture.path(&format!("{average:?}-{recompute:?}"));
+            for at in [2, 5, 8, 10] {
+                let stop = AtomicBool::new(false);
+                let mut recorder = Recorder { stop_at: Some((at, &stop)), ..Recorder::default() };
+                let outcome = fixture.train_until(config(), &work, &mut recorder, &stop).unwrap();
+                assert_eq!((outcome.ending, outcome.step), (Ending::Interrupted, at));
+            }
+            fixture.train(config(), &work, &mut Silent).unwrap();
+            assert_eq!(weights(&work, 14), weights(&straight, 14), "{average:?} {recompute:?}");
+            ends.push(weights(&work, 14));
+        }
+    }
+    for pair in ends.chunks(2) {
+        assert_eq!(pair[0], pair[1], "recomputation changes nothing");
+    }
+    // The averages change what is published, not what is trained.
+    assert!(ends[0][0] != ends[2][0] && ends[2][0] != ends[4][0] && ends[0][1] == ends[2][1]);
+}
+
+#[test]
+fn a_group_that_matches_nothing_is_an_error() {
+    let fixture = Fixture::new();
+    let group = danlu_train::ParameterGroup { pattern: "embed_token".into(), ..Default::default() };
+    let config = danlu_train::TrainConfig { groups: vec![group], ..config() };
+    let error = fixture.train(config, &fixture.path("w"), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("`embed_token`"), "{error}");
 }
 
 #[test]

@@ -73,7 +73,8 @@ fn two_hundred_steps_have_the_same_losses_with_one_and_with_two_threads() {
 #[test]
 fn steps_report_what_the_settings_say() {
     let fixture = Fixture::new();
-    for schedule in [ScheduleKind::Cosine, ScheduleKind::Wsd, ScheduleKind::Constant] {
+    use ScheduleKind::{Constant, Cosine, Linear, Noam, OneCycle, Polynomial, Wsd};
+    for schedule in [Cosine, Wsd, Constant, Linear, Noam, Polynomial, OneCycle] {
         let config = TrainConfig { steps: 12, schedule, ..common::config() };
         let mut recorder = Recorder::default();
         let work = fixture.path(&format!("{schedule:?}"));

@@ -28,6 +28,12 @@ pub fn plan_table(plan: &Plan) -> String {
         vec!["tokens in all".into(), count(plan.tokens)],
         vec!["FLOP per token".into(), format!("{:.1} M", plan.flops_per_token / 1e6)],
     ];
+    if let Some(rates) = &plan.learning_rate {
+        let name = serde_json::to_value(rates.schedule).unwrap_or_default();
+        let (first, highest, at, last) = (rates.first, rates.highest, rates.highest_at, rates.last);
+        let text = format!("{first:.1e}, {highest:.1e} at step {at}, {last:.1e} at the end");
+        rows.push(vec![format!("learning rate, {}", name.as_str().unwrap_or("by a schedule")), text]);
+    }
     for (class, size) in plan.memory.classes() {
         rows.push(vec![format!("memory: {class}"), bytes(size)]);
     }

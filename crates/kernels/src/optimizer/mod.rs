@@ -9,17 +9,21 @@
 use crate::cpu::Level;
 use rayon::prelude::*;
 
+mod adafactor;
 mod adamw;
 mod lion;
 mod muon;
 mod sgd;
+mod terms;
 #[cfg(test)]
 mod tests;
 
+pub use adafactor::{Adafactor, adafactor_matrix, adafactor_vector};
 pub use adamw::{AdamW, adamw};
 pub use lion::{Lion, lion};
 pub use muon::{Muon, muon, orthogonalized};
 pub use sgd::{Sgd, sgd};
+pub use terms::{GradientTerms, add_terms, average, noise};
 
 /// Elements per task: a shape of the problem, not of the machine, so results never depend on threads. A single task
 /// runs where it is called.

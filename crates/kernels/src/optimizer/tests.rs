@@ -1,7 +1,9 @@
+use super::adafactor::{matrix_at, vector_at};
 use super::adamw::adamw_at;
 use super::lion::lion_at;
 use super::muon::muon_at;
 use super::sgd::sgd_at;
+use super::terms::add_terms_at;
 use super::*;
 use crate::precision::Precision;
 use crate::testing::{assert_close, matrix, to_f64};
@@ -102,6 +104,48 @@ proptest! {
         }
     }
 
+    /// The paper's formulas on whole second moments, in f64; a vector is told by `rows == 0`.
+    #[test]
+    fn adafactor_follows_its_formulas(
+        batch in 1usize..3, rows in 0usize..9, cols in 1usize..40, relative_step: bool, seed: u64,
+    ) {
+        let len = if rows == 0 { cols } else { batch * rows * cols };
+        for level in Level::available() {
+            let mut p = matrix(len, seed ^ 77);
+            let mut want = to_f64(&p);
+            let (mut row, mut col) = (vec![0f32; batch * rows], vec![0f32; if rows == 0 { cols } else { batch * cols }]);
+            let mut moments = vec![(0f64, 0f64); len];
+            for step in 1..4 {
+                let h = Adafactor { lr: 0.3, step, relative_step, weight_decay: 0.1, gradient_scale: 0.7, ..Adafactor::default() };
+                let mut g = matrix(len, seed ^ (4 * step));
+                g.iter_mut().for_each(|g| *g = if *g == 0.0 { 0.25 } else { *g });
+                match rows {
+                    0 => vector_at(level, &h, &mut p, &g, &mut col),
+                    _ => matrix_at(level, &h, &mut p, &g, &mut row, &mut col, [batch, rows, cols]),
+                }
+                adafactor_reference(&h, &mut want, &to_f64(&g), &mut moments, rows, cols);
+            }
+            assert_close(&p, &want, 1e-5);
+        }
+    }
+
+    #[test]
+    fn terms_are_added_to_gradients(len in 0usize..90, noise in 0f64..2.0, seed: u64) {
+        let h = GradientTerms { gradient_scale: 0.5, l1: 0.1, l2: 0.3, noise, key: seed };
+        let mut p = matrix(len, seed);
+        p.iter_mut().take(1).for_each(|p| *p = 0.0);
+        let random = super::noise(seed, len);
+        for level in Level::available() {
+            let mut g = matrix(len, seed ^ 2);
+            let sign = |p: f32| if p == 0.0 { 0.0 } else { f64::from(p.signum()) };
+            let want: Vec<f64> = g.iter().zip(&p).zip(&random).map(|((g, p), x)| {
+                0.5 * f64::from(*g) + 0.1 * sign(*p) + 0.3 * f64::from(*p) + noise * f64::from(*x)
+            }).collect();
+            add_terms_at(level, &h, &mut g, &p);
+            assert_close(&g, &want, 1e-6);
+        }
+    }
+
     #[test]
     fn sum_of_squares_is_exact_to_f64(x in prop::collection::vec(-9f32..9.0, 0..100)) {
         let want: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
@@ -160,6 +204,62 @@ fn muon_reference(h: &Muon, p: &mut [f64], g: &[f64], b: &mut [f64], rows: usize
     p.iter_mut().zip(x).for_each(|(p, x)| *p = (1.0 - h.lr * h.weight_decay) * *p - step * x);
 }
 
+fn adafactor_reference(h: &Adafactor, p: &mut [f64], g: &[f64], moments: &mut [(f64, f64)], rows: usize, cols: usize) {
+    let weight = (h.step as f64).powf(-0.8);
+    let g: Vec<f64> = g.iter().map(|g| g * h.gradient_scale).collect();
+    let size = if rows == 0 { cols } else { rows * cols };
+    let mut updates = Vec::new();
+    for (g, moments) in g.chunks(size).zip(moments.chunks_mut(size)) {
+        // Each element keeps its row's and its column's mean.
+        for (i, (row, col)) in moments.iter_mut().enumerate() {
+            let mean = |of: &dyn Fn(usize) -> bool| {
+                let squares: Vec<f64> = (0..size).filter(|j| of(*j)).map(|j| g[j] * g[j]).collect();
+                squares.iter().sum::<f64>() / squares.len() as f64
+            };
+            if rows == 0 {
+                *row += weight * (g[i] * g[i] - *row);
+            } else {
+                *row += weight * (mean(&|j| j / cols == i / cols) - *row);
+                *col += weight * (mean(&|j| j % cols == i % cols) - *col);
+            }
+        }
+        let mean = moments.iter().map(|m| m.0).sum::<f64>() / size as f64;
+        for (g, (row, col)) in g.iter().zip(moments.iter()) {
+            let v = if rows == 0 { *row } else { row * col / mean.max(h.eps1) };
+            updates.push(g / v.max(h.eps1 * h.eps1).sqrt());
+        }
+    }
+    let rms = |x: &[f64]| (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64).sqrt();
+    let alpha = match h.relative_step {
+        true => rms(p).max(1e-3) * h.lr.min((h.step as f64).powf(-0.5)),
+        false => h.lr,
+    };
+    let clip = rms(&updates).max(1.0);
+    p.iter_mut().zip(updates).for_each(|(p, u)| *p = (1.0 - h.lr * h.weight_decay) * *p - alpha * u / clip);
+}
+
+/// Noise has the moments of the normal distribution, and each key its own.
+#[test]
+fn noise_is_normal() {
+    let x = to_f64(&noise(9, 40_000));
+    let mean = |f: &dyn Fn(f64) -> f64| x.iter().map(|x| f(*x)).sum::<f64>() / x.len() as f64;
+    assert!(mean(&|x| x).abs() < 0.02 && (mean(&|x| x * x) - 1.0).abs() < 0.03);
+    assert!((mean(&|x| x.powi(4)) - 3.0).abs() < 0.15 && (mean(&|x| f64::from(x.abs() < 1.0)) - 0.6827).abs() < 0.01);
+    let other = to_f64(&noise(10, 40_000));
+    let correlation = x.iter().zip(&other).map(|(a, b)| a * b).sum::<f64>() / x.len() as f64;
+    assert!(correlation.abs() < 0.02, "{correlation}");
+    assert_eq!(noise(9, 6), noise(9, 40_000)[..6]);
+}
+
+#[test]
+fn an_average_moves_by_its_share() {
+    let mut a = vec![1.0, -2.0, 3.0];
+    average(0.25, &mut a, &[5.0, 2.0, 3.0]);
+    assert_eq!(a, [2.0, -1.0, 3.0]);
+    average(1.0, &mut a, &[7.0, 8.0, 9.0]);
+    assert_eq!(a, [7.0, 8.0, 9.0]);
+}
+
 /// What the iteration is for: rows of a wide matrix become nearly orthonormal, in both precisions.
 #[test]
 fn orthogonalised_rows_are_nearly_orthonormal() {
@@ -185,6 +285,10 @@ fn threads_change_no_bit() {
         let (mut p, mut m, mut v) = (g.clone(), vec![0f32; g.len()], vec![0f32; g.len()]);
         adamw(&AdamW::default(), &mut p, &g, &mut m, &mut v);
         muon(&Muon::default(), &mut p, &g, &mut m, rows, cols);
-        (p, m, v, sum_squares(&g).to_bits())
+        let (mut row, mut col) = (vec![0f32; rows], vec![0f32; cols]);
+        let mut noisy = g.clone();
+        adafactor_matrix(&Adafactor::default(), &mut p, &g, &mut row, &mut col, [1, rows, cols]);
+        add_terms(&GradientTerms { noise: 0.1, l1: 0.1, ..GradientTerms::default() }, &mut noisy, &p);
+        (p, m, v, row, col, noisy, sum_squares(&g).to_bits())
     });
 }

@@ -21,7 +21,7 @@ pub use dropout::dropout;
 pub use embedding::embedding;
 pub use linear::{fused_linear, linear, rounded, widened};
 pub use norm::{layer_norm, rms_norm};
-pub use optimizer::{adamw_update, lion_update, muon_update, sgd_update};
+pub use optimizer::{adafactor_update, adamw_update, gradient_terms, lion_update, muon_update, sgd_update};
 pub use recurrent::{gru, lstm, rnn};
 pub use residual::{add_layer_norm, add_rms_norm};
 pub use rotary::rotary;

@@ -1,6 +1,6 @@
 use super::linear::rounded;
 use burn::prelude::*;
-use danlu_kernels::optimizer::{AdamW, Lion, Muon, Sgd};
+use danlu_kernels::optimizer::{self, Adafactor, AdamW, GradientTerms, Lion, Muon, Sgd};
 
 /// One AdamW step; returns (parameter, first moment, second moment).
 pub fn adamw_update<const D: usize>(
@@ -76,4 +76,51 @@ fn newton_schulz(mut x: Tensor<2>, h: &Muon) -> Tensor<2> {
         x = x.clone().mul_scalar(a) + product(&polynomial, &x);
     }
     x
+}
+
+/// One Adafactor step; returns (parameter, states).
+pub fn adafactor_update<const D: usize>(
+    h: &Adafactor,
+    p: Tensor<D>,
+    g: Tensor<D>,
+    states: Vec<Tensor<D>>,
+) -> (Tensor<D>, Vec<Tensor<D>>) {
+    let g = g.mul_scalar(h.gradient_scale);
+    let squares = g.clone().square();
+    let weight = h.weight();
+    let towards = |state: Tensor<D>, value: Tensor<D>| state.clone() + (value - state).mul_scalar(weight);
+    let (states, variance) = match <[Tensor<D>; 2]>::try_from(states) {
+        Err(states) => {
+            let states: Vec<_> = states.into_iter().map(|state| towards(state, squares.clone())).collect();
+            let variance = states.first().map_or(squares.clone(), Tensor::clone);
+            (states, variance)
+        }
+        Ok([row, column]) => {
+            let row = towards(row, squares.clone().mean_dim(D - 1));
+            let column = towards(column, squares.mean_dim(D - 2));
+            let mean = row.clone().mean_dim(D - 2).clamp_min(h.eps1);
+            let variance = row.clone() / mean * column.clone();
+            (vec![row, column], variance)
+        }
+    };
+    let update = g / variance.clamp_min(h.eps1 * h.eps1).sqrt();
+    let rms = |t: &Tensor<D>| t.clone().square().mean().sqrt();
+    let limit = (rms(&update).div_scalar(h.clip)).clamp_min(1.0);
+    let size = match h.relative_step {
+        true => rms(&p).clamp_min(h.eps2).mul_scalar(h.lr.min(1.0 / (h.step as f64).sqrt())),
+        false => limit.ones_like().mul_scalar(h.lr),
+    };
+    let step = (size / limit).reshape([1; D]);
+    (p.mul_scalar(1.0 - h.lr * h.weight_decay) - update * step, states)
+}
+
+/// A gradient with regularisation's terms.
+pub fn gradient_terms<const D: usize>(h: &GradientTerms, p: Tensor<D>, g: Tensor<D>) -> Tensor<D> {
+    let sum = g.mul_scalar(h.gradient_scale) + p.clone().sign().mul_scalar(h.l1) + p.clone().mul_scalar(h.l2);
+    if h.noise == 0.0 {
+        return sum;
+    }
+    let dims = p.dims();
+    let noise = TensorData::new(optimizer::noise(h.key, dims.iter().product()), dims);
+    sum + Tensor::from_data(noise, &p.device()).mul_scalar(h.noise)
 }

@@ -7,4 +7,6 @@ mod attention;
 mod common;
 mod kept;
 mod losses;
+mod losses_golden;
+mod optimizers_golden;
 mod recurrent;
