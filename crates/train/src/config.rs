@@ -436,7 +436,7 @@ mod tests {
         {
             assert!(written.get(key).is_none(), "{key}");
         }
-        assert_eq!(written.as_object().unwrap().len(), 36);
+        assert_eq!(written.as_object().unwrap().len(), 32, "as many as the first checkpoints had");
         let text = r#"{"power": 1.5, "start_lr_ratio": 0.1, "plateau": {"factor": 0.3}, "relative_step": false, "l1": 1e-5, "l2": 1e-4,
             "gradient_noise": {"scale": 0.3}, "average": {"kind": "swa", "start": 0.75}, "schedule": "one_cycle",
             "groups": [{"match": "embed_tokens*", "learning_rate_scale": 0.1, "weight_decay": 0.0, "frozen": true}]}"#;

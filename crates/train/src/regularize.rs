@@ -166,7 +166,7 @@ impl NoiseConfig {
         // FNV-1a of the name, then SplitMix64's mixing.
         let hash =
             name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        [step, hash].iter().fold(seed, |key, part| {
+        [seed, step, hash].iter().fold(0, |key: u64, part| {
             let mut z = (key ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
