@@ -61,25 +61,27 @@ pub enum Command {
     Serve(ServeArgs),
     /// Score a model on text: loss, perplexity, bits per byte, top-1 and top-5 accuracy.
     Eval(EvalArgs),
-    /// Turn texts into vectors with an encoder (BERT, RoBERTa, DistilBERT, sentence-transformers)
+    /// Turn texts into vectors with an encoder: BERT, RoBERTa, DistilBERT
     ///
     /// A folder of sentence-transformers says its own pooling and length; others are pooled by the mean:
     ///
     ///   danlu embed all-MiniLM-L6-v2 --data questions.jsonl --out vectors.npy
     ///   danlu embed all-MiniLM-L6-v2 --text "a query" --text "another"
     ///
-    /// Vectors are in the order of the texts. `.jsonl` has a line {"index", "text", "embedding"} for each, `.npy` a
-    /// matrix (texts, dimensions) of float32, which numpy.load reads. Texts that are too long are cut, counted and marked.
+    /// Vectors are in the order of the texts. `.jsonl` has a line {"index", "text", "embedding"} for
+    /// each, `.npy` a matrix (texts, dimensions) of float32, which numpy.load reads. Texts that are
+    /// too long are cut, counted and marked.
     #[command(verbatim_doc_comment)]
     Embed(EmbedArgs),
-    /// Label texts with a sequence classifier, and say how good the labels are where the true ones are known
+    /// Label texts with a classifier; where the true labels are known, say how good it is
     ///
     ///   danlu classify reviews-model --text "房间很干净"
     ///   danlu classify reviews-model --data test.jsonl --out guesses.jsonl
     ///   danlu classify reviews-model --data test.jsonl --label-field label
     ///
-    /// Without --out the guesses are printed, a JSON line each with the label and the probability of every label. With
-    /// --label-field follow accuracy, precision, recall, F1 (of each class, micro, macro) and the confusion matrix.
+    /// Without --out the guesses are printed, a JSON line each with the label and the probability of
+    /// every label. With --label-field follow accuracy, precision, recall, F1 (of each class, micro,
+    /// macro) and the confusion matrix.
     #[command(verbatim_doc_comment)]
     Classify(ClassifyArgs),
     /// Take over a model from a GGUF file, as a folder in the layout of Hugging Face

@@ -41,13 +41,13 @@ impl Account {
     fn say_losses(&self, max_len: usize) {
         if self.texts_cut > 0 {
             note(&format!(
-                "{} texts were longer than {max_len} tokens and were cut; {} tokens were not read",
+                "texts cut to {max_len} tokens: {}; tokens that were not read: {}",
                 count(self.texts_cut),
                 count(self.tokens_cut)
             ));
         }
         if self.unreadable > 0 {
-            note(&format!("{} records could not be read and were skipped", count(self.unreadable)));
+            note(&format!("records skipped because they could not be read: {}", count(self.unreadable)));
         }
     }
 
@@ -165,9 +165,10 @@ pub fn classify(global: &Global, args: &ClassifyArgs) -> anyhow::Result<()> {
             let texts: Vec<String> = documents.iter().map(|document| document.text.clone()).collect();
             let (predictions, rows) = run.classify(&texts)?;
             for (at, (document, prediction)) in documents.iter().zip(&predictions).enumerate() {
-                let mut record = in_words(prediction, &labels);
+                let mut record = Map::new();
                 record.insert("index".into(), json!(account.texts + at as u64));
                 record.insert("text".into(), json!(document.text));
+                record.extend(in_words(prediction, &labels));
                 if rows.cut[at] > 0 {
                     record.insert("tokens_cut".into(), json!(rows.cut[at]));
                 }
@@ -186,7 +187,7 @@ pub fn classify(global: &Global, args: &ClassifyArgs) -> anyhow::Result<()> {
     account.say_losses(run.max_len());
     let scores = judge.scores(&labels);
     if label_field.is_some() && judge.unlabelled > 0 {
-        note(&format!("{} records have no label and count in no figure", count(judge.unlabelled)));
+        note(&format!("records without a label, which count in no figure: {}", count(judge.unlabelled)));
     }
     if args.texts.json {
         let mut summary = account.json();

@@ -85,7 +85,7 @@ fn a_folder_says_its_own_pooling_and_length_and_options_go_before() {
     let text = "the model running, the model";
     let output = place.danlu(&["embed", "encoder", "--text", text]);
     let told = crate::harness::stderr(&output);
-    assert!(told.contains("1 texts were longer than 6 tokens and were cut; 3 tokens were not read"), "{told}");
+    assert!(told.contains("texts cut to 6 tokens: 1; tokens that were not read: 3"), "{told}");
     let line: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(line["tokens_cut"], 3);
     let found: Vec<f32> = line["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
