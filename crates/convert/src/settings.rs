@@ -307,7 +307,7 @@ impl Config<'_> {
         let fixed = |(i, kind): (usize, &Json)| (kind == "full_attention") == (i + 1).is_multiple_of(every);
         let types = self.config.get("layer_types").and_then(Json::as_array);
         if !types.is_none_or(|types| types.iter().enumerate().all(fixed)) {
-            return Err(self.unsupported(format!("layer_types: in GGUF every layer slides but each {every}th")));
+            return Err(self.unsupported(format!("layer_types: in GGUF all layers slide but one in {every}")));
         }
         let window = self.count("sliding_window")?;
         u32::try_from(window).map(Some).map_err(|_| ConvertError::malformed(self.path, format!("window {window}")))

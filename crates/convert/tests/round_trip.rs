@@ -280,7 +280,7 @@ fn gemma_norms_hold_one_more_in_gguf_and_what_gguf_cannot_say_is_refused() {
         refused(export(&folder, &temporary.path().join("no.gguf"), Kind::F32, &quiet).unwrap_err())
     };
     assert!(change(gemma2, "query_pre_attn_scalar", json!(9)).contains("here it is 8 in GGUF"));
-    assert!(change(gemma2, "layer_types", json!(["full_attention"])).contains("every layer slides but each 2th"));
+    assert!(change(gemma2, "layer_types", json!(["full_attention"])).contains("all layers slide but one in 2"));
     assert!(change(gemma2, "final_logit_softcapping", json!(null)).contains("gemma2 cannot say"));
     assert!(change(qwen2, "use_sliding_window", json!(true)).contains("no sliding windows"));
     assert!(change(qwen3, "rope_scaling", json!({"rope_type": "linear"})).contains("has no factor"));
