@@ -1,10 +1,11 @@
 //! Differentiable tensor functions: what the layers of `model` and the loop of `train` are made of.
 //!
 //! The room owns the operations that are worth a kernel of their own: linear layers, normalisation, rotary positions,
-//! attention, recurrent layers, activations, the linear layer fused with cross-entropy, the embedding, the optimisers' updates and the other [`losses`]. Each is
-//! a plain function on Burn's `Tensor`, one file for each concept. On the CPU (Burn's `flex` device) in f32 it runs
-//! `danlu-kernels`, forward and backward (`flex`); on any other device or element type it is composed of Burn's own
-//! operations ([`composed`]), which differentiate and fuse there. Callers never ask which.
+//! attention, recurrent layers, activations, the linear layer fused with cross-entropy, the embedding, the optimisers'
+//! updates and the other [`losses`]. Each is a plain function on Burn's `Tensor`, one file for each concept. On the CPU
+//! (Burn's `flex` device) in f32 it runs `danlu-kernels`, forward and backward (`flex`); on any other device or element
+//! type it is composed of Burn's own operations ([`composed`]), which differentiate and fuse there. Callers never ask
+//! which.
 //!
 //! It may touch `kernels` and Burn, and knows nothing of models, files or text.
 //!
