@@ -218,7 +218,7 @@ fn read(path: &Path) -> Result<String, TextError> {
 }
 
 /// The tokenizer.json that transformers makes of a vocab.txt.
-fn of_vocabulary(text: &str, config: &Value, path: &Path) -> Result<String, TextError> {
+pub(crate) fn of_vocabulary(text: &str, config: &Value, path: &Path) -> Result<String, TextError> {
     let tokens: Vec<&str> = text.lines().map(str::trim_end).collect();
     let id = |token: &str| {
         tokens
