@@ -40,7 +40,9 @@ fn losses(fixture: &Fixture, model: &ModelConfig, config: TrainConfig, work: &Pa
 fn a_tiny_text_is_learnt() {
     let fixture = Fixture::new();
     for architecture in KINDS {
-        let config = TrainConfig { steps: 300, learning_rate: 1e-2, warmup_steps: 10, ..common::config() };
+        // Without gates, gradients allow smaller steps only.
+        let learning_rate = if architecture == Architecture::Rnn { 3e-3 } else { 1e-2 };
+        let config = TrainConfig { steps: 300, learning_rate, warmup_steps: 10, ..common::config() };
         let work = fixture.path(&format!("{architecture:?}"));
         let losses = losses(&fixture, &model(architecture, 0.0), config, &work);
         assert!((losses[0] - 259f64.ln()).abs() < 0.5, "{architecture:?}: {}", losses[0]);
