@@ -45,6 +45,8 @@ pub enum Command {
     Run(RunArgs),
     /// Say what a recipe will need (parameters, memory, time) without running it.
     Plan(PlanArgs),
+    /// Run variants of a recipe over several seeds and compare their means and deviations.
+    Ablate(AblateArgs),
     /// Look at the documents of a run.
     #[command(subcommand)]
     Data(DataCommand),
@@ -165,6 +167,15 @@ pub struct InspectArgs {
     /// List every tensor.
     #[arg(long)]
     pub tensors: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct AblateArgs {
+    /// The ablation, a TOML file: a base recipe, seeds, and variants by the keys that differ.
+    pub file: PathBuf,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
