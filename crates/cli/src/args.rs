@@ -52,6 +52,8 @@ pub enum Command {
     /// on examples that it has not seen, beside a bag of words. What is finished is kept: run the same command again
     /// after a change, or after it was stopped, and only what is missing is done.
     Tune(TuneArgs),
+    /// Run variants of a recipe over several seeds and compare their means and deviations.
+    Ablate(AblateArgs),
     /// Look at the documents of a run.
     #[command(subcommand)]
     Data(DataCommand),
@@ -195,6 +197,15 @@ pub struct InspectArgs {
     /// List every tensor.
     #[arg(long)]
     pub tensors: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct AblateArgs {
+    /// The ablation, a TOML file: a base recipe, seeds, and variants by the keys that differ.
+    pub file: PathBuf,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

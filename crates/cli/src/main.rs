@@ -62,6 +62,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Run(args) => commands::run::run(global, args),
         Command::Plan(args) => commands::plan::plan(global, args),
         Command::Tune(args) => commands::tune::tune(global, args),
+        Command::Ablate(args) => commands::ablate::ablate(global, args),
         Command::Data(DataCommand::Show(args)) => commands::data::show(global, args),
         Command::Data(DataCommand::Work(args)) => commands::work::work(args),
         Command::Data(DataCommand::Sql(args)) => commands::data::sql::sql(global, args),

@@ -7,6 +7,7 @@
 //!
 //! Begin reading at [`recipe`], then [`graph`], then [`runner`].
 
+pub mod ablation;
 mod device;
 mod error;
 pub mod explain;

@@ -12,9 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{
-    NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-};
+use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use crate::TextError;
 use crate::encoder_tokenizer::{EncoderTokenizer, of_vocabulary};
@@ -138,7 +136,8 @@ impl Learner {
         let mut ranked: Vec<(String, u64)> = characters.into_iter().collect();
         ranked.sort_by(|a, b| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0)));
         let pieces: Vec<String> = ranked.into_iter().take(most).map(|(piece, _)| piece).collect();
-        let ids: HashMap<&str, u32> = pieces.iter().enumerate().map(|(id, piece)| (piece.as_str(), id as u32)).collect();
+        let ids: HashMap<&str, u32> =
+            pieces.iter().enumerate().map(|(id, piece)| (piece.as_str(), id as u32)).collect();
         // A word with a character that has no piece is unknown as a whole: nothing is learnt from it.
         let known = |word: &str| characters_of(word).map(|piece| ids.get(piece.as_str()).copied()).collect();
         let words = words.iter().filter_map(|(word, count)| Some((known(word)?, *count))).collect();

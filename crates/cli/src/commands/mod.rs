@@ -1,5 +1,6 @@
 //! One file a command: resolve the arguments, make one library call, render the answer.
 
+pub mod ablate;
 pub mod bench;
 pub mod convert;
 pub mod data;

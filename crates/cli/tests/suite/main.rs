@@ -1,6 +1,7 @@
 //! The binary as its users drive it: whole lives of a very small model on real text, killed, filled, misled.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod ablate;
 mod bad_input;
 mod bench;
 mod data;
