@@ -3,6 +3,7 @@
 
 use burn::prelude::*;
 use danlu_compress::{CompressError, decode_tokens_per_second, quantize_int8};
+use danlu_model::layers::Mlp;
 use danlu_model::{CausalLm, Form, Linear, ModelConfig, SaveOptions, load, save};
 use std::path::Path;
 
@@ -23,9 +24,8 @@ fn saved(tied: bool) -> (tempfile::TempDir, CausalLm) {
 fn linears(model: &CausalLm) -> Vec<&Linear> {
     let layers = model.model.transformer().unwrap().layers.iter().flat_map(|l| {
         let a = &l.self_attn;
-        [&a.q_proj, &a.k_proj, &a.v_proj, &a.o_proj, &l.mlp.up_proj, &l.mlp.down_proj]
-            .into_iter()
-            .chain(&l.mlp.gate_proj)
+        let Mlp::Dense(mlp) = &l.mlp else { panic!("one feed-forward layer for all tokens") };
+        [&a.q_proj, &a.k_proj, &a.v_proj, &a.o_proj, &mlp.up_proj, &mlp.down_proj].into_iter().chain(&mlp.gate_proj)
     });
     layers.chain(&model.lm_head).collect()
 }

@@ -4,8 +4,7 @@
 //! layers ([`Body`]), encoders with their heads ([`Encoder`]: BERT and its kind, for embeddings, classification and
 //! masked language models), what a model remembers of a sequence while it generates ([`State`]), how the next token is
 //! chosen ([`Sampler`]), and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store`
-//! for writing files whole; it holds no training logic and
-//! knows nothing of text.
+//! for writing files whole; it holds no training logic and knows nothing of text.
 //!
 //! Three promises:
 //! * One forward code. [`CausalLm::logits`], the training loss and the cached [`CausalLm::step`] run the same layers;

@@ -139,7 +139,9 @@ impl Learner {
         let ids: HashMap<&str, u32> =
             pieces.iter().enumerate().map(|(id, piece)| (piece.as_str(), id as u32)).collect();
         // A word with a character that has no piece is unknown as a whole: nothing is learnt from it.
-        let known = |word: &str| characters_of(word).map(|piece| ids.get(piece.as_str()).copied()).collect();
+        let known = |word: &str| -> Option<Vec<u32>> {
+            characters_of(word).map(|piece| ids.get(piece.as_str()).copied()).collect()
+        };
         let words = words.iter().filter_map(|(word, count)| Some((known(word)?, *count))).collect();
         Self { pieces, most, words, counts: HashMap::new(), places: HashMap::new() }
     }

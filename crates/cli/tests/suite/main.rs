@@ -15,3 +15,4 @@ mod loop_closes;
 mod recipes;
 mod share;
 mod snapshots;
+mod tune;

@@ -33,7 +33,7 @@ pub enum Problem {
 
 /// What stands on top of the encoder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case", try_from = "HeadTable")]
 pub enum HeadConfig {
     /// Nothing: hidden states and embeddings.
     #[default]
@@ -43,13 +43,56 @@ pub enum HeadConfig {
     /// The vocabulary at every position: dense, activation, normalisation, then the embedding matrix and a bias.
     MaskedLm,
     /// Labels of the whole sequence, from its first token.
-    SequenceClassification {
-        labels: Vec<String>,
-        #[serde(default)]
-        problem: Problem,
-    },
+    SequenceClassification { labels: Vec<String>, problem: Problem },
     /// A label for each token.
     TokenClassification { labels: Vec<String> },
+}
+
+/// A head as a table has it. Serde's own reading of a tagged enum lets a variant without fields pass with keys that mean
+/// nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeadTable {
+    kind: HeadName,
+    labels: Option<Vec<String>>,
+    problem: Option<Problem>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum HeadName {
+    None,
+    Pooler,
+    MaskedLm,
+    SequenceClassification,
+    TokenClassification,
+}
+
+impl TryFrom<HeadTable> for HeadConfig {
+    type Error = String;
+
+    fn try_from(HeadTable { kind, labels, problem }: HeadTable) -> Result<Self, String> {
+        if problem.is_some() && kind != HeadName::SequenceClassification {
+            return Err("unknown field `problem`: only a head of kind `sequence_classification` has one".to_owned());
+        }
+        let labels = match (kind, labels) {
+            (HeadName::SequenceClassification | HeadName::TokenClassification, Some(labels)) => labels,
+            (HeadName::SequenceClassification | HeadName::TokenClassification, None) => {
+                return Err("missing field `labels`: the names of the classes".to_owned());
+            }
+            (_, Some(_)) => return Err("unknown field `labels`: only classifiers have them".to_owned()),
+            (_, None) => Vec::new(),
+        };
+        Ok(match kind {
+            HeadName::None => HeadConfig::None,
+            HeadName::Pooler => HeadConfig::Pooler,
+            HeadName::MaskedLm => HeadConfig::MaskedLm,
+            HeadName::SequenceClassification => {
+                HeadConfig::SequenceClassification { labels, problem: problem.unwrap_or_default() }
+            }
+            HeadName::TokenClassification => HeadConfig::TokenClassification { labels },
+        })
+    }
 }
 
 impl HeadConfig {
@@ -254,6 +297,13 @@ mod tests {
         assert_eq!(config.head.labels(), ["a", "b"]);
         assert!(serde_json::from_str::<EncoderConfig>(r#"{"head": {"kind": "masked_lm", "labels": []}}"#).is_err());
         assert!(serde_json::from_str::<EncoderConfig>(r#"{"layer": 2}"#).is_err());
+        let head = |text: &str| serde_json::from_str::<HeadConfig>(text);
+        let unlabelled = head(r#"{"kind": "token_classification"}"#).unwrap_err().to_string();
+        assert!(unlabelled.contains("`labels`"), "{unlabelled}");
+        assert!(head(r#"{"kind": "token_classification", "labels": ["a", "b"], "problem": "regression"}"#).is_err());
+        for kind in [HeadConfig::None, HeadConfig::MaskedLm, config.head] {
+            assert_eq!(head(&serde_json::to_string(&kind).unwrap()).unwrap(), kind);
+        }
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! The recipe of a task in a shortened form: a few made reviews, a thin model, a few steps, and the classifier that comes
+//! out.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use crate::harness::Place;
+
+fn shortened() -> String {
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/sentiment.toml");
+    let mut recipe: Table = std::fs::read_to_string(recipe).unwrap().parse().unwrap();
+    recipe["data"]["sources"][0]["path"] = "reviews.jsonl".into();
+    for (key, share) in [("valid", 0.2), ("test", 0.2)] {
+        recipe["data"][key] = share.into();
+    }
+    recipe["model"]["hidden_size"] = 32.into();
+    recipe["tokenizer"]["vocab_size"] = 100.into();
+    let short = [("steps", 4), ("warmup_steps", 1), ("batch_size", 4), ("seq_len", 16), ("valid_every", 2)];
+    for (key, value) in short {
+        recipe["train"][key] = Value::from(value);
+        recipe["pretrain"]["train"][key] = Value::from(value);
+    }
+    toml::to_string(&recipe).unwrap()
+}
+
+#[test]
+fn the_sentiment_recipe_makes_a_classifier_with_scores() {
+    let place = Place::new();
+    let reviews = (0..60).map(|i| {
+        let (label, text) = if i % 2 == 0 { ("positive", "很好，喜欢") } else { ("negative", "不好，失望") };
+        format!("{{\"text\": \"第{i}本书{text}\", \"label\": \"{label}\"}}")
+    });
+    std::fs::write(place.path("reviews.jsonl"), reviews.collect::<Vec<_>>().join("\n")).unwrap();
+    std::fs::write(place.path("task.toml"), shortened()).unwrap();
+    let outcome = place.json(&["tune", "task.toml", "--json"]);
+    assert_eq!(outcome["examples"]["read"], 60);
+    let bag = outcome["scores"]["baseline"]["bag_of_words"]["accuracy"].as_f64().unwrap();
+    assert!((0.5..=1.0).contains(&bag), "{outcome:#}");
+    let classes = outcome["scores"]["model"]["classes"].as_array().unwrap();
+    assert_eq!(
+        classes.iter().map(|class| class["label"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["negative", "positive"]
+    );
+
+    let model = outcome["model"].as_str().unwrap();
+    let seen = place.json(&["inspect", model, "--json"]);
+    assert_eq!(seen["parameters"], outcome["training"]["tune"]["parameters"]);
+    let table = place.ok(&["tune", "task.toml"]);
+    assert!(
+        table.contains("bag of words") && table.contains("most frequent label") && table.contains(model),
+        "{table}"
+    );
+    let said = place.ok(&["classify", model, "--text", "很好，喜欢"]);
+    assert!(said.contains("positive") || said.contains("negative"), "{said}");
+}
+
+#[test]
+fn a_wrong_key_is_named_with_the_nearest() {
+    let place = Place::new();
+    std::fs::write(place.path("task.toml"), shortened().replace("valid_batches", "valid_batch")).unwrap();
+    let said = place.fails(1, &["tune", "task.toml"]);
+    assert!(said.contains("unknown key `valid_batch`") && said.contains("did you mean `valid_batches`"), "{said}");
+    std::fs::write(place.path("task.toml"), shortened()).unwrap();
+    assert!(place.fails(1, &["tune", "task.toml"]).contains("reviews.jsonl"));
+    assert!(place.fails(2, &["tune", "nothing.toml"]).contains("nothing.toml"));
+}
