@@ -38,6 +38,7 @@ mod rope_scaling;
 mod sampler;
 mod sequences;
 mod state;
+mod stepper;
 mod weights;
 
 pub use body::Body;
@@ -62,3 +63,4 @@ pub use rope_scaling::{RopeScaling, Yarn};
 pub use sampler::{Sampler, SamplingConfig, log_softmax, top_log_probabilities};
 pub use sequences::{Recompute, SequenceOptions};
 pub use state::State;
+pub use stepper::Stepper;
