@@ -48,6 +48,10 @@ pub enum ModelError {
     WrongInput { what: &'static str, found: String, expected: String },
     #[error("sampling setting `{key}` = {found}: expected {expected}")]
     InvalidSampling { key: &'static str, found: String, expected: &'static str },
+    #[error("the reply's constraint failed: {message}")]
+    Constraint { message: String },
+    #[error("this model does not give the hidden states of its tokens, which contrastive search compares")]
+    NoHiddenStates,
     #[error("tensors could not be read from the device: {message}")]
     Device { message: String },
 }
@@ -78,6 +82,7 @@ impl ModelError {
                 "keep a clone of the state where it will be needed again, or begin anew".to_string()
             }
             ModelError::TokenOutOfRange { .. } => "use the tokenizer that the model was trained with".to_string(),
+            ModelError::NoHiddenStates => "sample, or use beam search".to_string(),
             ModelError::Write { source, .. } => return source.hint(),
             _ => return None,
         })

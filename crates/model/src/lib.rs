@@ -3,7 +3,8 @@
 //! The room owns the language model ([`CausalLm`]), whose body is a decoder-only Transformer or a stack of recurrent
 //! layers ([`Body`]), encoders with their heads ([`Encoder`]: BERT and its kind, for embeddings, classification and
 //! masked language models), what a model remembers of a sequence while it generates ([`State`]), how the next token is
-//! chosen ([`Sampler`]), and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store`
+//! chosen ([`Chooser`]) and whole continuations are found ([`generate_from`], [`beam_search`], [`contrastive_search`]) by
+//! whatever is a [`Stepper`], and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store`
 //! for writing files whole; it holds no training logic and knows nothing of text.
 //!
 //! Three promises:
@@ -15,10 +16,13 @@
 //!
 //! Begin reading at [`ModelConfig`], then [`CausalLm`], [`Body`] and [`layers`].
 
+mod beam;
 mod body;
 mod causal_lm;
 mod config;
+mod constraint;
 mod context;
+mod contrastive;
 mod dropout;
 mod encoder;
 mod error;
@@ -35,15 +39,19 @@ mod positions;
 mod recurrent;
 mod recurrent_config;
 mod rope_scaling;
+mod rules;
 mod sampler;
 mod sequences;
 mod state;
 mod stepper;
 mod weights;
 
+pub use beam::{BeamConfig, BeamSearch, EarlyStopping, Hypothesis, beam_search};
 pub use body::Body;
 pub use causal_lm::{CausalLm, LossOptions};
 pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCounts, Positions};
+pub use constraint::{Choice, Chooser, LogitsConstraint};
+pub use contrastive::{ContrastiveConfig, contrastive_search};
 pub use danlu_ops::Precision;
 pub use dropout::DropoutKey;
 pub use encoder::{
@@ -53,14 +61,15 @@ pub use encoder::{
 pub use error::ModelError;
 pub use families::{LayerType, SavedAs};
 pub use folder::{CONFIG_FILE, GENERATION_CONFIG_FILE, SaveOptions, WEIGHTS_FILE, load, save};
-pub use generate::{FinishReason, Generation, generate};
+pub use generate::{FinishReason, GenerateOptions, Generation, generate, generate_from};
 pub use hf_config::SpecialTokens;
 pub use layers::{Form, Linear};
 pub use parameters::ParameterInfo;
 pub use recurrent::{RecurrentLayer, RecurrentStack};
 pub use recurrent_config::Nonlinearity;
 pub use rope_scaling::{RopeScaling, Yarn};
+pub use rules::LogitsRules;
 pub use sampler::{Sampler, SamplingConfig, log_softmax, top_log_probabilities};
 pub use sequences::{Recompute, SequenceOptions};
 pub use state::State;
-pub use stepper::Stepper;
+pub use stepper::{Stepped, Stepper};

@@ -242,15 +242,14 @@ impl RecurrentMemory {
 }
 
 impl RecurrentStack {
-    /// Continues each sequence by its new tokens. Returns what the head reads after each sequence's last token, (sequences,
-    /// embedding_size), and the memories then.
+    /// Continues each sequence by its new tokens.
     ///
     /// Sequences of different lengths run side by side, padded; a state stands still where its sequence is over.
     pub(crate) fn step(
         &self,
         tokens: &[&[u32]],
         memories: &[&RecurrentMemory],
-    ) -> Result<(Tensor<2>, Vec<RecurrentMemory>), ModelError> {
+    ) -> Result<SteppedRecurrent, ModelError> {
         let (batch, device) = (tokens.len(), self.embed_tokens.weight.val().device());
         let time = tokens.iter().map(|tokens| tokens.len()).max().unwrap_or(0);
         let padded = |tokens: &[u32]| (0..time).map(|t| tokens.get(t).map_or(0, |id| *id as i32)).collect::<Vec<_>>();
@@ -269,8 +268,31 @@ impl RecurrentStack {
             (x, top) = (y, state.h);
         }
         let Some(top) = top else { unreachable!("a model has at least one layer") };
-        Ok((self.project(top, Precision::F32), after))
+        Ok(SteppedRecurrent { top: self.project(top, Precision::F32), after, outputs: x })
     }
+
+    /// What the head reads at each new token of each sequence, (new tokens, embedding_size) in row-major order.
+    pub(crate) fn outputs(&self, stepped: &SteppedRecurrent, tokens: &[&[u32]]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let [batch, time, width] = stepped.outputs.dims();
+        let rows = self.project(stepped.outputs.clone().reshape([batch * time, width]), Precision::F32);
+        let width = rows.dims()[1];
+        let rows = read(rows)?;
+        let own = |(sequence, tokens): (usize, &&[u32])| {
+            let first = sequence * time * width;
+            rows[first..first + tokens.len() * width].to_vec()
+        };
+        Ok(tokens.iter().enumerate().map(own).collect())
+    }
+}
+
+/// What a step over the recurrent layers gives.
+pub(crate) struct SteppedRecurrent {
+    /// What the head reads after each sequence's last token, (sequences, embedding_size).
+    pub top: Tensor<2>,
+    /// The memories then.
+    pub after: Vec<RecurrentMemory>,
+    /// Of the last layer at every step, (sequences, time, hidden), padded.
+    pub outputs: Tensor<3>,
 }
 
 /// The states of one layer of all sequences as rows.

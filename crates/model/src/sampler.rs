@@ -18,6 +18,9 @@ pub struct SamplingConfig {
     pub top_p: f32,
     /// Keep tokens at least this fraction as probable as the most probable one (Nguyen et al. 2024); 0 keeps all.
     pub min_p: f32,
+    /// Keep the tokens whose surprise is nearest to the distribution's entropy and that together reach this probability
+    /// (Meister et al. 2023, locally typical sampling); 1 keeps all.
+    pub typical_p: f32,
     /// Divides positive and multiplies negative logits of tokens that occurred (Keskar et al. 2019, "CTRL"); 1 is none.
     pub repetition_penalty: f32,
     pub seed: u64,
@@ -25,7 +28,15 @@ pub struct SamplingConfig {
 
 impl Default for SamplingConfig {
     fn default() -> Self {
-        SamplingConfig { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
+        SamplingConfig {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            typical_p: 1.0,
+            repetition_penalty: 1.0,
+            seed: 0,
+        }
     }
 }
 
@@ -41,6 +52,8 @@ impl SamplingConfig {
         check(not_negative, "temperature", self.temperature, "a number of at least 0")?;
         check(self.top_p > 0.0 && self.top_p <= 1.0, "top_p", self.top_p, "a number above 0, up to 1")?;
         check((0.0..=1.0).contains(&self.min_p), "min_p", self.min_p, "a number from 0 to 1")?;
+        let typical = self.typical_p;
+        check(typical > 0.0 && typical <= 1.0, "typical_p", typical, "a number above 0, up to 1")?;
         let penalty = self.repetition_penalty;
         check(penalty.is_finite() && penalty > 0.0, "repetition_penalty", penalty, "a number above 0")
     }
@@ -60,7 +73,8 @@ impl Sampler {
         Sampler { config, rng }
     }
 
-    /// Chooses a token. The order is that of transformers: repetition penalty, temperature, top-k, top-p, min-p.
+    /// Chooses a token. The order is that of transformers: repetition penalty, temperature, top-k, top-p, min-p,
+    /// typical-p.
     ///
     /// `logits` (vocabulary) are changed in place by the penalty; `history` holds the tokens the penalty applies to.
     /// A logit that is NaN or minus infinity is never chosen; where no other is left, the answer is 0.
@@ -96,7 +110,7 @@ impl Sampler {
 
     /// Kept tokens with `exp((logit - highest) / temperature)`.
     fn candidates(&self, logits: &[f32]) -> Vec<(u32, f64)> {
-        let SamplingConfig { temperature, top_k, top_p, min_p, .. } = self.config;
+        let SamplingConfig { temperature, top_k, top_p, min_p, typical_p, .. } = self.config;
         let mut kept: Vec<(u32, f32)> =
             logits.iter().enumerate().filter(|(_, x)| x.is_finite()).map(|(i, x)| (i as u32, *x)).collect();
         let highest = kept.iter().fold(f32::NEG_INFINITY, |m, (_, x)| m.max(*x));
@@ -129,6 +143,9 @@ impl Sampler {
             // The most probable token has weight 1.
             kept.retain(|c| c.1 >= f64::from(min_p));
         }
+        if typical_p > 0.0 && typical_p < 1.0 {
+            keep_typical(&mut kept, f64::from(typical_p));
+        }
         kept
     }
 
@@ -138,13 +155,33 @@ impl Sampler {
     }
 }
 
+/// Keeps the tokens, given with weights, whose `-ln p` is nearest to the entropy and that together reach `mass`; those as
+/// near as the last one too.
+fn keep_typical(kept: &mut Vec<(u32, f64)>, mass: f64) {
+    let total: f64 = kept.iter().map(|c| c.1).sum();
+    let surprise = |weight: f64| -(weight / total).ln();
+    let part = |c: &(u32, f64)| if c.1 > 0.0 { c.1 / total * surprise(c.1) } else { 0.0 };
+    let entropy: f64 = kept.iter().map(part).sum();
+    let distance = |weight: f64| (surprise(weight) - entropy).abs();
+    let mut order: Vec<(f64, f64)> = kept.iter().map(|c| (distance(c.1), c.1)).collect();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut sum = 0.0;
+    let last = order.iter().find(|(_, weight)| {
+        sum += weight;
+        sum >= mass * total
+    });
+    if let Some((threshold, _)) = last.or(order.last()).copied() {
+        kept.retain(|c| distance(c.1) <= threshold);
+    }
+}
+
 /// By falling logit, ties by rising token.
 fn descending(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
 /// Each token that occurred is penalised once, however often it occurred.
-fn penalize(logits: &mut [f32], history: &[u32], penalty: f32) {
+pub(crate) fn penalize(logits: &mut [f32], history: &[u32], penalty: f32) {
     if penalty == 1.0 || !penalty.is_finite() || penalty <= 0.0 {
         return;
     }
@@ -255,6 +292,8 @@ mod tests {
             (SamplingConfig { top_p: 0.0, ..base() }, "top_p"),
             (SamplingConfig { top_p: 1.1, ..base() }, "top_p"),
             (SamplingConfig { min_p: -0.1, ..base() }, "min_p"),
+            (SamplingConfig { typical_p: 0.0, ..base() }, "typical_p"),
+            (SamplingConfig { typical_p: 1.5, ..base() }, "typical_p"),
             (SamplingConfig { repetition_penalty: 0.0, ..base() }, "repetition_penalty"),
             (SamplingConfig { repetition_penalty: f32::INFINITY, ..base() }, "repetition_penalty"),
         ];

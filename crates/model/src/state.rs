@@ -3,7 +3,7 @@
 use crate::layers::{Decoder, read};
 use crate::positions::RotaryTables;
 use crate::recurrent::{RecurrentMemory, RecurrentStack};
-use crate::{Body, CausalLm, ModelConfig, ModelError};
+use crate::{Body, CausalLm, ModelConfig, ModelError, Stepped};
 use burn::prelude::*;
 use danlu_ops::{CachedAttention, CachedSequence};
 
@@ -151,6 +151,26 @@ impl CausalLm {
     /// [`ModelError::ContextFull`], [`ModelError::TokenOutOfRange`], [`ModelError::NoTokens`] and what else is wrong with
     /// the arguments, before any state has changed; [`ModelError::NotFiniteLogits`] for a damaged model.
     pub fn step(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Vec<f32>>, ModelError> {
+        self.run_step(tokens, states, None)
+    }
+
+    /// As [`CausalLm::step`], with what the head read at each new token.
+    ///
+    /// # Errors
+    /// As [`CausalLm::step`].
+    pub fn step_with_hidden(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Stepped>, ModelError> {
+        let mut hidden = Vec::new();
+        let logits = self.run_step(tokens, states, Some(&mut hidden))?;
+        Ok(logits.into_iter().zip(hidden).map(|(logits, hidden)| Stepped { logits, hidden }).collect())
+    }
+
+    /// Leaves each sequence's rows of what the head read in `hidden`, if they are asked for.
+    fn run_step(
+        &self,
+        tokens: &[&[u32]],
+        states: &mut [&mut State],
+        hidden: Option<&mut Vec<Vec<f32>>>,
+    ) -> Result<Vec<Vec<f32>>, ModelError> {
         self.check_step(tokens, states)?;
         if tokens.is_empty() {
             return Ok(Vec::new());
@@ -158,8 +178,8 @@ impl CausalLm {
         // Once into the thread pool instead of once for each of some fifty small operations, which from outside costs a
         // wake-up and a wait every time.
         rayon::scope(|_| match &self.model {
-            Body::Transformer(decoder) => self.step_transformer(decoder, tokens, states),
-            Body::Recurrent(stack) => self.step_recurrent(stack, tokens, states),
+            Body::Transformer(decoder) => self.step_transformer(decoder, tokens, states, hidden),
+            Body::Recurrent(stack) => self.step_recurrent(stack, tokens, states, hidden),
         })
     }
 
@@ -168,14 +188,18 @@ impl CausalLm {
         stack: &RecurrentStack,
         tokens: &[&[u32]],
         states: &mut [&mut State],
+        hidden: Option<&mut Vec<Vec<f32>>>,
     ) -> Result<Vec<Vec<f32>>, ModelError> {
         let memories = states.iter().filter_map(|state| match &state.memory {
             Memory::Attention(_) => None,
             Memory::Recurrent(memory) => Some(memory),
         });
-        let (top, after) = stack.step(tokens, &memories.collect::<Vec<_>>())?;
-        let logits = self.finite_logits(top)?;
-        for ((state, memory), tokens) in states.iter_mut().zip(after).zip(tokens) {
+        let stepped = stack.step(tokens, &memories.collect::<Vec<_>>())?;
+        if let Some(hidden) = hidden {
+            *hidden = stack.outputs(&stepped, tokens)?;
+        }
+        let logits = self.finite_logits(stepped.top)?;
+        for ((state, memory), tokens) in states.iter_mut().zip(stepped.after).zip(tokens) {
             state.memory = Memory::Recurrent(memory);
             state.len += tokens.len();
         }
@@ -187,6 +211,7 @@ impl CausalLm {
         decoder: &Decoder,
         tokens: &[&[u32]],
         states: &mut [&mut State],
+        hidden: Option<&mut Vec<Vec<f32>>>,
     ) -> Result<Vec<Vec<f32>>, ModelError> {
         let rows = Rows {
             counts: tokens.iter().map(|t| t.len()).collect(),
@@ -198,6 +223,16 @@ impl CausalLm {
         let ids = Tensor::from_data(TensorData::new(rows.ids.clone(), [rows.ids.len()]), &device);
         let mut mix = |layer: usize, heads| self.attend_states(layer, heads, rotary.as_ref(), &rows, states);
         let x = self.rows(decoder, ids, &rows.positions, &mut mix)?;
+        if let Some(hidden) = hidden {
+            let width = x.dims()[1];
+            let all = read(decoder.norm.forward(x.clone()))?;
+            let mut left = &all[..];
+            for count in &rows.counts {
+                let (own, rest) = left.split_at(count * width);
+                hidden.push(own.to_vec());
+                left = rest;
+            }
+        }
         let logits = self.last_logits(decoder, x, &rows.counts)?;
         for (state, count) in states.iter_mut().zip(&rows.counts) {
             state.len += count;

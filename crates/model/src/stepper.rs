@@ -13,6 +13,24 @@ pub trait Stepper {
     /// # Errors
     /// As [`CausalLm::step`]; no state has changed then.
     fn step(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Vec<f32>>, ModelError>;
+
+    /// As [`Stepper::step`], with what the head read at each new token.
+    ///
+    /// # Errors
+    /// As [`Stepper::step`]; [`ModelError::NoHiddenStates`] where a model does not give them.
+    fn step_with_hidden(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Stepped>, ModelError> {
+        let _ = (tokens, states);
+        Err(ModelError::NoHiddenStates)
+    }
+}
+
+/// What a step gives for one sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stepped {
+    /// After the last token, (vocabulary).
+    pub logits: Vec<f32>,
+    /// What the head read at each new token, (new tokens, width) in row-major order.
+    pub hidden: Vec<f32>,
 }
 
 impl Stepper for CausalLm {
@@ -22,5 +40,9 @@ impl Stepper for CausalLm {
 
     fn step(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Vec<f32>>, ModelError> {
         CausalLm::step(self, tokens, states)
+    }
+
+    fn step_with_hidden(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Stepped>, ModelError> {
+        CausalLm::step_with_hidden(self, tokens, states)
     }
 }

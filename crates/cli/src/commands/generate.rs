@@ -24,6 +24,7 @@ pub fn generate(global: &Global, args: &GenerateArgs) -> anyhow::Result<()> {
             top_k: args.top_k,
             top_p: args.top_p,
             min_p: args.min_p,
+            typical_p: 1.0,
             repetition_penalty: args.repetition_penalty,
             seed: args.seed.unwrap_or_else(seed_from_clock),
         },
