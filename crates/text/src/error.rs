@@ -31,6 +31,8 @@ pub enum TextError {
     TooFewLabels { labels: Vec<String> },
     #[error("no example is labelled {label:?}; the labels are {}", labels.join(", "))]
     UnknownLabel { label: String, labels: Vec<String> },
+    #[error("the grammar cannot be used: {message}")]
+    Grammar { message: String },
     #[error("a word list of {entries} entries cannot be searched for: {message}")]
     BadWordList { entries: usize, message: String },
 }
@@ -59,6 +61,9 @@ impl TextError {
             Self::NoRoom { special, .. } => Some(format!("allow {} tokens or more", special + 1)),
             Self::TooFewLabels { .. } => Some("add examples of another label".into()),
             Self::UnknownLabel { .. } => Some("name one of them as the positive label".into()),
+            Self::Grammar { .. } => {
+                Some("simplify it: fewer alternatives, smaller bounds of repetition, no look-around".into())
+            }
             Self::BadWordList { .. } => Some("split the list, or name fewer words".into()),
             Self::ChatTemplate { .. } => {
                 Some("the template stands under `chat_template` in the model folder's tokenizer_config.json".into())

@@ -3,7 +3,7 @@
 //! This room owns the one [`Tokenizer`] of the house (byte-level BPE, stored in the Hugging Face layout), the rendering
 //! of conversations into a prompt ([`ChatTemplate`]), Unicode repair ([`normalize`]), the changes of a text that a recipe
 //! can ask for ([`Transform`]), what is cut and found in texts ([`sentences`], [`find_pii`]), language identification
-//! ([`detect_language`]) and everything that a cleaning rule may ask of a text ([`text_functions`]). It depends on no other
+//! ([`detect_language`]), the masks of tokens that a schema or grammar allows ([`GrammarCompiler`]) and everything that a cleaning rule may ask of a text ([`text_functions`]). It depends on no other
 //! room.
 //!
 //! Where to begin reading: `tokenizer.rs`. Its two promises, held by property tests, are that `decode(encode(text)) ==
@@ -19,6 +19,7 @@ mod decode;
 mod encoder_tokenizer;
 mod error;
 mod fallback;
+mod grammar;
 mod language;
 mod measure;
 mod model_file;
@@ -37,6 +38,7 @@ pub use classifier::{ClassifierConfig, Example, LinearClassifier};
 pub use decode::DecodeStream;
 pub use encoder_tokenizer::{EncodedText, EncoderTokenizer};
 pub use error::TextError;
+pub use grammar::{Grammar, GrammarCompiler, GrammarState};
 pub use language::{Language, detect_language};
 pub use measure::{
     Analysis, FunctionKind, TextFunction, WordList, c4_clean, is_stopword, text_functions, toxicity_list,
