@@ -75,6 +75,13 @@ pub enum ServeError {
         #[source]
         cause: danlu_model::ModelError,
     },
+    /// A text cannot be held to the form that it is asked to have.
+    #[error("the text cannot be held to its form")]
+    Grammar {
+        /// What the text crate says.
+        #[source]
+        cause: danlu_text::TextError,
+    },
     /// The run database could not be opened.
     #[error("cannot open the run database")]
     Store(#[from] danlu_store::StoreError),
@@ -108,6 +115,7 @@ impl ServeError {
             Self::Model { cause, .. } => cause.hint(),
             Self::Tokenizer { cause, .. } => cause.hint(),
             Self::Generate { cause } => cause.hint(),
+            Self::Grammar { cause } => cause.hint(),
             Self::Prompt { .. } => None,
             Self::VocabularyMismatch { .. } => {
                 Some("put the tokenizer.json with which the model was trained into its folder".into())

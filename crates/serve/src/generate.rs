@@ -73,7 +73,7 @@ struct Running {
 
 impl Running {
     fn start(app: Arc<App>, request: Request) -> Result<Self, ApiError> {
-        let count = request.choices();
+        let count = request.rows();
         if count > app.engine.capacity() {
             let message = format!("{count} replies are more than the {} this server can take.", app.engine.capacity());
             return Err(ApiError::param("n", message));
@@ -86,7 +86,10 @@ impl Running {
         })?;
         let arrived = Instant::now();
         let (sender, events) = mpsc::unbounded_channel();
-        let sequence_of = |(index, place)| {
+        // Beam search is one sequence to the engine, which takes a row for each beam.
+        let (each, rows) = request.beams().map_or((1, 1), |beams| (request.n, beams));
+        let mut places = places.into_iter();
+        let sequence_of = |index: usize| {
             let (prompt, choice) = (index / request.n, index % request.n);
             Work {
                 index,
@@ -96,10 +99,11 @@ impl Running {
                 arrived,
                 deadline: arrived + app.config.request_timeout(),
                 events: sender.clone(),
-                _place: place,
+                places: places.by_ref().take(rows).collect(),
             }
         };
-        app.engine.submit(places.into_iter().enumerate().map(sequence_of).collect());
+        let choices = request.choices();
+        app.engine.submit((0..choices).step_by(each).map(sequence_of).collect());
         let prefix = if request.endpoint == Endpoint::Chat { "chatcmpl" } else { "cmpl" };
         let head = Head {
             endpoint: request.endpoint,
@@ -107,7 +111,7 @@ impl Running {
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             model: app.language.name.clone(),
         };
-        Ok(Self { choices: vec![Choice::default(); count], app, request, head, arrived, events, recorded: false })
+        Ok(Self { choices: vec![Choice::default(); choices], app, request, head, arrived, events, recorded: false })
     }
 
     fn with_scores(&self) -> bool {
@@ -148,6 +152,7 @@ impl Running {
                 ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", message).with_code("timeout")
             }
             EngineError::Model(message) => ApiError::server(format!("The model failed: {message}.")),
+            EngineError::Guide { param, message } => ApiError::param(*param, format!("`{param}`: {message}.")),
             EngineError::Stopped => ApiError::shutting_down(),
         }
     }

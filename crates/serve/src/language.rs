@@ -1,12 +1,12 @@
 //! The model folder being served: weights, tokenizer, chat template. The only place that knows how
 //! text becomes tokens here.
 
-use std::path::Path;
+use std::{path::Path, sync::OnceLock};
 
 use burn::tensor::Device;
 use danlu_model::CausalLm;
 use danlu_store::hash;
-use danlu_text::{ChatTemplate, IM_END, Message, Tokenizer};
+use danlu_text::{ChatTemplate, Grammar, GrammarCompiler, GrammarState, IM_END, Message, TextError, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::{ServeError, api_error::ApiError};
@@ -25,6 +25,8 @@ pub(crate) struct LanguageModel {
     /// Tokens that a sequence can have in all.
     pub context: usize,
     end_ids: Vec<u32>,
+    /// Made when the first grammar comes.
+    grammars: OnceLock<GrammarCompiler>,
 }
 
 impl LanguageModel {
@@ -50,6 +52,7 @@ impl LanguageModel {
             end_ids,
             tokenizer,
             template,
+            grammars: OnceLock::new(),
         };
         Ok((model, language))
     }
@@ -59,9 +62,19 @@ impl LanguageModel {
         &self.end_ids
     }
 
-    /// Whether a reply ends with this token.
-    pub fn ends_text(&self, token: u32) -> bool {
-        self.end_ids.contains(&token)
+    /// Where a reply begins that is to be of this form.
+    ///
+    /// # Errors
+    /// What is wrong with the grammar.
+    pub fn compile(&self, grammar: &Grammar) -> Result<GrammarState, TextError> {
+        let compiler = match self.grammars.get() {
+            Some(compiler) => compiler,
+            None => {
+                let made = GrammarCompiler::new(&self.tokenizer, &self.end_ids)?;
+                self.grammars.get_or_init(|| made)
+            }
+        };
+        compiler.compile(grammar)
     }
 
     pub fn has_chat_template(&self) -> bool {

@@ -6,8 +6,8 @@
 //! templates, `store` for the database, and knows nothing of training.
 //!
 //! How a request goes: `connections` accepts it, `guard` decides whether the caller may, `request`
-//! reads and checks it, `generate` hands it to the `engine` and passes its events on in the shapes of
-//! `reply`, and `records` stores what was said. The engine has a thread of its own and is the only
+//! reads and checks it (`structured` what form its replies must have), `generate` hands it to the
+//! `engine` and passes its events on in the shapes of `reply`, and `records` stores what was said. The engine has a thread of its own and is the only
 //! place where the model runs; it never waits for a client or the disk.
 //!
 //! What is deliberately absent: TLS and accounts (a reverse proxy's work), and CORS for everyone (see
@@ -33,9 +33,10 @@ mod records;
 mod reply;
 mod request;
 mod server;
+mod structured;
 
 pub use config::{ApiKey, ServeConfig};
 pub use error::ServeError;
 pub use language::model_hash;
-pub use local::{LocalModel, LocalReply, LocalRequest};
+pub use local::{LocalModel, LocalReply, LocalRequest, Search};
 pub use server::{Bound, Server, serve_blocking};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use danlu_model::SamplingConfig;
+use danlu_model::{BeamConfig, EarlyStopping, LogitsRules, SamplingConfig};
 use danlu_text::Message;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     ServeConfig,
@@ -12,6 +12,7 @@ use crate::{
     engine::Settings,
     language::LanguageModel,
     params::{Params, wrong_type},
+    structured::Guide,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ const LONGEST_STOP: usize = 1024;
 const MOST_LOGPROBS: i64 = 20;
 const MOST_BIASES: usize = 1024;
 const MOST_MESSAGES: usize = 4096;
+const LONGEST_NGRAM: i64 = 1024;
 
 /// A request that can be run.
 #[derive(Debug)]
@@ -80,8 +82,13 @@ impl Request {
         let stream = params.boolean("stream")?.unwrap_or(false);
         let include_usage = read_stream_options(&mut params, stream)?;
         let seed = params.integer("seed", i64::MIN..=i64::MAX)?.map_or_else(random, |seed| seed as u64);
-        let shared = read_settings(&mut params, endpoint, chat_stops, language)?;
+        let mut shared = read_settings(&mut params, endpoint, chat_stops, language, config)?;
         let max_tokens = read_max_tokens(&mut params, endpoint, shared.echo, config)?;
+        if shared.rules.min_tokens > max_tokens {
+            let message = format!("`min_tokens` is {}, but `max_tokens` {max_tokens}.", shared.rules.min_tokens);
+            return Err(ApiError::param("min_tokens", message));
+        }
+        shared.beams = read_beams(&mut params, &shared, stream, n, prompts.len(), config)?;
         refuse_unsupported(&mut params, endpoint, n)?;
         params.finish()?;
         let param = if endpoint == Endpoint::Chat { "messages" } else { "prompt" };
@@ -89,7 +96,9 @@ impl Request {
             .iter()
             .map(|prompt| {
                 let room = room_for_reply(prompt.len(), max_tokens, language.context, param)?;
-                Ok(Arc::new(Settings { max_tokens: max_tokens.min(room), ..shared.clone() }))
+                let max_tokens = max_tokens.min(room);
+                let beams = shared.beams.clone().map(|beams| BeamConfig { max_tokens, ..beams });
+                Ok(Arc::new(Settings { max_tokens, beams, ..shared.clone() }))
             })
             .collect();
         Ok(Self {
@@ -109,6 +118,16 @@ impl Request {
         self.prompts.len() * self.n
     }
 
+    /// Beams of each prompt's search, if it is one.
+    pub fn beams(&self) -> Option<usize> {
+        self.settings.first()?.beams.as_ref().map(|config| config.beams)
+    }
+
+    /// Rows of the engine's batch that the request needs.
+    pub fn rows(&self) -> usize {
+        self.beams().map_or(self.choices(), |beams| self.prompts.len() * beams)
+    }
+
     /// The settings in force, to be kept with a reply.
     pub fn settings_json(&self, prompt: usize, choice: usize) -> Value {
         let Some(settings) = self.settings.get(prompt) else { return Value::Null };
@@ -117,10 +136,17 @@ impl Request {
             "top_k": settings.sampling.top_k,
             "top_p": settings.sampling.top_p,
             "min_p": settings.sampling.min_p,
+            "typical_p": settings.sampling.typical_p,
             "repetition_penalty": settings.sampling.repetition_penalty,
-            "presence_penalty": settings.presence_penalty,
-            "frequency_penalty": settings.frequency_penalty,
-            "logit_bias": settings.logit_bias,
+            "presence_penalty": settings.rules.presence_penalty,
+            "frequency_penalty": settings.rules.frequency_penalty,
+            "no_repeat_ngram_size": settings.rules.no_repeat_ngram_size,
+            "logit_bias": settings.rules.logit_bias,
+            "min_tokens": settings.rules.min_tokens,
+            "structured_by": settings.guide.as_ref().map(|guide| guide.param),
+            "beams": settings.beams.as_ref().map(|config| config.beams),
+            "length_penalty": settings.beams.as_ref().map(|config| config.length_penalty),
+            "early_stopping": settings.beams.as_ref().map(|config| config.early_stopping),
             "seed": self.seed_of(choice),
             "max_tokens": settings.max_tokens,
             "stop": settings.stops,
@@ -271,6 +297,7 @@ fn read_settings(
     endpoint: Endpoint,
     mut stops: Vec<String>,
     language: &LanguageModel,
+    config: &ServeConfig,
 ) -> Result<Settings, ApiError> {
     let largest = i64::from(u32::MAX);
     let sampling = SamplingConfig {
@@ -280,9 +307,23 @@ fn read_settings(
         // 0 is allowed by OpenAI and leaves the likeliest token only.
         top_p: params.number("top_p", 0.0..=1.0)?.unwrap_or(1.0).max(1e-6) as _,
         min_p: params.number("min_p", 0.0..=1.0)?.unwrap_or(0.0) as _,
+        typical_p: params.number("typical_p", 0.0..=1.0)?.unwrap_or(1.0).max(1e-6) as _,
         repetition_penalty: params.number("repetition_penalty", 0.01..=100.0)?.unwrap_or(1.0) as _,
         ..SamplingConfig::default()
     };
+    let rules = LogitsRules {
+        presence_penalty: params.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0) as f32,
+        frequency_penalty: params.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0) as f32,
+        no_repeat_ngram_size: params.integer("no_repeat_ngram_size", 0..=LONGEST_NGRAM)?.unwrap_or(0) as usize,
+        min_tokens: params.integer("min_tokens", 0..=config.max_tokens as i64)?.unwrap_or(0) as usize,
+        logit_bias: read_logit_bias(params, language)?,
+    };
+    let guide = Guide::read(params, language)?;
+    let ignore_eos = params.boolean("ignore_eos")?.unwrap_or(false);
+    if let Some(guide) = guide.as_ref().filter(|_| ignore_eos) {
+        let message = format!("`ignore_eos` cannot be had together with `{}`, which says where to end.", guide.param);
+        return Err(ApiError::param("ignore_eos", message));
+    }
     stops.extend(read_stops(params)?);
     Ok(Settings {
         sampling,
@@ -290,11 +331,65 @@ fn read_settings(
         stops,
         logprobs: read_logprobs(params, endpoint)?,
         echo: endpoint == Endpoint::Completion && params.boolean("echo")?.unwrap_or(false),
-        ignore_eos: params.boolean("ignore_eos")?.unwrap_or(false),
-        presence_penalty: params.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0) as f32,
-        frequency_penalty: params.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0) as f32,
-        logit_bias: read_logit_bias(params, language)?,
+        ignore_eos,
+        rules,
+        guide,
+        beams: None,
     })
+}
+
+/// Beam search, as vLLM had it: `best_of` beams, of which the `n` best are returned. Nothing is sampled then, so that
+/// temperature and cuts have no say. Each beam takes a place in the batch, which bounds their number and memory.
+fn read_beams(
+    params: &mut Params,
+    settings: &Settings,
+    stream: bool,
+    n: usize,
+    prompts: usize,
+    config: &ServeConfig,
+) -> Result<Option<BeamConfig>, ApiError> {
+    if !params.boolean("use_beam_search")?.unwrap_or(false) {
+        for name in ["length_penalty", "early_stopping"] {
+            if params.take(name).is_some() {
+                let message = format!("`{name}` is only allowed where `use_beam_search` is true.");
+                return Err(ApiError::param(name, message));
+            }
+        }
+        return Ok(None);
+    }
+    let most = config.max_choices.min(config.max_batch).min(BeamConfig::MOST_BEAMS) / prompts.max(1);
+    if n > most {
+        return Err(ApiError::param("n", format!("`n` is {n}, but beam search has at most {most} beams here.")));
+    }
+    let beams = params.integer("best_of", n as i64..=most as i64)?.map_or(n.max(4.min(most)), |beams| beams as usize);
+    let refused = [
+        ("stream", stream),
+        ("echo", settings.echo),
+        ("logprobs", settings.logprobs.is_some()),
+        (settings.guide.as_ref().map_or("", |guide| guide.param), settings.guide.is_some()),
+    ];
+    if let Some((name, _)) = refused.iter().find(|(_, asked)| *asked) {
+        let message = format!("`{name}` cannot be had together with `use_beam_search`.");
+        return Err(ApiError::param(*name, message));
+    }
+    Ok(Some(BeamConfig {
+        beams,
+        results: n,
+        length_penalty: params.number("length_penalty", -100.0..=100.0)?.unwrap_or(1.0) as f32,
+        early_stopping: read_early_stopping(params)?,
+        repetition_penalty: settings.sampling.repetition_penalty,
+        rules: settings.rules.clone(),
+        ..BeamConfig::default()
+    }))
+}
+
+fn read_early_stopping(params: &mut Params) -> Result<EarlyStopping, ApiError> {
+    match params.take("early_stopping") {
+        None | Some(Value::Bool(false)) => Ok(EarlyStopping::False),
+        Some(Value::Bool(true)) => Ok(EarlyStopping::True),
+        Some(Value::String(text)) if text == "never" => Ok(EarlyStopping::Never),
+        Some(other) => Err(wrong_type("early_stopping", "true, false or \"never\"", &other)),
+    }
 }
 
 fn read_stops(params: &mut Params) -> Result<Vec<String>, ApiError> {
@@ -406,10 +501,7 @@ fn refuse_unsupported(params: &mut Params, endpoint: Endpoint, n: usize) -> Resu
                 params.refuse(name, empty)?;
             }
             params.refuse("tool_choice", |value| matches!(value.as_str(), Some("none" | "auto")))?;
-            params.refuse("modalities", |value| *value == json!(["text"]))?;
-            params.refuse("response_format", |value| {
-                value.as_object().and_then(|fields: &Map<String, Value>| fields.get("type")) == Some(&json!("text"))
-            })
+            params.refuse("modalities", |value| *value == json!(["text"]))
         }
     }
 }

@@ -87,6 +87,7 @@ fn check_commands(place: &Place, summary: &Value) {
     let once = place.json(&write);
     assert_eq!(once["text"], place.json(&write)["text"], "greedy writing is repeatable");
     assert!(once["completion_tokens"].as_u64().unwrap() <= 8);
+    check_generation(place, model);
     let int8 = summary["int8"]["model_dir"].as_str().unwrap();
     assert!(place.ok(&["generate", int8, "--prompt", "春", "--max-tokens", "4"]).starts_with('春'));
 
@@ -106,6 +107,46 @@ fn check_commands(place: &Place, summary: &Value) {
     assert!(place.ok(&["plan", "tiny.toml"]).contains("parameters"));
     let explained = place.ok(&["recipe", "explain", "tiny.toml"]);
     assert!(explained.contains("train.learning_rate") && explained.contains("default"), "{explained}");
+}
+
+/// Every way of generating, from the command line.
+fn check_generation(place: &Place, model: &str) {
+    let base = ["generate", model, "--prompt", "The people", "--seed", "5", "--json", "--max-tokens"];
+    let lines = |more: &[&str]| -> Vec<Value> {
+        let text = place.ok(&[&base[..], more].concat());
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let samples = lines(&["12", "-n", "3", "--typical-p", "0.9", "--no-repeat-ngram-size", "2", "--min-tokens", "3"]);
+    assert_eq!(samples.iter().map(|one| one["index"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(samples.iter().all(|one| one["completion_tokens"].as_u64().unwrap() >= 3));
+    let best = lines(&["6", "--beams", "4", "-n", "2", "--length-penalty", "0", "--early-stopping", "never"]);
+    assert!(best.len() == 2 && best[0]["score"].as_f64() >= best[1]["score"].as_f64(), "{best:?}");
+    let greedy = lines(&["6", "--temperature", "0"]).remove(0);
+    let contrastive = lines(&["6", "--contrastive", "0", "--top-k", "3"]).remove(0);
+    assert_eq!(contrastive["text"], greedy["text"], "without its penalty it is greedy search");
+
+    let regex = lines(&["12", "--regex", "(春|花){2}"]).remove(0);
+    assert!(["春春", "春花", "花春", "花花"].iter().any(|text| regex["text"] == *text), "{regex}");
+    std::fs::write(
+        place.path("schema.json"),
+        r#"{"enum": [{"a": 1}, {"b": 2}], "x-guidance": {"whitespace_flexible": false}}"#,
+    )
+    .unwrap();
+    let json = lines(&["30", "--json-schema", "schema.json"]).remove(0);
+    let written: Value = serde_json::from_str(json["text"].as_str().unwrap()).unwrap();
+    assert!(written == serde_json::json!({"a": 1}) || written == serde_json::json!({"b": 2}), "{json}");
+    std::fs::write(place.path("sums.lark"), "start: \"1\" (\"+\" \"1\")~2\n").unwrap();
+    assert_eq!(lines(&["30", "--grammar", "sums.lark"])[0]["text"], "1+1+1");
+
+    let fails = |code: i32, more: &[&str]| place.fails(code, &[&base[..], more].concat());
+    assert!(fails(1, &["6", "--regex", "("]).contains("grammar cannot be used"));
+    assert!(fails(1, &["6", "--json-schema", "none.json"]).contains("none.json"));
+    assert!(fails(1, &["6", "--beams", "100000"]).contains("`beams`"));
+    assert!(fails(1, &["6", "-n", "0"]).contains("--samples"));
+    assert!(fails(1, &["6", "--typical-p", "2"]).contains("`typical_p`"));
+    assert!(fails(2, &["6", "--beams", "2", "--contrastive", "0.6"]).contains("--contrastive"));
+    assert!(fails(2, &["6", "--beams", "2", "--regex", "a"]).contains("--regex"));
+    assert!(fails(2, &["6", "--logit-bias", "five"]).contains("42=-5"));
 }
 
 /// As GGUF and back: the same weights, the same words. An int8 folder and a second import are refused.

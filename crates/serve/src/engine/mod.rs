@@ -20,12 +20,12 @@ use std::{
     time::Instant,
 };
 
-use danlu_model::{CausalLm, SamplingConfig};
+use danlu_model::{BeamConfig, CausalLm, LogitsRules, SamplingConfig};
 use tokio::sync::mpsc;
 
 pub(crate) use assemble::{Assembler, Piece, TokenScore};
 
-use crate::{ServeConfig, ServeError, language::LanguageModel, metrics::Metrics};
+use crate::{ServeConfig, ServeError, language::LanguageModel, metrics::Metrics, structured::Guide};
 
 /// What all sequences of one request share.
 #[derive(Clone, Debug)]
@@ -40,16 +40,17 @@ pub(crate) struct Settings {
     pub echo: bool,
     /// Go on beyond the end-of-text token.
     pub ignore_eos: bool,
-    /// Subtracted once from the logit of each token that the reply already has.
-    pub presence_penalty: f32,
-    /// Subtracted as often as the reply has the token.
-    pub frequency_penalty: f32,
-    /// Added to the logits of single tokens.
-    pub logit_bias: Vec<(u32, f32)>,
+    /// Biases, penalties and bans.
+    pub rules: LogitsRules,
+    /// The form that the reply must have.
+    pub guide: Option<Guide>,
+    /// Beam search in place of sampling.
+    pub beams: Option<BeamConfig>,
 }
 
-/// One sequence to be continued.
+/// One sequence to be continued; or one whose best continuations are to be found by beam search.
 pub(crate) struct Work {
+    /// Its number in the request. Of beam search the first result has it, the others those that follow.
     pub index: usize,
     pub prompt: Arc<[u32]>,
     pub settings: Arc<Settings>,
@@ -57,8 +58,15 @@ pub(crate) struct Work {
     pub arrived: Instant,
     pub deadline: Instant,
     pub events: mpsc::UnboundedSender<Event>,
-    /// Held for its `Drop`: given back with the work.
-    pub _place: Place,
+    /// Held for their `Drop`: given back with the work.
+    pub places: Vec<Place>,
+}
+
+impl Work {
+    /// Rows of the batch that it may take.
+    pub fn rows(&self) -> usize {
+        self.places.len()
+    }
 }
 
 /// What the engine says of a sequence, named by its index in the request.
@@ -92,6 +100,8 @@ pub(crate) enum EngineError {
     Timeout,
     /// The model failed; the message is for the log and the client.
     Model(String),
+    /// The form that this parameter asked for could not be held.
+    Guide { param: &'static str, message: String },
     /// The server ended before the reply did.
     Stopped,
 }

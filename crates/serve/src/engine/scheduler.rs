@@ -81,10 +81,15 @@ impl Scheduler<'_> {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
+    /// Rows of the batch that are taken.
+    fn rows(&self) -> usize {
+        self.running.iter().map(|sequence| sequence.work.rows()).sum()
+    }
+
     fn publish(&self, load: &Load) {
-        let cached: usize = self.running.iter().map(|sequence| sequence.state.len()).sum();
+        let cached: usize = self.running.iter().map(Sequence::cached).sum();
         load.cached_tokens.store(cached, Ordering::Relaxed);
-        load.running.store(self.running.len(), Ordering::Relaxed);
+        load.running.store(self.rows(), Ordering::Relaxed);
     }
 
     /// Frees the places of clients that left and of requests whose time is over.
@@ -108,7 +113,12 @@ impl Scheduler<'_> {
     }
 
     fn admit(&mut self) {
-        while self.running.len() < self.limits.max_batch {
+        let mut rows = self.rows();
+        while let Some(work) = self.waiting.front() {
+            if rows > 0 && rows + work.rows() > self.limits.max_batch {
+                return;
+            }
+            rows += work.rows();
             let Some(work) = self.waiting.pop_front() else { return };
             self.running.push(Sequence::new(work, self.model, self.language, self.metrics));
         }
@@ -165,14 +175,18 @@ impl Scheduler<'_> {
         if ready.is_empty() {
             return;
         }
-        self.metrics.decode_batch_size.observe(ready.len() as f64);
-        let last: Vec<[u32; 1]> = ready.iter().map(|one| [one.last()[0]]).collect();
-        let tokens: Vec<&[u32]> = last.iter().map(|token| token.as_slice()).collect();
-        let mut states: Vec<&mut State> = ready.iter_mut().map(|one| &mut one.state).collect();
+        let widths: Vec<usize> = ready.iter().map(|one| one.width()).collect();
+        let (tokens, mut states): (Vec<_>, Vec<_>) = ready.iter_mut().flat_map(|one| one.pending()).unzip();
+        let rows = tokens.len();
+        self.metrics.decode_batch_size.observe(rows as f64);
         let outcome = step(self.model, &tokens, &mut states);
         let ended: Vec<bool> = match outcome {
-            Ok(logits) if logits.len() == ready.len() => {
-                let taken = ready.iter_mut().zip(logits).map(|(one, logits)| one.after_decode(logits));
+            Ok(logits) if logits.len() == rows => {
+                let mut logits = logits.into_iter();
+                let taken = ready
+                    .iter_mut()
+                    .zip(widths)
+                    .map(|(one, width)| one.after_decode(logits.by_ref().take(width).collect()));
                 taken.map(|progress| matches!(progress, Progress::Ended)).collect()
             }
             Ok(_) => fail_all(&ready, "the model gave logits for another number of sequences", self.metrics),

@@ -1,8 +1,10 @@
 //! One sequence in the batch: its cache, its sampler, its text.
 
-use std::{collections::HashMap, ops::Range, sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
 
-use danlu_model::{CausalLm, Sampler, State, log_softmax, top_log_probabilities};
+use danlu_model::{
+    BeamSearch, CausalLm, Choice, Chooser, Hypothesis, ModelError, Sampler, State, log_softmax, top_log_probabilities,
+};
 
 use super::{EngineError, Event, FinishReason, Piece, TokenScore, Work, assemble::Assembler};
 use crate::{language::LanguageModel, metrics::Metrics};
@@ -20,9 +22,9 @@ pub(super) struct Sequence<'m> {
     metrics: &'m Metrics,
     /// The prompt and everything generated.
     tokens: Vec<u32>,
-    /// How often each token was generated; kept only where a penalty needs it.
-    counts: HashMap<u32, u32>,
-    sampler: Sampler,
+    chooser: Chooser,
+    /// Beam search, once the prompt is read, where it is asked for.
+    search: Option<BeamSearch>,
     assembler: Assembler<'m>,
     /// Prompt scores that wait for the prompt to be read.
     prompt_scores: Vec<TokenScore>,
@@ -34,13 +36,20 @@ impl<'m> Sequence<'m> {
         let mut sampling = work.settings.sampling.clone();
         sampling.seed = work.seed;
         metrics.queue_time.observe(work.arrived.elapsed().as_secs_f64());
+        let chooser = Chooser {
+            sampler: Sampler::new(sampling),
+            rules: work.settings.rules.clone(),
+            constraint: work.settings.guide.as_ref().map(|guide| guide.constraint()),
+            stop_tokens: if work.settings.ignore_eos { Vec::new() } else { language.end_ids().to_vec() },
+            prompt: work.prompt.len(),
+        };
         Self {
             state: State::new(model),
             language,
             metrics,
             tokens: work.prompt.to_vec(),
-            counts: HashMap::new(),
-            sampler: Sampler::new(sampling),
+            chooser,
+            search: None,
             assembler: Assembler::new(language.tokenizer.stream(), work.settings.stops.clone()),
             prompt_scores: Vec::new(),
             last_token: None,
@@ -55,7 +64,15 @@ impl<'m> Sequence<'m> {
 
     /// Whether part of the prompt is still to be read.
     pub fn in_prefill(&self) -> bool {
-        self.state.len() < self.work.prompt.len()
+        self.search.is_none() && self.state.len() < self.work.prompt.len()
+    }
+
+    /// Tokens that are remembered.
+    pub fn cached(&self) -> usize {
+        match &self.search {
+            None => self.state.len(),
+            Some(search) => search.width() * self.work.prompt.len(),
+        }
     }
 
     /// The prompt tokens to be read next. Where they end depends on the request alone, never on
@@ -71,9 +88,17 @@ impl<'m> Sequence<'m> {
         self.work.settings.echo && self.work.settings.logprobs.is_some()
     }
 
-    /// The one token to be fed in a decode step.
-    pub fn last(&self) -> &[u32] {
-        &self.tokens[self.tokens.len() - 1..]
+    /// Rows of the next decode step.
+    pub fn width(&self) -> usize {
+        self.search.as_ref().map_or(1, BeamSearch::width)
+    }
+
+    /// The tokens to be fed in a decode step, and the states that take them.
+    pub fn pending(&mut self) -> Vec<(&[u32], &mut State)> {
+        match &mut self.search {
+            None => vec![(&self.tokens[self.tokens.len() - 1..], &mut self.state)],
+            Some(search) => search.pending().collect(),
+        }
     }
 
     pub fn send(&self, event: Event) {
@@ -118,7 +143,14 @@ impl<'m> Sequence<'m> {
         if self.work.settings.max_tokens == 0 {
             return self.finish(FinishReason::Length);
         }
-        self.after_decode(logits)
+        if let Some(config) = &self.work.settings.beams {
+            let (state, prompt) = (self.state.clone(), self.tokens.clone());
+            match BeamSearch::after(state, prompt, &self.chooser.stop_tokens, config) {
+                Ok(search) => self.search = Some(search),
+                Err(error) => return self.fail_with(&error),
+            }
+        }
+        self.after_decode(vec![logits])
     }
 
     fn score_prompt(&mut self, at: usize, logits: &[f32]) {
@@ -150,15 +182,28 @@ impl<'m> Sequence<'m> {
         self.show(Piece { text, scores });
     }
 
-    /// Takes the logits behind the last token, chooses the next one and shows what becomes safe to show.
-    pub fn after_decode(&mut self, mut logits: Vec<f32>) -> Progress {
-        let raw = self.work.settings.logprobs.map(|_| logits.clone());
-        self.adjust(&mut logits);
-        let token = self.sampler.sample(&mut logits, &self.tokens);
-        self.observe_latency();
-        if !self.work.settings.ignore_eos && self.language.ends_text(token) {
-            return self.finish(FinishReason::Stop);
+    /// Takes the logits of the step's rows, goes on by a token and shows what becomes safe to show.
+    pub fn after_decode(&mut self, logits: Vec<Vec<f32>>) -> Progress {
+        let Some(search) = &mut self.search else {
+            return self.take(logits.into_iter().next().unwrap_or_default());
+        };
+        search.advance(logits);
+        if !search.is_done() {
+            return Progress::Running;
         }
+        let found = self.search.take().map(BeamSearch::into_hypotheses).unwrap_or_default();
+        self.finish_search(found)
+    }
+
+    /// Takes the logits behind the last token and chooses the next one.
+    fn take(&mut self, mut logits: Vec<f32>) -> Progress {
+        let raw = self.work.settings.logprobs.map(|_| logits.clone());
+        let choice = match self.chooser.choose(&mut logits, &self.tokens) {
+            Ok(choice) => choice,
+            Err(error) => return self.fail_with(&error),
+        };
+        self.observe_latency();
+        let Choice::Token(token) = choice else { return self.finish(FinishReason::Stop) };
         self.tokens.push(token);
         self.metrics.generation_tokens.add(1);
         let score = raw.map(|raw| self.score(token, &raw));
@@ -166,7 +211,7 @@ impl<'m> Sequence<'m> {
         let text = (!self.language.tokenizer.is_special(token)).then_some(token);
         let (piece, stopped) = self.assembler.push(text, score);
         self.show(piece);
-        if stopped {
+        if stopped || self.chooser.is_complete() {
             return self.finish(FinishReason::Stop);
         }
         if self.generated() >= self.work.settings.max_tokens {
@@ -175,26 +220,48 @@ impl<'m> Sequence<'m> {
         Progress::Running
     }
 
-    /// Applies the penalties and biases that are OpenAI's own; the rest is the sampler's.
-    fn adjust(&mut self, logits: &mut [f32]) {
-        let settings = &self.work.settings;
-        for (token, bias) in &settings.logit_bias {
-            if let Some(logit) = logits.get_mut(*token as usize) {
-                *logit += bias;
+    /// Shows what beam search has found, all at once.
+    fn finish_search(&mut self, found: Vec<Hypothesis>) -> Progress {
+        let results = self.work.settings.beams.as_ref().map_or(1, |config| config.results);
+        let mut found = found.into_iter();
+        for index in (self.work.index..).take(results) {
+            let (piece, reason, tokens) = found.next().map_or((Piece::default(), FinishReason::Stop, 0), |one| {
+                let (piece, stopped) = self.text_of(&one.tokens);
+                let stop = stopped || one.finish == danlu_model::FinishReason::Stop;
+                (piece, if stop { FinishReason::Stop } else { FinishReason::Length }, one.tokens.len())
+            });
+            self.metrics.generation_tokens.add(tokens as u64);
+            self.send(Event::Piece { index, piece });
+            self.send(Event::Finished { index, reason, tokens });
+            self.metrics.finished(reason, self.work.arrived.elapsed().as_secs_f64());
+        }
+        Progress::Ended
+    }
+
+    /// The text of whole replies, and whether a stop string cut it.
+    fn text_of(&self, tokens: &[u32]) -> (Piece, bool) {
+        let tokenizer = &self.language.tokenizer;
+        let mut assembler = Assembler::new(tokenizer.stream(), self.work.settings.stops.clone());
+        let mut text = String::new();
+        for token in tokens.iter().filter(|token| !tokenizer.is_special(**token)) {
+            let (piece, stopped) = assembler.push(Some(*token), None);
+            text.push_str(&piece.text);
+            if stopped {
+                return (Piece { text, scores: Vec::new() }, true);
             }
         }
-        if settings.presence_penalty == 0.0 && settings.frequency_penalty == 0.0 {
-            return;
-        }
-        if self.generated() > 0 {
-            *self.counts.entry(self.last()[0]).or_default() += 1;
-        }
-        let settings = &self.work.settings;
-        for (token, count) in &self.counts {
-            if let Some(logit) = logits.get_mut(*token as usize) {
-                *logit -= settings.presence_penalty + settings.frequency_penalty * *count as f32;
-            }
-        }
+        text.push_str(&assembler.finish().text);
+        (Piece { text, scores: Vec::new() }, false)
+    }
+
+    fn fail_with(&self, error: &ModelError) -> Progress {
+        self.metrics.failed.add(1);
+        let message = error.to_string();
+        self.fail(match &self.work.settings.guide {
+            Some(guide) => EngineError::Guide { param: guide.param, message },
+            None => EngineError::Model(message),
+        });
+        Progress::Ended
     }
 
     fn score(&self, token: u32, logits: &[f32]) -> TokenScore {

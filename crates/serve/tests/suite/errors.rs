@@ -102,7 +102,7 @@ fn bad_chats_are_named() {
     check(&server, path, with("top_logprobs", json!(2)), 400, Some("top_logprobs"));
     check(&server, path, with("logprobs", json!(2)), 400, Some("logprobs"));
     check(&server, path, with("tools", json!([{"type": "function"}])), 400, Some("tools"));
-    check(&server, path, with("response_format", json!({"type": "json_object"})), 400, Some("response_format"));
+    check(&server, path, with("response_format", json!({"type": "xml"})), 400, Some("response_format.type"));
     check(&server, path, with("prompt", json!("x")), 400, Some("prompt"));
 }
 
@@ -177,6 +177,13 @@ fn random_bodies_never_break_the_server() {
         "logit_bias",
         "model",
         "stream_options",
+        "response_format",
+        "guided_regex",
+        "guided_json",
+        "use_beam_search",
+        "best_of",
+        "min_tokens",
+        "typical_p",
         "x",
     ]);
     let leaf = prop_oneof![

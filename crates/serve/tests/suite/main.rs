@@ -11,4 +11,5 @@ mod harness;
 mod limits;
 mod openai_client;
 mod sampling;
+mod structured;
 mod webdriver;
