@@ -44,7 +44,7 @@ fn trained(config: &ModelConfig) -> Result<CausalLm, Box<dyn Error>> {
 
 fn export(root: &Path, name: &str, model: &CausalLm) -> Result<(), Box<dyn Error>> {
     let dir = root.join(name);
-    let special = SpecialTokens { bos: Some(0), eos: vec![0], pad: None };
+    let special = SpecialTokens { bos: Some(0), eos: vec![0], ..SpecialTokens::default() };
     save(model, &dir, &SaveOptions { special_tokens: Some(special) })?;
     let (ids, input) = tokens(2, 16, 7, &Device::flex());
     let logits: Vec<f32> = model.logits(input).into_data().try_into_vec()?;
