@@ -116,6 +116,11 @@ impl Task for EncoderTask<'_> {
         sum.add(&model.loss_sum(&input, &targets, None)?, targets.counted() as u64)
     }
 
+    /// The loss of a few short examples jumps from batch to batch.
+    fn spikes_are_failures(&self) -> bool {
+        matches!(self.goal, Goal::Masked { .. })
+    }
+
     fn settings(&self) -> Map<String, Value> {
         let start = match &self.start {
             Start::Fresh { config, vocab_size } => json!({ "model": config, "vocab_size": vocab_size }),
