@@ -1,11 +1,16 @@
 //! The command line: parsed here, resolved and carried out in `commands`.
 
+mod generate;
+mod texts;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use danlu_bench::{Precision, Recompute, Workload};
-use danlu_model::Pooling;
 use danlu_pipeline::Stage;
+
+pub use generate::GenerateArgs;
+pub use texts::{ClassifyArgs, EmbedArgs, TextsArgs};
 
 /// danlu (丹炉): one program for the whole life of a language model.
 ///
@@ -493,98 +498,6 @@ pub struct DataShowArgs {
 }
 
 #[derive(Args, Debug)]
-pub struct GenerateArgs {
-    /// A model folder.
-    pub model: PathBuf,
-    /// The text to continue; `-` reads it from standard input.
-    #[arg(long)]
-    pub prompt: String,
-    /// Render the prompt as a user's message with the model's chat template.
-    #[arg(long)]
-    pub chat: bool,
-    /// The most tokens to write.
-    #[arg(long, default_value_t = 200)]
-    pub max_tokens: usize,
-    /// Texts to write: samples side by side, or the best of the beams.
-    #[arg(short = 'n', long, default_value_t = 1, value_name = "N")]
-    pub samples: usize,
-    /// 0 takes the likeliest token each time.
-    #[arg(long, default_value_t = 0.8, help_heading = SAMPLING)]
-    pub temperature: f32,
-    /// Keep only the K likeliest tokens; 0 keeps all.
-    #[arg(long, default_value_t = 0, value_name = "K", help_heading = SAMPLING)]
-    pub top_k: usize,
-    /// Keep the likeliest tokens that together have this probability.
-    #[arg(long, default_value_t = 0.95, value_name = "P", help_heading = SAMPLING)]
-    pub top_p: f32,
-    /// Drop tokens less likely than this share of the likeliest one.
-    #[arg(long, default_value_t = 0.0, value_name = "P", help_heading = SAMPLING)]
-    pub min_p: f32,
-    /// Keep the tokens about as surprising as the whole distribution that together have this probability.
-    #[arg(long, default_value_t = 1.0, value_name = "P", help_heading = SAMPLING)]
-    pub typical_p: f32,
-    /// Seed of the sampler; random when not given. Of several texts each has the next one.
-    #[arg(long, help_heading = SAMPLING)]
-    pub seed: Option<u64>,
-    /// Keep the N likeliest continuations of every length instead of sampling.
-    #[arg(long, value_name = "N", conflicts_with = "contrastive", help_heading = SEARCH)]
-    pub beams: Option<usize>,
-    /// Scores are divided by length to this power: above 0 favours long texts.
-    #[arg(long, default_value_t = 1.0, value_name = "X", allow_negative_numbers = true, requires = "beams", help_heading = SEARCH)]
-    pub length_penalty: f32,
-    /// End with as many texts as beams (true), when better ones are unlikely (false), or impossible (never).
-    #[arg(long, default_value = "false", value_parser = ["true", "false", "never"], requires = "beams", help_heading = SEARCH)]
-    pub early_stopping: String,
-    /// Of the --top-k likeliest tokens (4 if not given) take one unlike what came before; ALPHA from 0 to 1 weighs that, 0.6 is usual.
-    #[arg(long, value_name = "ALPHA", help_heading = SEARCH)]
-    pub contrastive: Option<f32>,
-    /// Above 1 makes tokens that were already used less likely (CTRL).
-    #[arg(long, default_value_t = 1.0, value_name = "X", help_heading = RULES)]
-    pub repetition_penalty: f32,
-    /// Subtracted from the logit of each token already written.
-    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true, help_heading = RULES)]
-    pub presence_penalty: f32,
-    /// Subtracted from a token's logit each time it is written.
-    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true, help_heading = RULES)]
-    pub frequency_penalty: f32,
-    /// No run of N tokens comes twice; 0 allows it.
-    #[arg(long, default_value_t = 0, value_name = "N", help_heading = RULES)]
-    pub no_repeat_ngram_size: usize,
-    /// Added to the logit of a token, such as 42=-5; may be given several times.
-    #[arg(long, value_name = "ID=BIAS", value_parser = logit_bias, allow_hyphen_values = true, help_heading = RULES)]
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Do not end before so many tokens.
-    #[arg(long, default_value_t = 0, value_name = "N", help_heading = RULES)]
-    pub min_tokens: usize,
-    /// Stop before this text; may be given several times.
-    #[arg(long, help_heading = RULES)]
-    pub stop: Vec<String>,
-    /// Write JSON that this schema validates.
-    #[arg(long, value_name = "FILE", group = "form", conflicts_with = "beams", help_heading = FORM)]
-    pub json_schema: Option<PathBuf>,
-    /// Write a text that matches this regular expression as a whole.
-    #[arg(long, value_name = "REGEX", group = "form", conflicts_with = "beams", help_heading = FORM)]
-    pub regex: Option<String>,
-    /// Write a text of this grammar, in Lark's syntax, from its rule `start`.
-    #[arg(long, value_name = "FILE", group = "form", conflicts_with = "beams", help_heading = FORM)]
-    pub grammar: Option<PathBuf>,
-    /// End with one JSON line for each text instead of streaming.
-    #[arg(long)]
-    pub json: bool,
-}
-
-const SAMPLING: &str = "Sampling";
-const SEARCH: &str = "Search instead of sampling";
-const RULES: &str = "What may not come, or rather not";
-const FORM: &str = "What the text must be";
-
-fn logit_bias(text: &str) -> Result<(u32, f32), String> {
-    let pair = text.split_once('=').and_then(|(id, bias)| Some((id.trim().parse().ok()?, bias.trim().parse().ok()?)));
-    pair.filter(|(_, bias): &(u32, f32)| bias.is_finite())
-        .ok_or_else(|| "expected a token id and a number, such as 42=-5".to_owned())
-}
-
-#[derive(Args, Debug)]
 pub struct ServeArgs {
     /// A model folder.
     pub model: PathBuf,
@@ -625,57 +538,6 @@ pub struct EvalArgs {
     pub lengths: bool,
     #[arg(long)]
     pub json: bool,
-}
-
-/// Which texts an encoder reads, and how.
-#[derive(Args, Debug)]
-pub struct TextsArgs {
-    /// Texts to read: .jsonl(.gz, .zst), .parquet, .csv, or .txt with blank lines between them; a file or a pattern.
-    #[arg(long, value_name = "FILE", required_unless_present = "text")]
-    pub data: Option<String>,
-    /// A text; may be given several times.
-    #[arg(long, conflicts_with = "data")]
-    pub text: Vec<String>,
-    /// Field that holds the text in records.
-    #[arg(long, default_value = "text", value_name = "NAME")]
-    pub text_field: String,
-    /// Texts that are computed together.
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub batch: usize,
-    /// Cut texts to so many tokens (default: what the folder says, at most the model's context).
-    #[arg(long, value_name = "N")]
-    pub max_tokens: Option<usize>,
-    /// Write the results here instead of printing them.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// End with one JSON line for programs.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct EmbedArgs {
-    /// A model folder.
-    pub model: PathBuf,
-    #[command(flatten)]
-    pub texts: TextsArgs,
-    /// mean: of all tokens; cls: the first token's (default: what the folder says, else mean).
-    #[arg(long, value_parser = pooling)]
-    pub pooling: Option<Pooling>,
-    /// Leave the vectors as long as they are instead of dividing them by their length.
-    #[arg(long)]
-    pub no_normalize: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct ClassifyArgs {
-    /// A model folder with a sequence classifier.
-    pub model: PathBuf,
-    #[command(flatten)]
-    pub texts: TextsArgs,
-    /// Field with the true label, its name or number; a list of them where several are possible.
-    #[arg(long, value_name = "NAME", requires = "data")]
-    pub label_field: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -781,10 +643,6 @@ pub enum RecipeCommand {
         /// The recipe, a TOML file.
         recipe: PathBuf,
     },
-}
-
-fn pooling(text: &str) -> Result<Pooling, String> {
-    Pooling::named(text).ok_or_else(|| "known: mean, cls".into())
 }
 
 fn precision(text: &str) -> Result<Precision, String> {
