@@ -29,14 +29,19 @@ def padded(rows, pad):
     return ids, mask
 
 
+def unfit(info, optional=()):
+    """Which tensors are missing, left over or of another shape; those whose names begin with `optional` may be missing."""
+    missing = [key for key in info["missing_keys"] if not key.startswith(optional)]
+    kinds = [("missing", missing), ("left over", info["unexpected_keys"]), ("of another shape", info["mismatched_keys"])]
+    return "; ".join(f"{kind}: {sorted(keys)}" for kind, keys in kinds if keys)
+
+
 def check_encoder(folder, name):
     kind = getattr(transformers, name)
     model, info = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     # A bare model may come without its pooler.
-    missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
-    for keys in (missing, info["unexpected_keys"], info["mismatched_keys"]):
-        if keys:
-            return f"missing, left over or of another shape: {sorted(keys)}"
+    if wrong := unfit(info, "pooler."):
+        return wrong
     golden = folder / "logits.json"
     if not golden.exists():
         return None
@@ -61,9 +66,8 @@ def check_encoder(folder, name):
 
 def check_encoder_decoder(folder, name):
     model, info = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    for keys in (info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"]):
-        if keys:
-            return f"missing, left over or of another shape: {sorted(keys)}"
+    if wrong := unfit(info):
+        return wrong
     GenerationConfig.from_pretrained(folder)
     golden = folder / "logits.json"
     if not golden.exists():
@@ -91,9 +95,8 @@ def check(folder):
     # Other implementations of attention leave soft-caps out.
     model, info = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True, attn_implementation="eager")
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info[kind]:
-            return f"{kind}: {sorted(info[kind])}"
+    if wrong := unfit(info):
+        return wrong
     GenerationConfig.from_pretrained(folder)
     golden = folder / "logits.json"
     if not golden.exists():

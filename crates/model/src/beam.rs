@@ -1,6 +1,7 @@
 //! Beam search: the likeliest continuations, by keeping the best few of every length.
 
-use crate::sampler::{log_softmax, penalize, top_log_probabilities};
+use crate::generate::check_room;
+use crate::sampler::{check_repetition_penalty, check_setting, log_softmax, penalize, top_log_probabilities};
 use crate::{FinishReason, LogitsRules, ModelError, State, Stepper};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -62,18 +63,12 @@ impl BeamConfig {
     /// # Errors
     /// [`ModelError::InvalidSampling`] names the first setting out of its range.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let check = |fits: bool, key: &'static str, found: String, expected: &'static str| match fits {
-            true => Ok(()),
-            false => Err(ModelError::InvalidSampling { key, found, expected }),
-        };
-        let (beams, results, penalty) = (self.beams, self.results, self.repetition_penalty);
-        check((1..=Self::MOST_BEAMS).contains(&beams), "beams", beams.to_string(), "a whole number from 1 to 256")?;
-        check((1..=beams).contains(&results), "results", results.to_string(), "a whole number from 1 to `beams`")?;
-        let (length_penalty, max_tokens) = (self.length_penalty, self.max_tokens);
-        check(length_penalty.is_finite(), "length_penalty", length_penalty.to_string(), "a finite number")?;
-        check(max_tokens > 0, "max_tokens", max_tokens.to_string(), "a whole number of at least 1")?;
-        let positive = penalty.is_finite() && penalty > 0.0;
-        check(positive, "repetition_penalty", penalty.to_string(), "a number above 0")?;
+        let (beams, results) = (self.beams, self.results);
+        check_setting((1..=Self::MOST_BEAMS).contains(&beams), "beams", beams, "a whole number from 1 to 256")?;
+        check_setting((1..=beams).contains(&results), "results", results, "a whole number from 1 to `beams`")?;
+        check_setting(self.length_penalty.is_finite(), "length_penalty", self.length_penalty, "a finite number")?;
+        check_setting(self.max_tokens > 0, "max_tokens", self.max_tokens, "a whole number of at least 1")?;
+        check_repetition_penalty(self.repetition_penalty)?;
         self.rules.validate()
     }
 }
@@ -179,12 +174,9 @@ impl BeamSearch {
         config: &BeamConfig,
     ) -> Result<Self, ModelError> {
         config.validate()?;
-        let (held, capacity) = (state.len() + unread, state.capacity());
-        if held >= capacity {
-            return Err(ModelError::ContextFull { held, adding: 1, capacity });
-        }
+        let room = check_room(&state, unread)?;
         Ok(BeamSearch {
-            max_tokens: config.max_tokens.min((capacity - held).saturating_add(1)),
+            max_tokens: config.max_tokens.min(room.saturating_add(1)),
             config: config.clone(),
             stop_tokens: stop_tokens.to_vec(),
             prompt: tokens.len(),

@@ -2,7 +2,7 @@
 
 use crate::constraint::Chooser;
 use crate::generate::check_room;
-use crate::sampler::{log_softmax, penalize, top_log_probabilities};
+use crate::sampler::{check_repetition_penalty, check_setting, log_softmax, penalize, top_log_probabilities};
 use crate::{
     FinishReason, Generation, LogitsConstraint, LogitsRules, ModelError, Sampler, SamplingConfig, State, Stepper,
 };
@@ -39,16 +39,11 @@ impl ContrastiveConfig {
     /// # Errors
     /// [`ModelError::InvalidSampling`] names the first setting out of its range.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let check = |fits: bool, key: &'static str, found: String, expected: &'static str| match fits {
-            true => Ok(()),
-            false => Err(ModelError::InvalidSampling { key, found, expected }),
-        };
-        let (top_k, alpha, penalty) = (self.top_k, self.penalty_alpha, self.repetition_penalty);
+        let (top_k, alpha) = (self.top_k, self.penalty_alpha);
         let few = (1..=Self::MOST_CANDIDATES).contains(&top_k);
-        check(few, "top_k", top_k.to_string(), "a whole number from 1 to 256")?;
-        check((0.0..=1.0).contains(&alpha), "penalty_alpha", alpha.to_string(), "a number from 0 to 1")?;
-        let positive = penalty.is_finite() && penalty > 0.0;
-        check(positive, "repetition_penalty", penalty.to_string(), "a number above 0")?;
+        check_setting(few, "top_k", top_k, "a whole number from 1 to 256")?;
+        check_setting((0.0..=1.0).contains(&alpha), "penalty_alpha", alpha, "a number from 0 to 1")?;
+        check_repetition_penalty(self.repetition_penalty)?;
         self.rules.validate()
     }
 }
@@ -69,7 +64,7 @@ pub fn contrastive_search<M: Stepper + ?Sized>(
     mut on_token: impl FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Generation, ModelError> {
     config.validate()?;
-    check_room(&state, prompt)?;
+    check_room(&state, prompt.len())?;
     let mut chooser = Chooser {
         sampler: Sampler::new(SamplingConfig::default()),
         rules: config.rules.clone(),

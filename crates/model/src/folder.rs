@@ -28,11 +28,7 @@ pub struct SaveOptions {
 /// # Errors
 /// [`ModelError::Io`], [`ModelError::Write`], [`ModelError::Device`].
 pub fn save(model: &CausalLm, dir: &Path, options: &SaveOptions) -> Result<(), ModelError> {
-    std::fs::create_dir_all(dir).map_err(|source| ModelError::Io {
-        action: "create",
-        path: dir.to_path_buf(),
-        source,
-    })?;
+    create(dir)?;
     let tensors = named_tensors(model)?;
     let int8 = tensors.values().any(|t| t.dtype == safetensors::Dtype::I8);
     let saved_as = match model.config().saved_as() {
@@ -60,16 +56,23 @@ pub fn save(model: &CausalLm, dir: &Path, options: &SaveOptions) -> Result<(), M
 pub fn load(dir: &Path, device: &Device) -> Result<CausalLm, ModelError> {
     let path = dir.join(CONFIG_FILE);
     let description = hf_config::from_json(&path, &read_json(&path)?)?;
-    let mut special = description.special;
-    let path = dir.join(GENERATION_CONFIG_FILE);
-    if path.exists() {
-        special = special.updated(&read_json(&path)?);
-    }
+    let special = with_generation_config(description.special, dir)?;
     let files = WeightFiles::read(dir)?;
     let mut source = files.source(description.saved_as, description.int8)?;
     let model = CausalLm::build(&description.config, description.vocab_size, special, &mut source, device)?;
     source.finish(description.config.tied)?;
     Ok(model)
+}
+
+/// Makes a folder, if it is missing.
+pub(crate) fn create(dir: &Path) -> Result<(), ModelError> {
+    std::fs::create_dir_all(dir).map_err(|source| ModelError::Io { action: "create", path: dir.to_path_buf(), source })
+}
+
+/// What generation_config.json says of special tokens, if there is one, before what config.json says.
+pub(crate) fn with_generation_config(special: SpecialTokens, dir: &Path) -> Result<SpecialTokens, ModelError> {
+    let path = dir.join(GENERATION_CONFIG_FILE);
+    if path.exists() { Ok(special.updated(&read_json(&path)?)) } else { Ok(special) }
 }
 
 pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>, ModelError> {

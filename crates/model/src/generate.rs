@@ -1,5 +1,6 @@
 //! Sequences from prompt to end.
 
+use crate::sampler::check_setting;
 use crate::{
     CausalLm, Choice, Chooser, LogitsConstraint, LogitsRules, ModelError, Sampler, SamplingConfig, State, Stepper,
 };
@@ -80,7 +81,7 @@ pub fn generate_from<M: Stepper + ?Sized>(
     mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Generation>, ModelError> {
     options.validate()?;
-    check_room(&state, prompt)?;
+    check_room(&state, prompt.len())?;
     let mut logits = model.step(&[prompt], &mut [&mut state])?;
     let first = logits.pop().unwrap_or_default();
     let begin = |(index, state)| {
@@ -108,24 +109,20 @@ pub fn generate_from<M: Stepper + ?Sized>(
     Ok(samples.into_iter().map(generation).collect())
 }
 
-/// Whether a token can follow the prompt.
-pub(crate) fn check_room(state: &State, prompt: &[u32]) -> Result<(), ModelError> {
-    let (held, capacity) = (state.len() + prompt.len(), state.capacity());
+/// How many tokens can follow when the state has read `unread` more: at least one.
+pub(crate) fn check_room(state: &State, unread: usize) -> Result<usize, ModelError> {
+    let (held, capacity) = (state.len() + unread, state.capacity());
     if held >= capacity {
         return Err(ModelError::ContextFull { held, adding: 1, capacity });
     }
-    Ok(())
+    Ok(capacity - held)
 }
 
 impl GenerateOptions {
     fn validate(&self) -> Result<(), ModelError> {
         self.sampling.validate()?;
         self.rules.validate()?;
-        if self.samples == 0 {
-            let (key, found, expected) = ("samples", "0".to_string(), "a whole number of at least 1");
-            return Err(ModelError::InvalidSampling { key, found, expected });
-        }
-        Ok(())
+        check_setting(self.samples > 0, "samples", self.samples, "a whole number of at least 1")
     }
 
     fn chooser(&self, index: usize, prompt: usize, constraint: Option<&dyn LogitsConstraint>) -> Chooser {

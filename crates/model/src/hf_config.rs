@@ -223,6 +223,13 @@ pub(crate) struct Keys<'a> {
 }
 
 impl Keys<'_> {
+    /// The error for a config.json that names none of the architectures `known`.
+    pub(crate) fn unknown_architecture(&self, known: &'static [&'static str]) -> ModelError {
+        let architecture = self.json.get("architectures").and_then(|a| a.get(0)).or(self.json.get("model_type"));
+        let found = architecture.map_or("(none named)".to_string(), Value::to_string);
+        ModelError::UnknownArchitecture { path: self.path.to_path_buf(), found, known }
+    }
+
     pub(crate) fn wrong(&self, key: &str, expected: impl Into<String>) -> ModelError {
         let found = self.json.get(key).map_or("missing".to_string(), Value::to_string);
         ModelError::UnsupportedConfig {

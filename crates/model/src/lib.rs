@@ -2,8 +2,8 @@
 //!
 //! The room owns the language model ([`CausalLm`]), whose body is a decoder-only Transformer or a stack of recurrent
 //! layers ([`Body`]), encoders with their heads ([`Encoder`]: BERT and its kind, for embeddings, classification and
-//! masked language models), encoder-decoders ([`EncoderDecoder`]: the original Transformer, BART, T5), what a model remembers of a sequence while it generates ([`State`]), how the next token is
-//! chosen ([`Chooser`]) and whole continuations are found ([`generate_from`], [`beam_search`], [`contrastive_search`]) by
+//! masked language models), encoder-decoders ([`EncoderDecoder`]: the original Transformer, BART, T5), what a model
+//! remembers of a sequence while it generates ([`State`]), how the next token is chosen ([`Chooser`]) and whole continuations are found ([`generate_from`], [`beam_search`], [`contrastive_search`]) by
 //! whatever is a [`Stepper`], and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store`
 //! for writing files whole; it holds no training logic and knows nothing of text.
 //!
@@ -34,6 +34,7 @@ mod generate;
 mod hf_config;
 mod hf_families;
 mod init;
+mod labels;
 pub mod layers;
 mod parameters;
 mod positions;

@@ -1,6 +1,7 @@
 //! What changes logits before a token is chosen from them: biases, penalties and bans.
 
 use crate::ModelError;
+use crate::sampler::check_setting;
 use serde::{Deserialize, Serialize};
 
 /// Changes of logits that know what came before. The defaults change nothing.
@@ -23,10 +24,7 @@ impl LogitsRules {
     /// # Errors
     /// [`ModelError::InvalidSampling`] names the first setting out of its range.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let finite = |key: &'static str, found: f32| match found.is_finite() {
-            true => Ok(()),
-            false => Err(ModelError::InvalidSampling { key, found: found.to_string(), expected: "a finite number" }),
-        };
+        let finite = |key, found: f32| check_setting(found.is_finite(), key, found, "a finite number");
         finite("presence_penalty", self.presence_penalty)?;
         finite("frequency_penalty", self.frequency_penalty)?;
         self.logit_bias.iter().try_for_each(|(_, bias)| finite("logit_bias", *bias))

@@ -44,19 +44,31 @@ impl SamplingConfig {
     /// # Errors
     /// [`ModelError::InvalidSampling`] names the first setting out of its range.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let check = |fits: bool, key: &'static str, found: f32, expected: &'static str| match fits {
-            true => Ok(()),
-            false => Err(ModelError::InvalidSampling { key, found: found.to_string(), expected }),
-        };
         let not_negative = self.temperature.is_finite() && self.temperature >= 0.0;
-        check(not_negative, "temperature", self.temperature, "a number of at least 0")?;
-        check(self.top_p > 0.0 && self.top_p <= 1.0, "top_p", self.top_p, "a number above 0, up to 1")?;
-        check((0.0..=1.0).contains(&self.min_p), "min_p", self.min_p, "a number from 0 to 1")?;
+        check_setting(not_negative, "temperature", self.temperature, "a number of at least 0")?;
+        check_setting(self.top_p > 0.0 && self.top_p <= 1.0, "top_p", self.top_p, "a number above 0, up to 1")?;
+        check_setting((0.0..=1.0).contains(&self.min_p), "min_p", self.min_p, "a number from 0 to 1")?;
         let typical = self.typical_p;
-        check(typical > 0.0 && typical <= 1.0, "typical_p", typical, "a number above 0, up to 1")?;
-        let penalty = self.repetition_penalty;
-        check(penalty.is_finite() && penalty > 0.0, "repetition_penalty", penalty, "a number above 0")
+        check_setting(typical > 0.0 && typical <= 1.0, "typical_p", typical, "a number above 0, up to 1")?;
+        check_repetition_penalty(self.repetition_penalty)
     }
+}
+
+/// Refuses a setting by its name.
+pub(crate) fn check_setting(
+    fits: bool,
+    key: &'static str,
+    found: impl ToString,
+    expected: &'static str,
+) -> Result<(), ModelError> {
+    match fits {
+        true => Ok(()),
+        false => Err(ModelError::InvalidSampling { key, found: found.to_string(), expected }),
+    }
+}
+
+pub(crate) fn check_repetition_penalty(penalty: f32) -> Result<(), ModelError> {
+    check_setting(penalty.is_finite() && penalty > 0.0, "repetition_penalty", penalty, "a number above 0")
 }
 
 /// The random state and settings of one sequence's sampling.

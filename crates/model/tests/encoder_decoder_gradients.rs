@@ -3,73 +3,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
-use burn::tensor::Gradients;
 use common::VOCAB;
 use common::encoder_decoders::{all_kinds, input, labels, lively};
+use common::gradients::{check_slopes, gradients, value};
 use danlu_model::{
     Activation, DropoutKey, EncoderDecoder, EncoderDecoderConfig, LossOptions, ModelError, Precision, Seq2SeqInput,
 };
-use std::collections::BTreeMap;
 
 const KEY: DropoutKey = DropoutKey { seed: 1, step: 5, first_sequence: 0 };
-
-struct Collector<'a> {
-    gradients: &'a Gradients,
-    collected: Vec<Option<Vec<f32>>>,
-}
-
-impl ModuleVisitor for Collector<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.collected.push(param.val().grad(self.gradients).map(|g| g.into_data().try_into_vec().unwrap()));
-    }
-}
-
-fn gradients(model: &EncoderDecoder, loss: Tensor<1>) -> BTreeMap<String, Option<Vec<f32>>> {
-    let gradients = loss.backward();
-    let mut collector = Collector { gradients: &gradients, collected: Vec::new() };
-    model.visit(&mut collector);
-    model.parameters().into_iter().map(|p| p.name).zip(collector.collected).collect()
-}
-
-fn value(loss: Tensor<1>) -> f64 {
-    f64::from(loss.into_data().as_slice::<f32>().unwrap()[0])
-}
 
 fn loss(model: &EncoderDecoder, dropout: Option<DropoutKey>) -> Tensor<1> {
     model.loss_sum(&input(), &labels(), dropout).unwrap()
 }
 
-/// Along the gradient itself, where the slope is its length, and along a fixed zigzag; central differences of two widths
-/// (Richardson).
 fn check(what: &str, model: &EncoderDecoder, dropout: Option<DropoutKey>) {
-    let (plain, gradients) = (model.valid(), gradients(model, loss(model, dropout)));
-    let values = plain.named_parameters().unwrap();
-    assert_eq!(gradients.len(), values.len());
-    for (name, gradient) in &gradients {
-        let gradient = gradient.as_ref().unwrap_or_else(|| panic!("{what}: no gradient of {name}"));
-        let length = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-        // A bias of the keys shifts all scores of a query alike, which softmax does not see.
-        assert!(length > 1e-3 || name.ends_with("k_proj.bias"), "{what}: no gradient reaches {name}");
-        let along: Vec<f32> = gradient.iter().map(|g| (f64::from(*g) / length.max(1e-9)) as f32).collect();
-        let unit = 1.0 / (gradient.len() as f32).sqrt();
-        let zigzag = (0..gradient.len()).map(|i| if (i * 7 + i / 3) % 5 < 2 { unit } else { -unit }).collect();
-        for direction in [along, zigzag] {
-            let want: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
-            let at = |width: f32| {
-                let mut moved = values.clone();
-                let data = &values[name];
-                let sum: Vec<f32> =
-                    data.as_slice::<f32>().unwrap().iter().zip(&direction).map(|(x, d)| x + width * d).collect();
-                moved.insert(name.clone(), TensorData::new(sum, data.shape().clone()));
-                value(loss(&plain.clone().load_named(moved).unwrap(), dropout))
-            };
-            let central = |width: f32| (at(width) - at(-width)) / (2.0 * f64::from(width));
-            let found = (4.0 * central(0.004) - central(0.008)) / 3.0;
-            assert!((found - want).abs() <= 0.01 * want.abs() + 5e-3, "{what}: {name}: slope {found}, gradient {want}");
-        }
-    }
+    let (plain, gradients) = (model.valid(), gradients(model, model.parameters(), loss(model, dropout)));
+    let with = |values| value(loss(&plain.clone().load_named(values).unwrap(), dropout));
+    check_slopes(what, &plain.named_parameters().unwrap(), &gradients, &with, &[]);
 }
 
 #[test]
@@ -135,7 +86,7 @@ fn nothing_to_learn_is_a_loss_of_zero_with_gradients() {
         let none: Vec<Vec<i32>> = labels().iter().map(|row| vec![-100; row.len()]).collect();
         let loss = model.loss_sum(&input(), &none, None).unwrap();
         assert_eq!(value(loss.clone()), 0.0, "{what}");
-        let gradients = gradients(&model, loss);
+        let gradients = gradients(&model, model.parameters(), loss);
         assert!(gradients.values().all(|g| g.as_ref().is_none_or(|g| g.iter().all(|x| *x == 0.0))), "{what}");
     }
 }
@@ -175,7 +126,7 @@ fn bf16_stays_near_f32_and_is_not_f32() {
             let (want, found) = (value(loss(&model, key)), value(loss(&rounded, key)));
             assert!(want != found && (want - found).abs() < 0.03 * want.abs(), "{what}: {found}, f32 {want}");
             let all = |model: &EncoderDecoder| {
-                let flat = gradients(model, loss(model, key)).into_values().flatten().flatten();
+                let flat = gradients(model, model.parameters(), loss(model, key)).into_values().flatten().flatten();
                 flat.map(f64::from).collect::<Vec<_>>()
             };
             let (want, found) = (all(&model), all(&rounded));

@@ -2,15 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
-use burn::tensor::Gradients;
 use common::VOCAB;
+use common::gradients::{check_slopes, gradients, value};
 use danlu_model::{
     Activation, DropoutKey, Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, HeadConfig, HeadLoss,
     Pooling, Precision, Problem,
 };
-use std::collections::BTreeMap;
 
 const KEY: DropoutKey = DropoutKey { seed: 1, step: 5, first_sequence: 0 };
 
@@ -99,61 +97,10 @@ fn lively(config: &EncoderConfig, loss: &HeadLoss, device: &Device) -> Encoder {
     model.load_named(values).unwrap()
 }
 
-struct Collector<'a> {
-    gradients: &'a Gradients,
-    collected: Vec<Option<Vec<f32>>>,
-}
-
-impl ModuleVisitor for Collector<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.collected.push(param.val().grad(self.gradients).map(|g| g.into_data().try_into_vec().unwrap()));
-    }
-}
-
-fn gradients(model: &Encoder, loss: Tensor<1>) -> BTreeMap<String, Option<Vec<f32>>> {
-    let gradients = loss.backward();
-    let mut collector = Collector { gradients: &gradients, collected: Vec::new() };
-    model.visit(&mut collector);
-    model.parameters().into_iter().map(|p| p.name).zip(collector.collected).collect()
-}
-
-fn value(loss: Tensor<1>) -> f64 {
-    f64::from(loss.into_data().as_slice::<f32>().unwrap()[0])
-}
-
-/// Along the gradient itself, where the slope is its length, and along a fixed zigzag; central differences of two widths
-/// (Richardson), narrow ones because of DistilBERT's ReLU.
 fn check(what: &str, model: &Encoder, loss: &dyn Fn(&Encoder) -> Tensor<1>, unreached: &[&str]) {
-    let (plain, gradients) = (model.valid(), gradients(model, loss(model)));
-    let values = plain.named_parameters().unwrap();
-    assert_eq!(gradients.len(), values.len());
-    for (name, gradient) in &gradients {
-        if unreached.iter().any(|part| name.contains(part)) {
-            assert!(gradient.as_ref().is_none_or(|g| g.iter().all(|x| *x == 0.0)), "{what}: {name}");
-            continue;
-        }
-        let gradient = gradient.as_ref().unwrap_or_else(|| panic!("{what}: no gradient of {name}"));
-        let length = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-        // A bias of the keys shifts all scores of a query alike, which softmax does not see.
-        assert!(length > 1e-3 || name.ends_with("k_proj.bias"), "{what}: no gradient reaches {name}");
-        let along: Vec<f32> = gradient.iter().map(|g| (f64::from(*g) / length.max(1e-9)) as f32).collect();
-        let unit = 1.0 / (gradient.len() as f32).sqrt();
-        let zigzag = (0..gradient.len()).map(|i| if (i * 7 + i / 3) % 5 < 2 { unit } else { -unit }).collect();
-        for direction in [along, zigzag] {
-            let want: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
-            let at = |width: f32| {
-                let mut moved = values.clone();
-                let data = &values[name];
-                let sum: Vec<f32> =
-                    data.as_slice::<f32>().unwrap().iter().zip(&direction).map(|(x, d)| x + width * d).collect();
-                moved.insert(name.clone(), TensorData::new(sum, data.shape().clone()));
-                value(loss(&plain.clone().load_named(moved).unwrap()))
-            };
-            let central = |width: f32| (at(width) - at(-width)) / (2.0 * f64::from(width));
-            let found = (4.0 * central(0.004) - central(0.008)) / 3.0;
-            assert!((found - want).abs() <= 0.01 * want.abs() + 5e-3, "{what}: {name}: slope {found}, gradient {want}");
-        }
-    }
+    let (plain, gradients) = (model.valid(), gradients(model, model.parameters(), loss(model)));
+    let with = |values| value(loss(&plain.clone().load_named(values).unwrap()));
+    check_slopes(what, &plain.named_parameters().unwrap(), &gradients, &with, unreached);
 }
 
 #[test]
@@ -281,7 +228,7 @@ fn bf16_stays_near_f32_and_is_not_f32() {
         let (want, found) = (value(loss(&model)), value(loss(&rounded)));
         assert!(want != found && (want - found).abs() < 0.03 * want.abs(), "{what}: {found}, f32 {want}");
         let all = |model: &Encoder| {
-            let flat = gradients(model, loss(model)).into_values().flatten().flatten();
+            let flat = gradients(model, model.parameters(), loss(model)).into_values().flatten().flatten();
             flat.map(f64::from).collect::<Vec<_>>()
         };
         let (want, found) = (all(&model), all(&rounded));

@@ -2,24 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
-use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::Gradients;
+use common::gradients::by_name;
 use common::*;
 use danlu_model::{Architecture, CausalLm, DropoutKey, ModelConfig, Precision, Recompute, SequenceOptions};
 use std::collections::BTreeMap;
 
 const BATCH: usize = 2;
 const TIME: usize = 7;
-
-/// Gradients of those parameters that have one.
-struct Reached<'a>(&'a Gradients, Vec<Option<Vec<f32>>>);
-
-impl ModuleVisitor for Reached<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.1.push(param.val().grad(self.0).map(|g| g.into_data().try_into_vec().unwrap()));
-    }
-}
 
 fn batch(device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
     let inputs: Vec<i32> = tokens(BATCH * TIME, 3).iter().map(|t| *t as i32).collect();
@@ -42,10 +33,8 @@ fn loss(model: &CausalLm, dropout: Option<DropoutKey>) -> f64 {
 
 fn gradients(model: &CausalLm, dropout: Option<DropoutKey>) -> BTreeMap<String, Vec<f32>> {
     let (inputs, targets) = batch(&model.device());
-    let gradients = model.loss_sum(inputs, targets, SequenceOptions { dropout, documents: None }).backward();
-    let mut reached = Reached(&gradients, Vec::new());
-    model.visit(&mut reached);
-    let named = model.parameters().into_iter().map(|p| p.name).zip(reached.1);
+    let loss = model.loss_sum(inputs, targets, SequenceOptions { dropout, documents: None });
+    let named = common::gradients::gradients(model, model.parameters(), loss).into_iter();
     all(model, named.filter_map(|(name, gradient)| Some((name, gradient?))).collect())
 }
 
@@ -137,16 +126,13 @@ fn recomputed(model: &CausalLm, dropout: Option<DropoutKey>) -> (f32, BTreeMap<S
 }
 
 fn in_pieces(model: &CausalLm, dropout: Option<DropoutKey>, recompute: Recompute) -> (f32, BTreeMap<String, Vec<f32>>) {
-    let names: Vec<String> = model.parameters().into_iter().map(|p| p.name).collect();
     let mut sums = BTreeMap::<String, Vec<f32>>::new();
     let mut take = |gradients: Gradients| {
-        let mut piece = Reached(&gradients, Vec::new());
-        model.visit(&mut piece);
-        for (name, gradient) in names.iter().zip(piece.1) {
+        for (name, gradient) in by_name(model, model.parameters(), &gradients) {
             let Some(gradient) = gradient else { continue };
-            match sums.get_mut(name) {
+            match sums.get_mut(&name) {
                 Some(sum) => sum.iter_mut().zip(&gradient).for_each(|(s, g)| *s += g),
-                None => _ = sums.insert(name.clone(), gradient),
+                None => _ = sums.insert(name, gradient),
             }
         }
     };
@@ -171,10 +157,7 @@ fn experts_are_trained_to_share_the_tokens() {
     let balance = model.balance_loss(inputs, SequenceOptions::default()).unwrap();
     assert!(plain.balance_loss(batch(&device).0, SequenceOptions::default()).is_none());
     let balance_gradients = balance.clone().backward();
-    let mut collector = Reached(&balance_gradients, Vec::new());
-    model.visit(&mut collector);
-    for (parameter, of_balance) in model.parameters().iter().zip(collector.1) {
-        let name = &parameter.name;
+    for (name, of_balance) in &by_name(&model, model.parameters(), &balance_gradients) {
         let want: Vec<f32> =
             without[name].iter().enumerate().map(|(i, g)| g + of_balance.as_ref().map_or(0.0, |b| b[i])).collect();
         assert!(largest_difference(&with[name], &want) < 1e-4, "{name}");

@@ -2,7 +2,7 @@
 
 use super::names::{is_harmless, place, prefix};
 use super::{Encoder, EncoderConfig, EncoderKind, HeadConfig, Problem, SentenceConfig};
-use crate::folder::{read_json, write, write_json};
+use crate::folder::{create, read_json, write, write_json};
 use crate::hf_config::Keys;
 use crate::init::{RandomSource, Source, Start};
 use crate::weights::{FileSource, Stored, WeightFiles, to_safetensors};
@@ -40,11 +40,7 @@ impl Encoder {
     /// # Errors
     /// [`ModelError::Io`], [`ModelError::Write`], [`ModelError::Device`].
     pub fn save(&self, dir: &Path, sentence: Option<&SentenceConfig>) -> Result<(), ModelError> {
-        std::fs::create_dir_all(dir).map_err(|source| ModelError::Io {
-            action: "create",
-            path: dir.to_path_buf(),
-            source,
-        })?;
+        create(dir)?;
         let (config, weights) = (self.config(), dir.join(WEIGHTS_FILE));
         let mut tensors = BTreeMap::new();
         for (name, data) in self.named_parameters()? {
@@ -192,11 +188,7 @@ fn named(json: &Map<String, Value>) -> Option<(EncoderKind, &str)> {
 
 fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Read, ModelError> {
     let keys = Keys { path, json };
-    let unknown = || {
-        let architecture = json.get("architectures").and_then(|a| a.get(0)).or(json.get("model_type"));
-        let found = architecture.map_or("(none named)".to_string(), Value::to_string);
-        ModelError::UnknownArchitecture { path: path.to_path_buf(), found, known: KNOWN }
-    };
+    let unknown = || keys.unknown_architecture(KNOWN);
     let (kind, task) = named(json).ok_or_else(unknown)?;
     let head = match task {
         "Model" if kind == EncoderKind::DistilBert => HeadConfig::None,

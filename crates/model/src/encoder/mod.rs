@@ -18,6 +18,7 @@ pub use sentence::{Pooling, SentenceConfig};
 
 use crate::dropout::Dropout;
 use crate::init::{RandomSource, Source};
+use crate::labels::{biased_cross_entropy, labelled};
 use crate::layers::{Builder, Embedding, Linear, Norm, Pass, project};
 use crate::parameters::{parameters_of, values_of, with_values};
 use crate::{Activation, DropoutKey, ModelError, ParameterInfo, SpecialTokens};
@@ -249,7 +250,7 @@ impl Encoder {
         targets.check(input, config, self.vocab_size())?;
         match (&self.head, targets, config) {
             (Some(Head::MaskedLm(head)), EncoderTargets::Tokens(targets), _) => {
-                self.masked_loss(head, self.hidden(input, dropout)?, targets)
+                Ok(self.masked_loss(head, self.hidden(input, dropout)?, targets))
             }
             (Some(Head::Tokens(_)), EncoderTargets::Tokens(targets), _) => {
                 let longest = input.longest();
@@ -266,32 +267,16 @@ impl Encoder {
         }
     }
 
-    fn masked_loss(&self, head: &MaskedLm, hidden: Tensor<3>, targets: &[Vec<i32>]) -> Result<Tensor<1>, ModelError> {
-        let ([_, longest, _], device) = (hidden.dims(), hidden.device());
-        let (mut at, mut wanted): (Vec<i32>, Vec<i32>) = (Vec::new(), Vec::new());
-        for (sequence, row) in targets.iter().enumerate() {
-            for (position, target) in row.iter().enumerate().filter(|(_, target)| **target != IGNORED) {
-                at.push((sequence * longest + position) as i32);
-                wanted.push(*target);
-            }
-        }
-        if at.is_empty() {
-            // One row that counts nothing, so that the loss is 0 and still hangs on the parameters.
-            (at, wanted) = (vec![0], vec![IGNORED]);
-        }
-        let count = at.len();
-        let index = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &device);
-        let x = self.transformed(head, rows(hidden).select(0, index(at)));
-        // The bias as one more column of the embedding, and a one for it in each row.
-        let ones = Tensor::<2>::ones([count, 1], &device);
-        let bias = head.bias.val().unsqueeze_dim::<2>(1);
-        let weight = Tensor::cat(vec![self.model.embed_tokens.weight.val(), bias], 1);
+    fn masked_loss(&self, head: &MaskedLm, hidden: Tensor<3>, targets: &[Vec<i32>]) -> Tensor<1> {
+        let longest = hidden.dims()[1];
+        let (x, labels) = labelled(rows(hidden), longest, targets);
         let options = CrossEntropy {
             label_smoothing: self.loss.label_smoothing,
             precision: self.precision,
             ..CrossEntropy::default()
         };
-        Ok(danlu_ops::linear_cross_entropy(Tensor::cat(vec![x, ones], 1), weight, index(wanted), &options))
+        let (x, weight) = (self.transformed(head, x), self.model.embed_tokens.weight.val());
+        biased_cross_entropy(x, weight, head.bias.val(), labels, &options)
     }
 
     /// A masked language model's rows before the vocabulary.

@@ -1,7 +1,7 @@
 //! Embeddings of whole texts: pooling, and the files in which sentence-transformers says how.
 
 use super::{Encoder, EncoderInput};
-use crate::folder::{read_json, write_json};
+use crate::folder::{create, read_json, write_json};
 use crate::{DropoutKey, ModelError};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -99,11 +99,7 @@ impl SentenceConfig {
 
     pub(super) fn save(&self, dir: &Path, hidden_size: usize) -> Result<(), ModelError> {
         let folder = dir.join(POOLING_FOLDER);
-        std::fs::create_dir_all(&folder).map_err(|source| ModelError::Io {
-            action: "create",
-            path: folder.clone(),
-            source,
-        })?;
+        create(&folder)?;
         write_json(
             &folder.join("config.json"),
             &json!({

@@ -3,7 +3,7 @@
 use super::config::Places;
 use super::names::{COPIES, LOGITS_BIAS, is_harmless, place};
 use super::{EncoderDecoder, EncoderDecoderConfig, EncoderDecoderKind};
-use crate::folder::{read_json, write, write_json};
+use crate::folder::{create, read_json, with_generation_config, write, write_json};
 use crate::hf_config::{Keys, generation_json};
 use crate::init::{Source, Start};
 use crate::weights::{FileSource, Stored, WeightFiles, to_safetensors};
@@ -74,11 +74,7 @@ impl EncoderDecoder {
     /// # Errors
     /// [`ModelError::Io`], [`ModelError::Write`], [`ModelError::Device`].
     pub fn save(&self, dir: &Path, options: &SaveOptions) -> Result<(), ModelError> {
-        std::fs::create_dir_all(dir).map_err(|source| ModelError::Io {
-            action: "create",
-            path: dir.to_path_buf(),
-            source,
-        })?;
+        create(dir)?;
         let (config, weights) = (self.config(), dir.join(WEIGHTS_FILE));
         let mut tensors = BTreeMap::new();
         if !config.architecture.is_t5() {
@@ -106,11 +102,8 @@ impl EncoderDecoder {
     /// Each names the file, and the key or tensor with what was expected and what was found.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         let path = dir.join(CONFIG_FILE);
-        let Read { mut config, vocab_size, mut special } = from_json(&path, &read_json(&path)?)?;
-        let path = dir.join(GENERATION_CONFIG_FILE);
-        if path.exists() {
-            special = special.updated(&read_json(&path)?);
-        }
+        let Read { mut config, vocab_size, special } = from_json(&path, &read_json(&path)?)?;
+        let special = with_generation_config(special, dir)?;
         let files = WeightFiles::read(dir)?;
         let mut source = files.source(SavedAs::Danlu, false)?;
         if source.has(LOGITS_BIAS) && !config.architecture.is_t5() {
@@ -197,11 +190,7 @@ fn named(json: &Map<String, Value>) -> Option<EncoderDecoderKind> {
 
 fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Read, ModelError> {
     let keys = Keys { path, json };
-    let Some(kind) = named(json) else {
-        let architecture = json.get("architectures").and_then(|a| a.get(0)).or(json.get("model_type"));
-        let found = architecture.map_or("(none named)".to_string(), Value::to_string);
-        return Err(ModelError::UnknownArchitecture { path: path.to_path_buf(), found, known: KNOWN });
-    };
+    let kind = named(json).ok_or_else(|| keys.unknown_architecture(KNOWN))?;
     keys.only("is_encoder_decoder", json!(true))?;
     keys.only("add_cross_attention", json!(true)).or_else(|_| keys.only("add_cross_attention", json!(false)))?;
     let config = if kind.is_t5() { t5(&keys, kind)? } else { bart(&keys, kind)? };

@@ -19,13 +19,14 @@ pub use input::Seq2SeqInput;
 pub use layers::{Stack, StackLayer};
 
 use crate::init::{RandomSource, Source, Start};
+use crate::labels::{biased_cross_entropy, labelled};
 use crate::layers::{Builder, Embedding, Form, Linear};
 use crate::parameters::{parameters_of, values_of, with_values};
 use crate::{DropoutKey, LossOptions, ModelError, ParameterInfo, SpecialTokens};
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use config::Places;
-use danlu_ops::{CrossEntropy, IGNORED, Precision};
+use danlu_ops::{CrossEntropy, Precision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -211,36 +212,19 @@ impl EncoderDecoder {
     ) -> Result<Tensor<1>, ModelError> {
         input.check_labels(labels, self.vocab_size())?;
         let hidden = self.hidden_rows(input, dropout)?;
-        let (longest, device) = (hidden.dims()[0] / input.pairs(), hidden.device());
-        // Only rows with a label reach the vocabulary.
-        let (mut at, mut wanted): (Vec<i32>, Vec<i32>) = (Vec::new(), Vec::new());
-        for (pair, row) in labels.iter().enumerate() {
-            for (position, label) in row.iter().enumerate().filter(|(_, label)| **label != IGNORED) {
-                at.push((pair * longest + position) as i32);
-                wanted.push(*label);
-            }
-        }
-        if at.is_empty() {
-            // One row that counts nothing, so that the loss is 0 and still hangs on the parameters.
-            (at, wanted) = (vec![0], vec![IGNORED]);
-        }
-        let count = at.len();
-        let index = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &device);
-        let x = if count == hidden.dims()[0] { hidden } else { hidden.select(0, index(at)) };
-        Ok(self.cross_entropy(x, index(wanted)))
+        let longest = hidden.dims()[0] / input.pairs();
+        let (x, labels) = labelled(hidden, longest, labels);
+        Ok(self.cross_entropy(x, labels))
     }
 
     fn cross_entropy(&self, x: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
         let LossOptions { label_smoothing, z_loss } = self.loss;
         let options = CrossEntropy { label_smoothing, z_loss, precision: self.precision, ..CrossEntropy::default() };
         let (x, weight) = (self.scaled(x), self.head_weight());
-        let Some(bias) = &self.logits_bias else {
-            return danlu_ops::linear_cross_entropy(x, weight, labels, &options);
-        };
-        // The bias as one more column of the weight, and a one for it in each row.
-        let ones = Tensor::<2>::ones([x.dims()[0], 1], &x.device());
-        let weight = Tensor::cat(vec![weight, bias.val().unsqueeze_dim::<2>(1)], 1);
-        danlu_ops::linear_cross_entropy(Tensor::cat(vec![x, ones], 1), weight, labels, &options)
+        match &self.logits_bias {
+            None => danlu_ops::linear_cross_entropy(x, weight, labels, &options),
+            Some(bias) => biased_cross_entropy(x, weight, bias.val(), labels, &options),
+        }
     }
 
     /// What the head reads, (pairs * longest, hidden).

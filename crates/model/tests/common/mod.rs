@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod encoder_decoders;
+pub mod gradients;
 
 use burn::prelude::*;
 use danlu_model::{
