@@ -2,7 +2,7 @@
 //!
 //! The room owns the language model ([`CausalLm`]), whose body is a decoder-only Transformer or a stack of recurrent
 //! layers ([`Body`]), encoders with their heads ([`Encoder`]: BERT and its kind, for embeddings, classification and
-//! masked language models), encoder-decoders ([`EncoderDecoder`]: the original Transformer, BART, T5), what a model remembers of a sequence while it generates ([`State`]), how the next token is
+//! masked language models), encoder-decoders ([`EncoderDecoder`]: the original Transformer, BART, T5, Whisper), what a model remembers of a sequence while it generates ([`State`]), how the next token is
 //! chosen ([`Sampler`]), and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store`
 //! for writing files whole; it holds no training logic and knows nothing of text.
 //!
@@ -31,6 +31,7 @@ mod hf_config;
 mod hf_families;
 mod init;
 pub mod layers;
+mod log_mel;
 mod parameters;
 mod positions;
 mod recurrent;
@@ -52,8 +53,8 @@ pub use encoder::{
     SentenceConfig, describe_encoder,
 };
 pub use encoder_decoder::{
-    EncoderDecoder, EncoderDecoderBody, EncoderDecoderConfig, EncoderDecoderKind, Seq2SeqInput, Stack, StackLayer,
-    describe_encoder_decoder,
+    Convolution, EncoderDecoder, EncoderDecoderBody, EncoderDecoderConfig, EncoderDecoderKind, Seq2SeqInput,
+    SpeechInput, Stack, StackLayer, describe_encoder_decoder,
 };
 pub use error::ModelError;
 pub use families::{LayerType, SavedAs};
@@ -61,6 +62,7 @@ pub use folder::{CONFIG_FILE, GENERATION_CONFIG_FILE, SaveOptions, WEIGHTS_FILE,
 pub use generate::{FinishReason, Generation, generate};
 pub use hf_config::SpecialTokens;
 pub use layers::{Form, Linear};
+pub use log_mel::{HOP, LogMel, SAMPLE_RATE};
 pub use parameters::ParameterInfo;
 pub use recurrent::{RecurrentLayer, RecurrentStack};
 pub use recurrent_config::Nonlinearity;

@@ -7,9 +7,10 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::Gradients;
 use common::VOCAB;
-use common::encoder_decoders::{all_kinds, input, labels, lively};
+use common::encoder_decoders::{all_kinds, input, labels, lively, tiny};
 use danlu_model::{
-    Activation, DropoutKey, EncoderDecoder, EncoderDecoderConfig, LossOptions, ModelError, Precision, Seq2SeqInput,
+    Activation, DropoutKey, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderKind, LogMel, LossOptions, ModelError,
+    Precision, Seq2SeqInput, SpeechInput,
 };
 use std::collections::BTreeMap;
 
@@ -43,8 +44,8 @@ fn loss(model: &EncoderDecoder, dropout: Option<DropoutKey>) -> Tensor<1> {
 
 /// Along the gradient itself, where the slope is its length, and along a fixed zigzag; central differences of two widths
 /// (Richardson).
-fn check(what: &str, model: &EncoderDecoder, dropout: Option<DropoutKey>) {
-    let (plain, gradients) = (model.valid(), gradients(model, loss(model, dropout)));
+fn check(what: &str, model: &EncoderDecoder, loss: &dyn Fn(&EncoderDecoder) -> Tensor<1>) {
+    let (plain, gradients) = (model.valid(), gradients(model, loss(model)));
     let values = plain.named_parameters().unwrap();
     assert_eq!(gradients.len(), values.len());
     for (name, gradient) in &gradients {
@@ -63,7 +64,7 @@ fn check(what: &str, model: &EncoderDecoder, dropout: Option<DropoutKey>) {
                 let sum: Vec<f32> =
                     data.as_slice::<f32>().unwrap().iter().zip(&direction).map(|(x, d)| x + width * d).collect();
                 moved.insert(name.clone(), TensorData::new(sum, data.shape().clone()));
-                value(loss(&plain.clone().load_named(moved).unwrap(), dropout))
+                value(loss(&plain.clone().load_named(moved).unwrap()))
             };
             let central = |width: f32| (at(width) - at(-width)) / (2.0 * f64::from(width));
             let found = (4.0 * central(0.004) - central(0.008)) / 3.0;
@@ -82,9 +83,30 @@ fn every_parameter_of_every_kind() {
         }
         let model = lively(&config, &Device::flex().autodiff()).with_loss(options);
         for dropout in [None, Some(KEY)] {
-            check(what, &model, dropout);
+            check(what, &model, &|model| loss(model, dropout));
         }
     }
+}
+
+#[test]
+fn every_parameter_of_what_hears() {
+    let config =
+        EncoderDecoderConfig { mel_bands: Some(5), source_places: Some(6), ..tiny(EncoderDecoderKind::Whisper) };
+    let sound = |seed: usize| LogMel {
+        bands: 5,
+        values: (0..60).map(|i| ((i * 7 + i * i + seed * 5) % 13) as f32 / 6.0 - 1.0).collect(),
+    };
+    let sounds = (0..3).map(sound).collect();
+    let input = SpeechInput { sounds, decoder_input_ids: input().decoder_input_ids };
+    let model = lively(&config, &Device::flex().autodiff());
+    for dropout in [None, Some(KEY)] {
+        let loss = |model: &EncoderDecoder| model.speech_loss_sum(&input, &labels(), dropout).unwrap();
+        check("whisper", &model, &loss);
+    }
+    let rounded = model.clone().with_precision(Precision::Bf16);
+    let loss = |model: &EncoderDecoder| value(model.speech_loss_sum(&input, &labels(), None).unwrap());
+    let (want, found) = (loss(&model), loss(&rounded));
+    assert!(want != found && (want - found).abs() < 0.03 * want.abs(), "{found}, f32 {want}");
 }
 
 /// The loss from the logits by its formula in f64.
