@@ -74,9 +74,13 @@ def check_encoder_decoder(folder, name):
         return None
     golden = json.loads(golden.read_text())
     pad = model.config.pad_token_id
-    (sources, mask), (targets, _) = padded(golden["sources"], pad), padded(golden["targets"], pad)
+    targets, _ = padded(golden["targets"], pad)
+    if name.startswith("Whisper"):
+        given = {"input_features": torch.tensor(golden["sources"]).transpose(1, 2)}
+    else:
+        given = dict(zip(("input_ids", "attention_mask"), padded(golden["sources"], pad)))
     with torch.no_grad():
-        logits = model.eval()(input_ids=sources, attention_mask=mask, decoder_input_ids=targets).logits
+        logits = model.eval()(**given, decoder_input_ids=targets).logits
     worst = 0.0
     for i, row in enumerate(golden["targets"]):
         ours = torch.tensor(golden["logits"][i][:len(row)])
@@ -89,7 +93,7 @@ def check(folder):
     named = (json.loads((folder / "config.json").read_text()).get("architectures") or [""])[0]
     if named.startswith(("Bert", "Roberta", "DistilBert")):
         return check_encoder(folder, named)
-    if named.startswith(("Marian", "Bart", "MBart", "T5", "MT5")):
+    if named.startswith(("Marian", "Bart", "MBart", "T5", "MT5", "Whisper")):
         return check_encoder_decoder(folder, named)
     quantized = "quantization_config" in json.loads((folder / "config.json").read_text())
     # Other implementations of attention leave soft-caps out.

@@ -8,6 +8,7 @@ They were made once, with the versions written into each record.json, and are ke
 them, so the tests need no Python.
 """
 import json
+import math
 import pathlib
 import sys
 
@@ -16,6 +17,7 @@ import transformers
 from transformers import (
     BartConfig, BartForConditionalGeneration, GenerationConfig, MarianConfig, MarianMTModel, MBartConfig,
     MBartForConditionalGeneration, MT5Config, MT5ForConditionalGeneration, T5Config, T5ForConditionalGeneration,
+    WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration,
 )
 from transformers.models.t5.modeling_t5 import T5Attention
 
@@ -57,7 +59,7 @@ def padded(lengths, pad, generator):
     return ids, mask
 
 
-def save(out, name, model, seed, spread=0.45):
+def prepare(out, name, model, seed, spread=0.45):
     enliven(model, seed, spread)
     model.generation_config = GenerationConfig(
         decoder_start_token_id=model.config.decoder_start_token_id, pad_token_id=model.config.pad_token_id,
@@ -65,6 +67,18 @@ def save(out, name, model, seed, spread=0.45):
     model.save_pretrained(out / name)
     # What is recorded has no rounding of its own.
     model.double()
+
+
+def gradients(model, **given):
+    """Those of the loss of all labels, of each tensor its length and its product with a zigzag."""
+    (model(**given).loss * sum(TARGETS)).backward()
+    both = {name: [p.grad.norm().item(), (p.grad.flatten() * zigzag(p.numel())).sum().item()]
+            for name, p in model.named_parameters() if p.grad is not None}
+    return {name: [round(x, 6) for x in pair] for name, pair in both.items()}
+
+
+def save(out, name, model, seed, *spread):
+    prepare(out, name, model, seed, *spread)
     generator = torch.Generator().manual_seed(seed + 100)
     sources, mask = padded(SOURCES, model.config.pad_token_id, generator)
     targets, _ = padded(TARGETS, model.config.pad_token_id, generator)
@@ -73,12 +87,7 @@ def save(out, name, model, seed, spread=0.45):
         # One token after the other, each the likeliest.
         greedy = model.generate(input_ids=sources, attention_mask=mask, num_beams=1, do_sample=False,
                                 min_new_tokens=NEW_TOKENS, max_new_tokens=NEW_TOKENS)
-    # Gradients of the loss of all labels, of each tensor its length and its product with a zigzag.
     labels = padded(TARGETS, -100, generator)[0]
-    loss = model(input_ids=sources, attention_mask=mask, decoder_input_ids=targets, labels=labels).loss
-    (loss * sum(TARGETS)).backward()
-    gradients = {name: [p.grad.norm().item(), (p.grad.flatten() * zigzag(p.numel())).sum().item()]
-                 for name, p in model.named_parameters() if p.grad is not None}
     record = {
         "transformers": transformers.__version__,
         "torch": torch.__version__.split("+")[0],
@@ -88,10 +97,47 @@ def save(out, name, model, seed, spread=0.45):
         "logits": [rounded(said.logits[i, :n]) for i, n in enumerate(TARGETS)],
         "greedy": greedy[:, 1:].tolist(),
         "labels": [labels[i, :n].tolist() for i, n in enumerate(TARGETS)],
-        "gradients": {name: [round(x, 6) for x in both] for name, both in gradients.items()},
+        "gradients": gradients(model, input_ids=sources, attention_mask=mask, decoder_input_ids=targets, labels=labels),
     }
     (out / name / "record.json").write_text(json.dumps(record) + "\n")
     print(name, "largest", said.logits.abs().max().item(), record["greedy"])
+
+
+def save_whisper(out, name, model, seed):
+    prepare(out, name, model, seed)
+    generator = torch.Generator().manual_seed(seed + 100)
+    c = model.config
+    sounds = torch.randn((3, c.num_mel_bins, 2 * c.max_source_positions), generator=generator).round(decimals=2)
+    targets, _ = padded(TARGETS, c.pad_token_id, generator)
+    labels, _ = padded(TARGETS, -100, generator)
+    given = dict(input_features=sounds.double(), decoder_input_ids=targets)
+    with torch.no_grad():
+        said = model(**given)
+    record = {
+        "transformers": transformers.__version__,
+        "torch": torch.__version__.split("+")[0],
+        # Frame after frame.
+        "sounds": [[round(x, 2) for x in sound.T.flatten().tolist()] for sound in sounds],
+        "targets": [targets[i, :n].tolist() for i, n in enumerate(TARGETS)],
+        "encoded": [rounded(sound) for sound in said.encoder_last_hidden_state],
+        "logits": [rounded(said.logits[i, :n]) for i, n in enumerate(TARGETS)],
+        "labels": [labels[i, :n].tolist() for i, n in enumerate(TARGETS)],
+        "gradients": gradients(model, **given, labels=labels),
+    }
+    (out / name / "record.json").write_text(json.dumps(record) + "\n")
+    print(name, "largest", said.logits.abs().max().item())
+
+
+def save_log_mel(path):
+    """Half a second of a rising tone with noise, heard for a second; every tenth frame."""
+    state, samples = 1, []
+    for i in range(8000):
+        state = (state * 1103515245 + 12345) % 2**31
+        t = i / 16000
+        samples.append(0.5 * math.sin(2 * math.pi * 440 * t * (1 + 2 * t)) + 0.05 * (state / 2**30 - 1))
+    heard = WhisperFeatureExtractor(chunk_length=1)(samples, sampling_rate=16000).input_features[0]
+    frames = [[round(x, 5) for x in frame] for frame in heard.T[::10].tolist()]
+    path.write_text(json.dumps({"transformers": transformers.__version__, "every": 10, "frames": frames}) + "\n")
 
 
 def own_head(model):
@@ -119,6 +165,11 @@ def main(out):
     save(out, "t5_gated", own_head(T5ForConditionalGeneration(
         T5Config(**t5, num_decoder_layers=1, feed_forward_proj="gated-gelu", tie_word_embeddings=False))), 5, 0.35)
     save(out, "mt5", own_head(MT5ForConditionalGeneration(MT5Config(**t5))), 6, 0.35)
+    whisper = WhisperConfig(**{k: v for k, v in bart.items() if k != "max_position_embeddings"}, num_mel_bins=6,
+                            max_source_positions=10, max_target_positions=20, pad_token_id=1, bos_token_id=0,
+                            eos_token_id=2, decoder_start_token_id=3)
+    save_whisper(out, "whisper", WhisperForConditionalGeneration(whisper), 7)
+    save_log_mel(out / "log_mel.json")
     distances = torch.arange(-300, 301)
     buckets = {way: T5Attention._relative_position_bucket(distances, way == "both", 32, 128).tolist()
                for way in ("both", "causal")}

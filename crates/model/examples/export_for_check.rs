@@ -8,8 +8,8 @@ use burn::prelude::*;
 use burn::tensor::Gradients;
 use danlu_model::{
     Activation, Architecture, CausalLm, Encoder, EncoderConfig, EncoderDecoder, EncoderDecoderConfig,
-    EncoderDecoderKind, EncoderInput, EncoderKind, EncoderTargets, HeadConfig, LayerType, ModelConfig, Problem,
-    RopeScaling, SaveOptions, Seq2SeqInput, SpecialTokens, Yarn, save,
+    EncoderDecoderKind, EncoderInput, EncoderKind, EncoderTargets, HeadConfig, LayerType, LogMel, ModelConfig, Problem,
+    RopeScaling, SaveOptions, Seq2SeqInput, SpecialTokens, SpeechInput, Yarn, save,
 };
 use std::error::Error;
 use std::path::Path;
@@ -186,6 +186,30 @@ fn pairs(seed: usize) -> (Seq2SeqInput, Vec<Vec<i32>>) {
     Seq2SeqInput::teacher_forcing(sources, &targets, 0)
 }
 
+/// Sounds of a model's shape, and what is to be learnt of them.
+fn sounds(config: &EncoderDecoderConfig, seed: usize) -> (SpeechInput, Vec<Vec<i32>>) {
+    let (bands, places) = config.sound().unwrap_or_default();
+    let value = |i: usize| ((i * i * 3 + i * 17 + seed * 41) % 101) as f32 / 50.0 - 1.0;
+    let sound = |at: usize| LogMel { bands, values: (0..2 * places * bands).map(|i| value(i + at * 7)).collect() };
+    let (Seq2SeqInput { decoder_input_ids, .. }, labels) = pairs(seed);
+    (SpeechInput { sounds: (0..decoder_input_ids.len()).map(sound).collect(), decoder_input_ids }, labels)
+}
+
+/// As [`export_encoder_decoder`], of one that reads sound.
+fn export_whisper(root: &Path, name: &str, config: &EncoderDecoderConfig) -> Result<(), Box<dyn Error>> {
+    let mut model = EncoderDecoder::new(config, VOCAB, 1, &Device::flex().autodiff())?;
+    for step in 0..20 {
+        let (input, labels) = sounds(config, step);
+        let gradients = model.speech_loss_sum(&input, &labels, None)?.backward();
+        model = model.map(&mut Descent(&gradients));
+    }
+    let (model, (input, _)) = (model.valid(), sounds(config, 30));
+    let sources: Vec<_> =
+        input.sounds.iter().map(|sound| sound.values.chunks(sound.bands).collect::<Vec<_>>()).collect();
+    let logits = model.speech_logits(&input, None)?;
+    write_encoder_decoder(&root.join(name), &model, serde_json::json!(sources), &input.decoder_input_ids, logits)
+}
+
 /// An encoder-decoder after a few steps of plain gradient descent, with its logits.
 fn export_encoder_decoder(root: &Path, name: &str, config: &EncoderDecoderConfig) -> Result<(), Box<dyn Error>> {
     let mut model = EncoderDecoder::new(config, VOCAB, 1, &Device::flex().autodiff())?;
@@ -194,15 +218,26 @@ fn export_encoder_decoder(root: &Path, name: &str, config: &EncoderDecoderConfig
         let gradients = model.loss_sum(&input, &labels, None)?.backward();
         model = model.map(&mut Descent(&gradients));
     }
-    let (dir, model, (input, _)) = (root.join(name), model.valid(), pairs(30));
-    let special = SpecialTokens { bos: None, eos: vec![2], pad: Some(0), decoder_start: Some(0) };
-    model.save(&dir, &SaveOptions { special_tokens: Some(special) })?;
+    let (model, (input, _)) = (model.valid(), pairs(30));
     let logits = model.logits(&input, None)?;
+    let sources = serde_json::json!(input.input_ids);
+    write_encoder_decoder(&root.join(name), &model, sources, &input.decoder_input_ids, logits)
+}
+
+fn write_encoder_decoder(
+    dir: &Path,
+    model: &EncoderDecoder,
+    sources: serde_json::Value,
+    targets: &[Vec<u32>],
+    logits: Tensor<3>,
+) -> Result<(), Box<dyn Error>> {
+    let special = SpecialTokens { bos: None, eos: vec![2], pad: Some(0), decoder_start: Some(0) };
+    model.save(dir, &SaveOptions { special_tokens: Some(special) })?;
     let [_, longest, width] = logits.dims();
     let logits: Vec<f32> = logits.into_data().try_into_vec()?;
     let record = serde_json::json!({
-        "sources": input.input_ids,
-        "targets": input.decoder_input_ids,
+        "sources": sources,
+        "targets": targets,
         "logits": logits.chunks(width).collect::<Vec<_>>().chunks(longest).collect::<Vec<_>>(),
     });
     std::fs::write(dir.join("logits.json"), serde_json::to_vec(&record)?)?;
@@ -235,7 +270,9 @@ fn encoder_decoders(root: &Path) -> Result<(), Box<dyn Error>> {
     for (name, config) in all {
         export_encoder_decoder(root, name, &config)?;
     }
-    Ok(())
+    let (mel_bands, source_places) = (Some(20), Some(30));
+    let whisper = EncoderDecoderConfig { mel_bands, source_places, ..kind(EncoderDecoderKind::Whisper) };
+    export_whisper(root, "whisper", &whisper)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

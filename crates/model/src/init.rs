@@ -14,6 +14,8 @@ pub(crate) enum Start {
     OnesWithin(usize, usize),
     /// Normal with this standard deviation.
     Normal(f64),
+    /// Whisper's table of places.
+    Sinusoids,
 }
 
 /// Gives parameters by name. `name` is danlu's own, which is also that of Hugging Face's Llama; shapes are (out, in)
@@ -48,6 +50,10 @@ impl Source for RandomSource {
             Start::Zeros => vec![0.0; count],
             Start::Ones => vec![1.0; count],
             Start::OnesWithin(from, to) => (0..count).map(|i| f32::from((from..to).contains(&i))).collect(),
+            Start::Sinusoids => match shape {
+                [places, width] => crate::encoder_decoder::sound_table(*places, *width),
+                _ => vec![0.0; count],
+            },
             Start::Normal(std) => normal(self.seed, name, count, std),
         })
     }

@@ -96,6 +96,7 @@ pub(crate) fn project(
     kept: Precision,
 ) -> Tensor<2> {
     if let Some(parts) = layers.iter().map(|layer| layer.dense()).collect() {
+        let parts = with_even_biases(parts);
         return danlu_ops::fused_linear(FusedLinear { x, before, parts, residual, precision, kept });
     }
     let x = before.apply(composed::widened(x));
@@ -104,6 +105,18 @@ pub(crate) fn project(
         Some(residual) => residual + y,
         None => y,
     }
+}
+
+/// The same layers with a bias in each or in none.
+fn with_even_biases(mut parts: Vec<(Tensor<2>, Option<Tensor<1>>)>) -> Vec<(Tensor<2>, Option<Tensor<1>>)> {
+    if parts.iter().any(|(_, bias)| bias.is_some()) {
+        for (weight, bias) in &mut parts {
+            let [out, _] = weight.dims();
+            let device = weight.device();
+            bias.get_or_insert_with(|| Tensor::zeros([out], &device));
+        }
+    }
+    parts
 }
 
 /// A matrix of vectors, one per token or per position.

@@ -2,8 +2,9 @@
 //!
 //! The room owns the language model ([`CausalLm`]), whose body is a decoder-only Transformer or a stack of recurrent
 //! layers ([`Body`]), encoders with their heads ([`Encoder`]: BERT and its kind, for embeddings, classification and
-//! masked language models), encoder-decoders ([`EncoderDecoder`]: the original Transformer, BART, T5), what a model
-//! remembers of a sequence while it generates ([`State`]), how the next token is chosen ([`Chooser`]) and whole continuations are found ([`generate_from`], [`beam_search`], [`contrastive_search`]) by
+//! masked language models), encoder-decoders ([`EncoderDecoder`]: the original Transformer, BART, T5, Whisper), what a
+//! model remembers of a sequence while it generates ([`State`]), how the next token is chosen ([`Chooser`]) and whole
+//! continuations are found ([`generate_from`], [`beam_search`], [`contrastive_search`]) by
 //! whatever is a [`Stepper`], and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store`
 //! for writing files whole; it holds no training logic and knows nothing of text.
 //!
@@ -36,6 +37,7 @@ mod hf_families;
 mod init;
 mod labels;
 pub mod layers;
+mod log_mel;
 mod parameters;
 mod positions;
 mod recurrent;
@@ -61,8 +63,8 @@ pub use encoder::{
     SentenceConfig, describe_encoder,
 };
 pub use encoder_decoder::{
-    EncoderDecoder, EncoderDecoderBody, EncoderDecoderConfig, EncoderDecoderKind, Seq2SeqInput, Stack, StackLayer,
-    describe_encoder_decoder,
+    Convolution, EncoderDecoder, EncoderDecoderBody, EncoderDecoderConfig, EncoderDecoderKind, Seq2SeqInput,
+    SpeechInput, Stack, StackLayer, describe_encoder_decoder,
 };
 pub use error::ModelError;
 pub use families::{LayerType, SavedAs};
@@ -70,6 +72,7 @@ pub use folder::{CONFIG_FILE, GENERATION_CONFIG_FILE, SaveOptions, WEIGHTS_FILE,
 pub use generate::{FinishReason, GenerateOptions, Generation, generate, generate_from};
 pub use hf_config::SpecialTokens;
 pub use layers::{Form, Linear};
+pub use log_mel::{HOP, LogMel, SAMPLE_RATE};
 pub use parameters::ParameterInfo;
 pub use recurrent::{RecurrentLayer, RecurrentStack};
 pub use recurrent_config::Nonlinearity;

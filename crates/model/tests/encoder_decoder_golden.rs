@@ -6,8 +6,8 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use common::largest_difference;
 use danlu_model::{
-    Activation, EncoderDecoder, EncoderDecoderKind, ModelError, SaveOptions, Seq2SeqInput, Stepper,
-    describe_encoder_decoder,
+    Activation, EncoderDecoder, EncoderDecoderKind, LogMel, ModelError, SaveOptions, Seq2SeqInput, SpeechInput,
+    Stepper, describe_encoder_decoder,
 };
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -104,26 +104,32 @@ fn gradients_are_those_of_transformers() {
         let record = record(name);
         let model = EncoderDecoder::load(&golden(name), &Device::flex().autodiff()).unwrap();
         let loss = model.loss_sum(&input(&record), &record.labels, None).unwrap();
-        let gradients = loss.backward();
-        let dir = tempfile::tempdir().unwrap();
-        model.map(&mut Gradients(&gradients)).save(dir.path(), &SaveOptions::default()).unwrap();
-        let mut found = tensors(dir.path());
-        // There it is no parameter.
-        found.remove("final_logits_bias");
-        assert_eq!(found.keys().collect::<Vec<_>>(), record.gradients.keys().collect::<Vec<_>>(), "{name}");
-        for (tensor, (_, _, bytes)) in found {
-            let values = bytes.chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())));
-            let values: Vec<f64> = values.collect();
-            let signs = (0..values.len()).map(|i| if (i * 7 + i / 3) % 5 < 2 { 1.0 } else { -1.0 });
-            let length = values.iter().map(|x| x * x).sum::<f64>().sqrt();
-            let zigzag: f64 = values.iter().zip(signs).map(|(x, sign)| x * sign).sum();
-            let [want_length, want_zigzag] = record.gradients[&tensor];
-            // The sum of n numbers of this length is at most sqrt(n) times as long.
-            let unit = want_length.max(1.0) * 1e-4;
-            let off = [(length - want_length).abs(), (zigzag - want_zigzag).abs() / (values.len() as f64).sqrt()];
-            let wanted = record.gradients[&tensor];
-            assert!(off.iter().all(|x| *x < unit), "{name}: {tensor}: {length} and {zigzag}, expected {wanted:?}");
-        }
+        check_gradients(name, model, loss, &record.gradients);
+    }
+}
+
+fn check_gradients(name: &str, model: EncoderDecoder, loss: Tensor<1>, want: &BTreeMap<String, [f64; 2]>) {
+    let gradients = loss.backward();
+    let dir = tempfile::tempdir().unwrap();
+    model.map(&mut Gradients(&gradients)).save(dir.path(), &SaveOptions::default()).unwrap();
+    let mut found = tensors(dir.path());
+    // There these are no parameters.
+    found.remove("final_logits_bias");
+    if name == "whisper" {
+        found.remove("model.encoder.embed_positions.weight");
+    }
+    assert_eq!(found.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{name}");
+    for (tensor, (_, _, bytes)) in found {
+        let values = bytes.chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())));
+        let values: Vec<f64> = values.collect();
+        let signs = (0..values.len()).map(|i| if (i * 7 + i / 3) % 5 < 2 { 1.0 } else { -1.0 });
+        let length = values.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let zigzag: f64 = values.iter().zip(signs).map(|(x, sign)| x * sign).sum();
+        let [want_length, want_zigzag] = want[&tensor];
+        // The sum of n numbers of this length is at most sqrt(n) times as long.
+        let unit = want_length.max(1.0) * 1e-4;
+        let off = [(length - want_length).abs(), (zigzag - want_zigzag).abs() / (values.len() as f64).sqrt()];
+        assert!(off.iter().all(|x| *x < unit), "{name}: {tensor}: {length} and {zigzag}, expected {:?}", want[&tensor]);
     }
 }
 
@@ -146,6 +152,99 @@ fn settings_are_those_of_the_folders() {
     assert_eq!((special.decoder_start, special.pad, special.eos), (Some(52), Some(52), vec![0]));
     for other in ["../gpt2", "../encoders/bert_masked"] {
         assert!(describe_encoder_decoder(&golden(other)).unwrap().is_none(), "{other}");
+    }
+}
+
+#[derive(Deserialize)]
+struct SpeechRecord {
+    /// Frame after frame.
+    sounds: Vec<Vec<f32>>,
+    targets: Vec<Vec<u32>>,
+    encoded: Vec<Vec<Vec<f32>>>,
+    logits: Vec<Vec<Vec<f32>>>,
+    labels: Vec<Vec<i32>>,
+    gradients: BTreeMap<String, [f64; 2]>,
+}
+
+fn speech_record() -> (SpeechRecord, SpeechInput) {
+    let record: SpeechRecord =
+        serde_json::from_slice(&std::fs::read(golden("whisper").join("record.json")).unwrap()).unwrap();
+    let sounds = record.sounds.iter().map(|values| LogMel { bands: 6, values: values.clone() }).collect();
+    let input = SpeechInput { sounds, decoder_input_ids: record.targets.clone() };
+    (record, input)
+}
+
+#[test]
+fn whisper_hears_what_it_hears_in_transformers() {
+    let (record, input) = speech_record();
+    let model = load(&golden("whisper")).unwrap();
+    check("encoded", model.encode_speech(&input.sounds, None).unwrap(), &record.encoded);
+    check("logits", model.speech_logits(&input, None).unwrap(), &record.logits);
+    let mut states = model.start_speech(&input.sounds).unwrap();
+    for at in 0..3 {
+        let tokens: Vec<&[u32]> = record.targets.iter().map(|row| &row[at..=at]).collect();
+        let logits = model.step(&tokens, &mut states.iter_mut().collect::<Vec<_>>()).unwrap();
+        for (found, want) in logits.iter().zip(&record.logits) {
+            assert!(largest_difference(found, &want[at]) <= 2e-5, "step {at}");
+        }
+    }
+    let model = EncoderDecoder::load(&golden("whisper"), &Device::flex().autodiff()).unwrap();
+    let loss = model.speech_loss_sum(&input, &record.labels, None).unwrap();
+    check_gradients("whisper", model, loss, &record.gradients);
+}
+
+#[test]
+fn whisper_comes_back_and_is_told_from_readers() {
+    let (_, input) = speech_record();
+    let model = load(&golden("whisper")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    model.save(dir.path(), &SaveOptions::default()).unwrap();
+    assert!(tensors(dir.path()) == tensors(&golden("whisper")));
+    let again = load(dir.path()).unwrap();
+    assert_eq!((again.config(), again.special_tokens()), (model.config(), model.special_tokens()));
+    assert_eq!(model.config().sound(), Some((6, 10)));
+    // What it starts with is the table that transformers starts with, which `enliven` left alone.
+    let fresh = EncoderDecoder::new(model.config(), 53, 1, &Device::flex()).unwrap();
+    fresh.save(dir.path(), &SaveOptions::default()).unwrap();
+    let table = |dir: &Path| tensors(dir).remove("model.encoder.embed_positions.weight").unwrap().2;
+    let floats =
+        |bytes: Vec<u8>| -> Vec<f32> { bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect() };
+    let difference = largest_difference(&floats(table(dir.path())), &floats(table(&golden("whisper"))));
+    assert!(difference < 1e-6, "{difference}");
+    let text = Seq2SeqInput { input_ids: vec![vec![1]; 3], decoder_input_ids: input.decoder_input_ids.clone() };
+    let refused = |result: Result<(), ModelError>| match result {
+        Err(ModelError::WrongInput { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(model.logits(&text, None).map(drop)), "sources");
+    assert_eq!(refused(model.start(&[1]).map(drop)), "sources");
+    assert_eq!(refused(load(&golden("bart")).unwrap().start_speech(&input.sounds).map(drop)), "sources");
+    let mut short = input.clone();
+    short.sounds[1].values.pop();
+    assert_eq!(refused(model.speech_logits(&short, None).map(drop)), "values of a sound");
+}
+
+/// Half a second of a rising tone with noise, as scripts/golden_encoder_decoders.py makes it.
+#[test]
+fn sound_is_turned_into_what_transformers_turns_it_into() {
+    #[derive(Deserialize)]
+    struct Heard {
+        every: usize,
+        frames: Vec<Vec<f32>>,
+    }
+    let heard: Heard = serde_json::from_slice(&std::fs::read(golden("log_mel.json")).unwrap()).unwrap();
+    let mut state = 1u64;
+    let samples = (0..8000).map(|i| {
+        state = (state * 1_103_515_245 + 12_345) % (1 << 31);
+        let t = f64::from(i) / 16_000.0;
+        let tone = (std::f64::consts::TAU * 440.0 * t * (1.0 + 2.0 * t)).sin();
+        (0.5 * tone + 0.05 * (state as f64 / f64::from(1 << 30) - 1.0)) as f32
+    });
+    let found = LogMel::of(&samples.collect::<Vec<_>>(), 80, 100).unwrap();
+    for (i, want) in heard.frames.iter().enumerate() {
+        let first = i * heard.every * 80;
+        let difference = largest_difference(&found.values[first..first + 80], want);
+        assert!(difference < 5e-5, "frame {}: {difference}", i * heard.every);
     }
 }
 

@@ -5,10 +5,11 @@
 mod common;
 use burn::prelude::*;
 use common::VOCAB;
-use common::encoder_decoders::{all_kinds, input, labels, lively};
+use common::encoder_decoders::{all_kinds, input, labels, lively, tiny};
 use common::gradients::{check_slopes, gradients, value};
 use danlu_model::{
-    Activation, DropoutKey, EncoderDecoder, EncoderDecoderConfig, LossOptions, ModelError, Precision, Seq2SeqInput,
+    Activation, DropoutKey, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderKind, LogMel, LossOptions, ModelError,
+    Precision, Seq2SeqInput, SpeechInput,
 };
 
 const KEY: DropoutKey = DropoutKey { seed: 1, step: 5, first_sequence: 0 };
@@ -17,9 +18,9 @@ fn loss(model: &EncoderDecoder, dropout: Option<DropoutKey>) -> Tensor<1> {
     model.loss_sum(&input(), &labels(), dropout).unwrap()
 }
 
-fn check(what: &str, model: &EncoderDecoder, dropout: Option<DropoutKey>) {
-    let (plain, gradients) = (model.valid(), gradients(model, model.parameters(), loss(model, dropout)));
-    let with = |values| value(loss(&plain.clone().load_named(values).unwrap(), dropout));
+fn check(what: &str, model: &EncoderDecoder, loss: &dyn Fn(&EncoderDecoder) -> Tensor<1>) {
+    let (plain, gradients) = (model.valid(), gradients(model, model.parameters(), loss(model)));
+    let with = |values| value(loss(&plain.clone().load_named(values).unwrap()));
     check_slopes(what, &plain.named_parameters().unwrap(), &gradients, &with, &[]);
 }
 
@@ -33,9 +34,30 @@ fn every_parameter_of_every_kind() {
         }
         let model = lively(&config, &Device::flex().autodiff()).with_loss(options);
         for dropout in [None, Some(KEY)] {
-            check(what, &model, dropout);
+            check(what, &model, &|model| loss(model, dropout));
         }
     }
+}
+
+#[test]
+fn every_parameter_of_what_hears() {
+    let config =
+        EncoderDecoderConfig { mel_bands: Some(5), source_places: Some(6), ..tiny(EncoderDecoderKind::Whisper) };
+    let sound = |seed: usize| LogMel {
+        bands: 5,
+        values: (0..60).map(|i| ((i * 7 + i * i + seed * 5) % 13) as f32 / 6.0 - 1.0).collect(),
+    };
+    let sounds = (0..3).map(sound).collect();
+    let input = SpeechInput { sounds, decoder_input_ids: input().decoder_input_ids };
+    let model = lively(&config, &Device::flex().autodiff());
+    for dropout in [None, Some(KEY)] {
+        let loss = |model: &EncoderDecoder| model.speech_loss_sum(&input, &labels(), dropout).unwrap();
+        check("whisper", &model, &loss);
+    }
+    let rounded = model.clone().with_precision(Precision::Bf16);
+    let loss = |model: &EncoderDecoder| value(model.speech_loss_sum(&input, &labels(), None).unwrap());
+    let (want, found) = (loss(&model), loss(&rounded));
+    assert!(want != found && (want - found).abs() < 0.03 * want.abs(), "{found}, f32 {want}");
 }
 
 /// The loss from the logits by its formula in f64.

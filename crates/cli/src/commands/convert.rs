@@ -148,8 +148,12 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
 /// Shape and head of an encoder-decoder.
 fn of_encoder_decoder(config: &EncoderDecoderConfig) -> String {
     let head = if config.tied() { "the embedding" } else { "its own" };
+    let source = match config.sound() {
+        None => format!("sources of {} tokens", config.max_seq_len),
+        Some((bands, places)) => format!("sound of {} frames in {bands} bands", 2 * places),
+    };
     format!(
-        "encoder-decoder: {} and {} layers of {}, {} heads, context {} tokens on each side\nhead: {head}",
+        "encoder-decoder: {} and {} layers of {}, {} heads, {source}, targets of {} tokens\nhead: {head}",
         config.encoder_layers, config.decoder_layers, config.hidden_size, config.heads, config.max_seq_len
     )
 }

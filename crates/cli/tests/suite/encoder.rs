@@ -222,7 +222,7 @@ fn inspect_shows_an_encoder_decoder() {
     assert_eq!(seen["encoder_decoder"]["activation"], "relu");
     let shown = place.ok(&["inspect", "pair"]);
     assert!(
-        shown.contains("encoder-decoder: 6 and 6 layers of 16, 2 heads, context 16 tokens on each side"),
+        shown.contains("encoder-decoder: 6 and 6 layers of 16, 2 heads, sources of 16 tokens, targets of 16"),
         "{shown}"
     );
 }

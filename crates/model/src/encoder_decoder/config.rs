@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 /// | `bart` | learned | layer, after | normalised | yes | the embedding |
 /// | `mbart` | learned | layer, before and at the end | normalised | yes | the embedding |
 /// | `t5` | relative | root mean square, before and at the end | | no | the embedding, scaled, or its own |
+/// | `whisper` | sinusoidal of sound, learned of text | layer, before and at the end | | but of keys | the embedding |
 /// | `mt5` | relative | root mean square, before and at the end | | no | its own, or the embedding |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,6 +29,8 @@ pub enum EncoderDecoderKind {
     T5,
     /// Xue et al. 2021.
     Mt5,
+    /// Radford et al. 2023, "Robust Speech Recognition via Large-Scale Weak Supervision". It reads sound.
+    Whisper,
 }
 
 /// How a token's place is told.
@@ -35,7 +38,7 @@ pub enum EncoderDecoderKind {
 pub(crate) enum Places {
     /// Sines in the first half of the vector, cosines in the second.
     Sinusoidal,
-    /// A learned vector for each place, the first two of the table unused.
+    /// A learned vector for each place, in BART the first two of the table unused.
     Learned,
     /// A learned number for each head and each range of distances, added to the scores.
     Relative,
@@ -47,12 +50,18 @@ impl EncoderDecoderKind {
         matches!(self, EncoderDecoderKind::T5 | EncoderDecoderKind::Mt5)
     }
 
+    /// How places in texts are told.
     pub(crate) fn places(self) -> Places {
         match self {
             EncoderDecoderKind::Marian => Places::Sinusoidal,
-            EncoderDecoderKind::Bart | EncoderDecoderKind::Mbart => Places::Learned,
+            EncoderDecoderKind::Bart | EncoderDecoderKind::Mbart | EncoderDecoderKind::Whisper => Places::Learned,
             EncoderDecoderKind::T5 | EncoderDecoderKind::Mt5 => Places::Relative,
         }
+    }
+
+    /// Places at the start of a learned table that no token has.
+    pub(crate) fn position_offset(self) -> usize {
+        if self == EncoderDecoderKind::Whisper { 0 } else { 2 }
     }
 
     /// Whether layers normalise what they read, and the last one's result is normalised, too; else what they add to.
@@ -80,9 +89,13 @@ pub struct EncoderDecoderConfig {
     pub head_dim: Option<usize>,
     /// Inner width of the feed-forward layer; left out: `4 hidden_size`.
     pub ffn_size: Option<usize>,
-    /// Longest source and longest target, in tokens. Relative positions have no limit; there it bounds what is taken at
+    /// Longest source and longest target, in tokens; in Whisper the longest target. Relative positions have no limit; there it bounds what is taken at
     /// once.
     pub max_seq_len: usize,
+    /// Bands of the sound that Whisper reads ([`crate::LogMel`]); left out: 80. Others have none.
+    pub mel_bands: Option<usize>,
+    /// Places of the sound that Whisper reads, each of two frames; left out: 1500, which is 30 seconds. Others have none.
+    pub source_places: Option<usize>,
     /// Left out: ReLU, in BART and mBART GELU by the error function, in mT5 GELU with a gate. Gates are T5's and mT5's.
     pub activation: Option<Activation>,
     /// Whether embeddings are multiplied by `sqrt(hidden_size)`; left out: in Marian and mBART.
@@ -117,6 +130,8 @@ impl Default for EncoderDecoderConfig {
             head_dim: None,
             ffn_size: None,
             max_seq_len: 512,
+            mel_bands: None,
+            source_places: None,
             activation: None,
             scale_embedding: None,
             tied: None,
@@ -151,7 +166,7 @@ impl EncoderDecoderConfig {
     pub fn activation(&self) -> Activation {
         self.activation.unwrap_or(match self.architecture {
             EncoderDecoderKind::Marian | EncoderDecoderKind::T5 => Activation::Relu,
-            EncoderDecoderKind::Bart | EncoderDecoderKind::Mbart => Activation::GeluErf,
+            EncoderDecoderKind::Bart | EncoderDecoderKind::Mbart | EncoderDecoderKind::Whisper => Activation::GeluErf,
             EncoderDecoderKind::Mt5 => Activation::Geglu,
         })
     }
@@ -165,6 +180,12 @@ impl EncoderDecoderConfig {
     /// Whether the head is the embedding matrix, resolved.
     pub fn tied(&self) -> bool {
         self.tied.unwrap_or(self.architecture != EncoderDecoderKind::Mt5)
+    }
+
+    /// Bands and places of sound, resolved; none where texts are read.
+    pub fn sound(&self) -> Option<(usize, usize)> {
+        let hears = self.architecture == EncoderDecoderKind::Whisper;
+        hears.then(|| (self.mel_bands.unwrap_or(80), self.source_places.unwrap_or(1500)))
     }
 
     /// Epsilon of the normalisations, resolved.
@@ -192,6 +213,8 @@ impl EncoderDecoderConfig {
             scale_embedding: Some(self.scale_embedding()),
             tied: Some(self.tied()),
             norm_eps: Some(self.norm_eps()),
+            mel_bands: self.sound().map(|(bands, _)| bands),
+            source_places: self.sound().map(|(_, places)| places),
             ..self.clone()
         }
     }
@@ -211,6 +234,17 @@ impl EncoderDecoderConfig {
         range("heads", self.heads, 1, 1 << 12)?;
         range("ffn_size", self.ffn_size(), 1, 1 << 20)?;
         range("max_seq_len", self.max_seq_len, 1, 1 << 24)?;
+        match self.sound() {
+            Some((bands, places)) => {
+                range("mel_bands", bands, 1, 128)?;
+                range("source_places", places, 1, 1 << 20)?;
+            }
+            None => {
+                let none = || "none: only Whisper reads sound".to_string();
+                check(self.mel_bands.is_none(), "mel_bands", self.mel_bands.unwrap_or(0), none)?;
+                check(self.source_places.is_none(), "source_places", self.source_places.unwrap_or(0), none)?;
+            }
+        }
         let divides = self.head_dim.is_some() || self.hidden_size.is_multiple_of(self.heads);
         check(divides, "heads", self.heads, || format!("a divisor of hidden_size = {}", self.hidden_size))?;
         range("head_dim", self.head_dim(), 1, 1 << 16)?;
@@ -248,6 +282,10 @@ impl EncoderDecoderConfig {
         };
         let head_dim = self.head_dim();
         expected("head_dim", self.heads_size() == self.hidden_size, head_dim.to_string(), "hidden_size / heads")?;
+        let halves = self.hidden_size.is_multiple_of(2) && self.hidden_size > 2;
+        let hidden = self.hidden_size.to_string();
+        expected("hidden_size", halves || self.sound().is_none(), hidden, "an even number above 2")?;
+        expected("logits_bias", !(self.logits_bias && self.sound().is_some()), "true".into(), "false")?;
         expected("tied", self.tied(), "false".into(), "true")?;
         expected("norm_eps", self.norm_eps() == 1e-5, self.norm_eps().to_string(), "1e-5")?;
         let activation = format!("{:?}", self.activation());
@@ -277,6 +315,8 @@ mod tests {
     fn each_impossible_setting_is_named() {
         let base = EncoderDecoderConfig::default;
         let t5 = || EncoderDecoderConfig { architecture: EncoderDecoderKind::T5, ..base() };
+        let whisper = || EncoderDecoderConfig { architecture: EncoderDecoderKind::Whisper, ..base() };
+        whisper().validate().unwrap();
         let cases = [
             (EncoderDecoderConfig { encoder_layers: 0, ..base() }, "encoder_layers"),
             (EncoderDecoderConfig { decoder_layers: 0, ..base() }, "decoder_layers"),
@@ -292,6 +332,11 @@ mod tests {
             (EncoderDecoderConfig { scale_embedding: Some(true), ..t5() }, "scale_embedding"),
             (EncoderDecoderConfig { relative_buckets: 6, ..t5() }, "relative_buckets"),
             (EncoderDecoderConfig { relative_max_distance: 16, ..t5() }, "relative_max_distance"),
+            (EncoderDecoderConfig { mel_bands: Some(80), ..base() }, "mel_bands"),
+            (EncoderDecoderConfig { source_places: Some(9), ..base() }, "source_places"),
+            (EncoderDecoderConfig { source_places: Some(0), ..whisper() }, "source_places"),
+            (EncoderDecoderConfig { hidden_size: 9, heads: 3, ..whisper() }, "hidden_size"),
+            (EncoderDecoderConfig { logits_bias: true, ..whisper() }, "logits_bias"),
             (EncoderDecoderConfig { attention_dropout: 1.0, ..base() }, "attention_dropout"),
             (EncoderDecoderConfig { activation_dropout: f64::NAN, ..base() }, "activation_dropout"),
         ];

@@ -2,7 +2,7 @@
 
 use super::config::Places;
 use super::names::{COPIES, LOGITS_BIAS, is_harmless, place};
-use super::{EncoderDecoder, EncoderDecoderConfig, EncoderDecoderKind};
+use super::{EncoderDecoder, EncoderDecoderConfig, EncoderDecoderKind, SOUND_TABLE};
 use crate::folder::{create, read_json, with_generation_config, write, write_json};
 use crate::hf_config::{Keys, generation_json};
 use crate::init::{Source, Start};
@@ -22,6 +22,7 @@ const NAMES: &[(EncoderDecoderKind, &str, &[&str])] = &[
     (EncoderDecoderKind::Bart, "bart", &["BartForConditionalGeneration", "BartModel"]),
     (EncoderDecoderKind::Mbart, "mbart", &["MBartForConditionalGeneration", "MBartModel"]),
     (EncoderDecoderKind::T5, "t5", &["T5ForConditionalGeneration", "T5WithLMHeadModel", "T5Model"]),
+    (EncoderDecoderKind::Whisper, "whisper", &["WhisperForConditionalGeneration", "WhisperModel"]),
     (EncoderDecoderKind::Mt5, "mt5", &["MT5ForConditionalGeneration", "MT5Model"]),
 ];
 
@@ -31,6 +32,7 @@ const KNOWN: &[&str] = &[
     "MBartForConditionalGeneration",
     "T5ForConditionalGeneration",
     "MT5ForConditionalGeneration",
+    "WhisperForConditionalGeneration",
 ];
 
 /// `feed_forward_proj` of T5; in turn, since a name may stand for what another says.
@@ -77,7 +79,9 @@ impl EncoderDecoder {
         create(dir)?;
         let (config, weights) = (self.config(), dir.join(WEIGHTS_FILE));
         let mut tensors = BTreeMap::new();
-        if !config.architecture.is_t5() {
+        if let (Some(table), Some((_, places))) = (&self.shared.sound_table, config.sound()) {
+            tensors.insert(SOUND_TABLE.to_string(), Stored::f32(vec![places, config.hidden_size], table));
+        } else if !config.architecture.is_t5() {
             let zeros = Stored::f32(vec![1, self.vocab_size()], &vec![0.0; self.vocab_size()]);
             tensors.insert(LOGITS_BIAS.to_string(), zeros);
         }
@@ -212,17 +216,31 @@ fn bart(keys: &Keys<'_>, kind: EncoderDecoderKind) -> Result<EncoderDecoderConfi
             return Err(keys.wrong(key, "0"));
         }
     }
+    if kind == EncoderDecoderKind::Whisper {
+        return whisper(keys);
+    }
     // Older folders say what the class says, too.
     keys.only("normalize_before", json!(kind.pre_norm()))?;
     keys.only("add_final_layer_norm", json!(kind.pre_norm()))?;
     keys.only("normalize_embedding", json!(kind.embed_norm()))?;
     keys.only("static_position_embeddings", json!(kind.places() == Places::Sinusoidal))?;
     keys.only("add_bias_logits", json!(false))?;
-    for (key, same) in [
-        ("decoder_attention_heads", "encoder_attention_heads"),
-        ("decoder_ffn_dim", "encoder_ffn_dim"),
-        ("decoder_vocab_size", "vocab_size"),
-    ] {
+    keys.only("decoder_vocab_size", json!(keys.count("vocab_size")?))?;
+    shape(keys, kind, "max_position_embeddings")
+}
+
+fn whisper(keys: &Keys<'_>) -> Result<EncoderDecoderConfig, ModelError> {
+    Ok(EncoderDecoderConfig {
+        mel_bands: Some(keys.count("num_mel_bins")?),
+        source_places: Some(keys.count("max_source_positions")?),
+        ..shape(keys, EncoderDecoderKind::Whisper, "max_target_positions")?
+    })
+}
+
+/// What BART and Whisper call alike; `length`: the key of the longest text.
+fn shape(keys: &Keys<'_>, kind: EncoderDecoderKind, length: &str) -> Result<EncoderDecoderConfig, ModelError> {
+    for (key, same) in [("decoder_attention_heads", "encoder_attention_heads"), ("decoder_ffn_dim", "encoder_ffn_dim")]
+    {
         keys.only(key, json!(keys.count(same)?))?;
     }
     Ok(EncoderDecoderConfig {
@@ -232,7 +250,7 @@ fn bart(keys: &Keys<'_>, kind: EncoderDecoderKind) -> Result<EncoderDecoderConfi
         hidden_size: keys.count("d_model")?,
         heads: keys.count("encoder_attention_heads")?,
         ffn_size: Some(keys.count("encoder_ffn_dim")?),
-        max_seq_len: keys.count("max_position_embeddings")?,
+        max_seq_len: keys.count(length)?,
         activation: Some(activation(keys, "activation_function", "gelu", BART_ACTIVATIONS)?),
         scale_embedding: Some(keys.flag("scale_embedding", false)?),
         tied: Some(true),
@@ -329,7 +347,6 @@ fn bart_json(c: &EncoderDecoderConfig) -> Map<String, Value> {
         "decoder_ffn_dim": c.ffn_size(),
         "encoder_layerdrop": 0.0,
         "decoder_layerdrop": 0.0,
-        "max_position_embeddings": c.max_seq_len,
         "activation_function": name_of(c.activation(), BART_ACTIVATIONS),
         "scale_embedding": c.scale_embedding(),
         "dropout": c.dropout,
@@ -338,6 +355,14 @@ fn bart_json(c: &EncoderDecoderConfig) -> Map<String, Value> {
         "init_std": 0.02,
         "tie_word_embeddings": true,
     }));
+    match c.sound() {
+        None => json.insert("max_position_embeddings".into(), json!(c.max_seq_len)),
+        Some((bands, places)) => {
+            json.insert("num_mel_bins".into(), json!(bands));
+            json.insert("max_source_positions".into(), json!(places));
+            json.insert("max_target_positions".into(), json!(c.max_seq_len))
+        }
+    };
     if c.architecture == EncoderDecoderKind::Marian {
         json.insert("share_encoder_decoder_embeddings".into(), json!(true));
         json.insert("static_position_embeddings".into(), json!(true));

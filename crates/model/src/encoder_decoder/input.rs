@@ -1,7 +1,7 @@
 //! What an encoder-decoder reads and is to learn.
 
 use super::EncoderDecoderConfig;
-use crate::ModelError;
+use crate::{LogMel, ModelError};
 use danlu_ops::IGNORED;
 
 /// Pairs of sequences of any lengths, special tokens included. Shorter ones are padded where they are computed, and what
@@ -44,31 +44,61 @@ impl Seq2SeqInput {
 
     /// Refuses what the model has no row for.
     pub(crate) fn check(&self, config: &EncoderDecoderConfig, vocab_size: usize) -> Result<(), ModelError> {
-        let (found, expected) = (self.decoder_input_ids.len(), self.input_ids.len());
-        if found != expected {
-            let (found, expected) = (found.to_string(), expected.to_string());
-            return Err(ModelError::WrongInput { what: "sequences for the decoder", found, expected });
-        }
+        count("sequences for the decoder", self.decoder_input_ids.len(), self.input_ids.len())?;
         check_sequences(&self.input_ids, config.max_seq_len, vocab_size)?;
         check_sequences(&self.decoder_input_ids, config.max_seq_len, vocab_size)
     }
+}
 
-    /// Checks that there is a label for each token of the decoder.
-    pub(crate) fn check_labels(&self, labels: &[Vec<i32>], vocab_size: usize) -> Result<(), ModelError> {
-        let count = |what, found: usize, expected: usize| match found == expected {
-            true => Ok(()),
-            false => Err(wrong(what, found.to_string(), expected.to_string())),
-        };
-        count("sequences of labels", labels.len(), self.decoder_input_ids.len())?;
-        for (row, ids) in labels.iter().zip(&self.decoder_input_ids) {
-            count("labels of a sequence", row.len(), ids.len())?;
-            let fits = |label: i32| label == IGNORED || usize::try_from(label).is_ok_and(|at| at < vocab_size);
-            if let Some(label) = row.iter().find(|label| !fits(**label)) {
-                return Err(wrong("labels", label.to_string(), format!("0 to {}, or {IGNORED}", vocab_size - 1)));
-            }
-        }
-        Ok(())
+/// As [`Seq2SeqInput`], of sounds and what is said in them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpeechInput {
+    pub sounds: Vec<LogMel>,
+    /// Token ids that the decoder reads.
+    pub decoder_input_ids: Vec<Vec<u32>>,
+}
+
+impl SpeechInput {
+    pub(crate) fn check(&self, config: &EncoderDecoderConfig, vocab_size: usize) -> Result<(), ModelError> {
+        count("sequences for the decoder", self.decoder_input_ids.len(), self.sounds.len())?;
+        check_sounds(&self.sounds, config)?;
+        check_sequences(&self.decoder_input_ids, config.max_seq_len, vocab_size)
     }
+}
+
+/// Refuses sounds of other bands and lengths than the model's.
+pub(crate) fn check_sounds(sounds: &[LogMel], config: &EncoderDecoderConfig) -> Result<(), ModelError> {
+    let Some((bands, places)) = config.sound() else {
+        return Err(wrong("sources", "sounds".to_string(), format!("texts, as {:?} reads them", config.architecture)));
+    };
+    if sounds.is_empty() {
+        return Err(ModelError::NoTokens { sequence: 0 });
+    }
+    for sound in sounds {
+        count("bands of a sound", sound.bands, bands)?;
+        count("values of a sound", sound.values.len(), 2 * places * bands)?;
+    }
+    Ok(())
+}
+
+fn count(what: &'static str, found: usize, expected: usize) -> Result<(), ModelError> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(wrong(what, found.to_string(), expected.to_string())),
+    }
+}
+
+/// Checks that there is a label for each token of the decoder.
+pub(crate) fn check_labels(decoder: &[Vec<u32>], labels: &[Vec<i32>], vocab_size: usize) -> Result<(), ModelError> {
+    count("sequences of labels", labels.len(), decoder.len())?;
+    for (row, ids) in labels.iter().zip(decoder) {
+        count("labels of a sequence", row.len(), ids.len())?;
+        let fits = |label: i32| label == IGNORED || usize::try_from(label).is_ok_and(|at| at < vocab_size);
+        if let Some(label) = row.iter().find(|label| !fits(**label)) {
+            return Err(wrong("labels", label.to_string(), format!("0 to {}, or {IGNORED}", vocab_size - 1)));
+        }
+    }
+    Ok(())
 }
 
 fn wrong(what: &'static str, found: String, expected: String) -> ModelError {

@@ -6,12 +6,10 @@ use crate::ModelError;
 use crate::dropout::Dropout;
 use crate::init::{Source, Start};
 use crate::layers::{Attention, Builder, Embedding, FeedForward, Linear, Norm, Pass, project};
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::prelude::*;
 use danlu_ops::{Before, Precision, composed};
 
-/// Places at the start of a learned table that no token has.
-pub(super) const POSITION_OFFSET: usize = 2;
 /// Dropout sites of one layer: attention's weights and result, those of attention to the source, the feed-forward
 /// layer's activation and result.
 const SITES: usize = 6;
@@ -19,6 +17,9 @@ const SITES: usize = 6;
 /// The encoder, or the decoder.
 #[derive(Module, Debug)]
 pub struct Stack {
+    /// What sound goes through first, twice; the second time every second frame is left out.
+    pub conv1: Option<Convolution>,
+    pub conv2: Option<Convolution>,
     /// Learned positions.
     pub embed_positions: Option<Embedding>,
     /// Relative positions, (buckets, heads), for all layers.
@@ -27,6 +28,33 @@ pub struct Stack {
     pub layers: Vec<StackLayer>,
     /// Of the last layer's result, where layers normalise what they read.
     pub norm: Option<Norm>,
+}
+
+/// A convolution over three frames, beyond whose ends there are zeros.
+#[derive(Module, Debug)]
+pub struct Convolution {
+    /// (out, in, 3)
+    pub weight: Param<Tensor<3>>,
+    /// (out)
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Convolution {
+    /// From (batch, time, in) to (batch, time / stride, out); `stride` divides `time`.
+    pub(super) fn forward(&self, x: Tensor<3>, stride: usize, precision: Precision) -> Tensor<3> {
+        let ([batch, time, width], weight) = (x.dims(), self.weight.val());
+        let [out, _, kernel] = weight.dims();
+        let edge = Tensor::zeros([batch, 1, width], &x.device());
+        let x = Tensor::cat(vec![edge.clone(), x, edge], 1);
+        // As a linear layer over the three frames side by side.
+        let frames = |first: usize| {
+            let all = x.clone().narrow(1, first, time).reshape([batch, time / stride, stride * width]);
+            all.narrow(2, 0, width)
+        };
+        let x = Tensor::cat((0..kernel).map(frames).collect(), 2);
+        let weight = weight.swap_dims(1, 2).reshape([out, kernel * width]);
+        danlu_ops::linear(x, weight, Some(self.bias.val()), precision)
+    }
 }
 
 /// One layer: attention, in the decoder attention to the source, and feed-forward, each with its normalisation.
@@ -160,10 +188,20 @@ impl<S: Source> Builder<'_, S, EncoderDecoderConfig> {
         let c = self.config;
         let (kind, std) = (c.architecture, Starts::new(c).vectors());
         let at = |part: &str| format!("{name}.{part}");
+        let sound = c.sound().filter(|_| !decoder);
+        let (conv1, conv2) = match sound {
+            None => (None, None),
+            Some((bands, _)) => {
+                let conv1 = self.convolution(&at("conv1"), c.hidden_size, bands)?;
+                (Some(conv1), Some(self.convolution(&at("conv2"), c.hidden_size, c.hidden_size)?))
+            }
+        };
         Ok(Stack {
+            conv1,
+            conv2,
             embed_positions: match kind.places() {
-                Places::Learned => {
-                    let shape = [c.max_seq_len + POSITION_OFFSET, c.hidden_size];
+                Places::Learned if sound.is_none() => {
+                    let shape = [c.max_seq_len + kind.position_offset(), c.hidden_size];
                     Some(self.table(&at("embed_positions"), shape, std)?)
                 }
                 _ => None,
@@ -204,6 +242,14 @@ impl<S: Source> Builder<'_, S, EncoderDecoderConfig> {
         })
     }
 
+    fn convolution(&mut self, name: &str, out: usize, inp: usize) -> Result<Convolution, ModelError> {
+        let std = Starts::new(self.config).matrix(out, 3 * inp);
+        Ok(Convolution {
+            weight: self.parameter(&format!("{name}.weight"), [out, inp, 3], Start::Normal(std))?,
+            bias: self.parameter(&format!("{name}.bias"), [out], Start::Zeros)?,
+        })
+    }
+
     fn projections(&mut self, name: &str) -> Result<Attention, ModelError> {
         let (hidden, width) = (self.config.hidden_size, self.config.heads_size());
         let queries = Starts::new(self.config).queries(width, hidden);
@@ -232,7 +278,8 @@ impl<S: Source> Builder<'_, S, EncoderDecoderConfig> {
 
     fn matrix(&mut self, name: &str, out: usize, inp: usize, std: Option<f64>) -> Result<Linear, ModelError> {
         let std = std.unwrap_or_else(|| Starts::new(self.config).matrix(out, inp));
-        self.linear(name, out, inp, std, !self.config.architecture.is_t5())
+        let unbiased = self.config.architecture.is_t5() || (self.config.sound().is_some() && name.ends_with(".k_proj"));
+        self.linear(name, out, inp, std, !unbiased)
     }
 
     fn table(&mut self, name: &str, shape: [usize; 2], std: f64) -> Result<Embedding, ModelError> {

@@ -1,4 +1,4 @@
-//! Encoder-decoders: the original Transformer and Marian, BART and mBART, T5 and mT5.
+//! Encoder-decoders: the original Transformer and Marian, BART and mBART, T5 and mT5, Whisper.
 //!
 //! Begin reading at [`EncoderDecoderConfig`], then [`EncoderDecoder`]; `layers.rs` has the two stacks, `pass.rs` runs them
 //! over whole sequences, `step.rs` token by token, `places.rs` has positions, `names.rs` what the parameters are called in
@@ -15,14 +15,15 @@ mod step;
 
 pub use config::{EncoderDecoderConfig, EncoderDecoderKind};
 pub use folder::describe_encoder_decoder;
-pub use input::Seq2SeqInput;
-pub use layers::{Stack, StackLayer};
+pub use input::{Seq2SeqInput, SpeechInput};
+pub use layers::{Convolution, Stack, StackLayer};
+pub(crate) use places::sound_table;
 
 use crate::init::{RandomSource, Source, Start};
 use crate::labels::{biased_cross_entropy, labelled};
 use crate::layers::{Builder, Embedding, Form, Linear};
 use crate::parameters::{parameters_of, values_of, with_values};
-use crate::{DropoutKey, LossOptions, ModelError, ParameterInfo, SpecialTokens};
+use crate::{DropoutKey, LogMel, LossOptions, ModelError, ParameterInfo, SpecialTokens};
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use config::Places;
@@ -49,6 +50,9 @@ pub struct EncoderDecoder {
     loss: LossOptions,
 }
 
+/// The name of Whisper's table of places of sound, in danlu and in folders.
+const SOUND_TABLE: &str = "model.encoder.embed_positions.weight";
+
 /// Everything below the head.
 #[derive(Module, Debug)]
 pub struct EncoderDecoderBody {
@@ -64,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) config: EncoderDecoderConfig,
     pub(crate) vocab_size: usize,
     pub(crate) special: SpecialTokens,
+    /// Vectors added to sound, (places, hidden), where sound is read. They are never trained.
+    pub(crate) sound_table: Option<Vec<f32>>,
 }
 
 impl EncoderDecoder {
@@ -106,7 +112,11 @@ impl EncoderDecoder {
             true => Some(builder.parameter("logits_bias", [vocab_size], Start::Zeros)?),
             false => None,
         };
-        let shared = Arc::new(Shared { config: config.resolved(), vocab_size, special });
+        let sound_table = match config.sound() {
+            None => None,
+            Some((_, places)) => Some(source.values(SOUND_TABLE, &[places, config.hidden_size], Start::Sinusoids)?),
+        };
+        let shared = Arc::new(Shared { config: config.resolved(), vocab_size, special, sound_table });
         let (precision, loss) = (Precision::F32, LossOptions::default());
         Ok(EncoderDecoder { model, lm_head, logits_bias, shared, precision, loss })
     }
@@ -175,9 +185,63 @@ impl EncoderDecoder {
     /// # Errors
     /// [`ModelError::NoTokens`], [`ModelError::ContextFull`], [`ModelError::TokenOutOfRange`].
     pub fn encode(&self, sources: &[Vec<u32>], dropout: Option<DropoutKey>) -> Result<Tensor<3>, ModelError> {
+        self.reads_text()?;
         input::check_sequences(sources, self.config().max_seq_len, self.vocab_size())?;
         let encoded = self.encoded(sources, dropout)?;
         Ok(encoded.rows.reshape([encoded.batch, encoded.time, self.config().hidden_size]))
+    }
+
+    /// What the encoder makes of sounds.
+    ///
+    /// Returns (sounds, places, hidden).
+    ///
+    /// # Errors
+    /// [`ModelError::WrongInput`] for sounds of other bands or lengths than the model's, and if it reads texts.
+    pub fn encode_speech(&self, sounds: &[LogMel], dropout: Option<DropoutKey>) -> Result<Tensor<3>, ModelError> {
+        input::check_sounds(sounds, self.config())?;
+        let encoded = self.heard(sounds, dropout)?;
+        Ok(encoded.rows.reshape([encoded.batch, encoded.time, self.config().hidden_size]))
+    }
+
+    /// [`EncoderDecoder::logits`] of a model that reads sound.
+    ///
+    /// # Errors
+    /// As there, and as [`EncoderDecoder::encode_speech`].
+    pub fn speech_logits(&self, input: &SpeechInput, dropout: Option<DropoutKey>) -> Result<Tensor<3>, ModelError> {
+        let logits = self.head(self.speech_rows(input, dropout)?);
+        let ([rows, width], pairs) = (logits.dims(), input.sounds.len());
+        Ok(logits.reshape([pairs, rows / pairs, width]))
+    }
+
+    /// [`EncoderDecoder::loss_sum`] of a model that reads sound.
+    ///
+    /// # Errors
+    /// As there, and as [`EncoderDecoder::encode_speech`].
+    pub fn speech_loss_sum(
+        &self,
+        input: &SpeechInput,
+        labels: &[Vec<i32>],
+        dropout: Option<DropoutKey>,
+    ) -> Result<Tensor<1>, ModelError> {
+        input::check_labels(&input.decoder_input_ids, labels, self.vocab_size())?;
+        Ok(self.labelled_loss(self.speech_rows(input, dropout)?, labels))
+    }
+
+    fn speech_rows(&self, input: &SpeechInput, dropout: Option<DropoutKey>) -> Result<Tensor<2>, ModelError> {
+        input.check(self.config(), self.vocab_size())?;
+        let source = self.heard(&input.sounds, dropout)?;
+        self.decoded(&input.decoder_input_ids, &source, dropout)
+    }
+
+    /// Refuses texts where sound is read.
+    fn reads_text(&self) -> Result<(), ModelError> {
+        match self.config().sound() {
+            None => Ok(()),
+            Some(_) => {
+                let (found, expected) = ("texts".to_string(), "sounds, as Whisper reads them".to_string());
+                Err(ModelError::WrongInput { what: "sources", found, expected })
+            }
+        }
     }
 
     /// Logits after each token that the decoder reads, for the token that follows; what is beyond a target's end means
@@ -210,11 +274,15 @@ impl EncoderDecoder {
         labels: &[Vec<i32>],
         dropout: Option<DropoutKey>,
     ) -> Result<Tensor<1>, ModelError> {
-        input.check_labels(labels, self.vocab_size())?;
-        let hidden = self.hidden_rows(input, dropout)?;
-        let longest = hidden.dims()[0] / input.pairs();
+        input::check_labels(&input.decoder_input_ids, labels, self.vocab_size())?;
+        Ok(self.labelled_loss(self.hidden_rows(input, dropout)?, labels))
+    }
+
+    /// The loss of what the head reads, (pairs * longest, hidden).
+    fn labelled_loss(&self, hidden: Tensor<2>, labels: &[Vec<i32>]) -> Tensor<1> {
+        let longest = hidden.dims()[0] / labels.len().max(1);
         let (x, labels) = labelled(hidden, longest, labels);
-        Ok(self.cross_entropy(x, labels))
+        self.cross_entropy(x, labels)
     }
 
     fn cross_entropy(&self, x: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
@@ -229,6 +297,7 @@ impl EncoderDecoder {
 
     /// What the head reads, (pairs * longest, hidden).
     fn hidden_rows(&self, input: &Seq2SeqInput, dropout: Option<DropoutKey>) -> Result<Tensor<2>, ModelError> {
+        self.reads_text()?;
         input.check(self.config(), self.vocab_size())?;
         let source = self.encoded(&input.input_ids, dropout)?;
         self.decoded(&input.decoder_input_ids, &source, dropout)
@@ -266,7 +335,8 @@ impl EncoderDecoder {
             x = x + places::sinusoids(positions, config.hidden_size, &device);
         }
         if let Some(learned) = &stack.embed_positions {
-            let at: Vec<i32> = positions.iter().map(|p| (p + layers::POSITION_OFFSET) as i32).collect();
+            let offset = config.architecture.position_offset();
+            let at: Vec<i32> = positions.iter().map(|p| (p + offset) as i32).collect();
             x = x + learned.rows(Tensor::from_data(TensorData::new(at, [positions.len()]), &device));
         }
         match &stack.embed_norm {

@@ -8,6 +8,9 @@ pub(super) const LOGITS_BIAS: &str = "final_logits_bias";
 /// The name of danlu's parameter `name` in a folder.
 pub(super) fn place(config: &EncoderDecoderConfig, name: &str) -> String {
     let Some((stem, last)) = name.rsplit_once('.') else { return LOGITS_BIAS.to_string() };
+    if stem == "model.embed_tokens" && config.sound().is_some() {
+        return format!("model.decoder.embed_tokens.{last}");
+    }
     let Some((stack, part)) = stem.strip_prefix("model.").and_then(|rest| rest.split_once('.')) else {
         return match (stem, config.architecture.is_t5()) {
             ("model.embed_tokens", true) => format!("shared.{last}"),
@@ -64,8 +67,13 @@ fn t5_part(part: &str, decoder: bool, gated: bool) -> String {
 }
 
 /// Other names under which folders have the embedding, too, or alone.
-pub(super) const COPIES: [&str; 4] =
-    ["decoder.embed_tokens.weight", "encoder.embed_tokens.weight", "lm_head.weight", "embed_tokens.weight"];
+pub(super) const COPIES: [&str; 5] = [
+    "proj_out.weight",
+    "decoder.embed_tokens.weight",
+    "encoder.embed_tokens.weight",
+    "lm_head.weight",
+    "embed_tokens.weight",
+];
 
 /// Whether a tensor that was not asked for changes nothing: Marian's table of sinusoids, and a bias that T5 never used.
 pub(super) fn is_harmless(config: &EncoderDecoderConfig, name: &str) -> bool {

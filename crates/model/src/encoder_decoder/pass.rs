@@ -7,7 +7,7 @@ use super::{EncoderDecoder, Stack};
 use crate::dropout::Dropout;
 use crate::encoder::EncoderInput;
 use crate::layers::{Attention, Pass, project};
-use crate::{DropoutKey, ModelError};
+use crate::{DropoutKey, LogMel, ModelError};
 use burn::prelude::*;
 use danlu_ops::{AttentionMask, AttentionOptions, Before, JoinedHeads, KeyPadding, Precision};
 
@@ -41,8 +41,30 @@ impl EncoderDecoder {
         let lengths: Vec<usize> = sources.iter().map(Vec::len).collect();
         let full = lengths.iter().all(|length| *length == time);
         let padding = if full { KeyPadding::None } else { KeyPadding::Lengths(lengths) };
-        let rows = self.whole(&self.model.encoder, sources, padding.clone(), None, key)?;
+        let x = self.embedded(&self.model.encoder, sources);
+        let shape = [sources.len(), time];
+        let rows = self.whole(&self.model.encoder, x, shape, padding.clone(), None, key)?;
         Ok(Encoded { rows, batch: sources.len(), time, padding })
+    }
+
+    /// Sounds, which were checked, through the encoder.
+    pub(super) fn heard(&self, sounds: &[LogMel], key: Option<DropoutKey>) -> Result<Encoded, ModelError> {
+        let (encoder, hidden) = (&self.model.encoder, self.config().hidden_size);
+        let (Some((bands, time)), Some(table)) = (self.config().sound(), &self.shared.sound_table) else {
+            unreachable!("sounds were checked against the model")
+        };
+        let (Some(conv1), Some(conv2)) = (&encoder.conv1, &encoder.conv2) else {
+            unreachable!("what reads sound has convolutions")
+        };
+        let (batch, device) = (sounds.len(), self.device());
+        let values: Vec<f32> = sounds.iter().flat_map(|sound| sound.values.iter().copied()).collect();
+        let x = Tensor::<3>::from_data(TensorData::new(values, [batch, 2 * time, bands]), &device);
+        let x = danlu_ops::gelu_erf(conv1.forward(x, 1, self.precision));
+        let x = danlu_ops::gelu_erf(conv2.forward(x, 2, self.precision));
+        let places = Tensor::<2>::from_data(TensorData::new(table.clone(), [time, hidden]), &device);
+        let x = (x + places.unsqueeze::<3>()).reshape([batch * time, hidden]);
+        let rows = self.whole(encoder, x, [batch, time], KeyPadding::None, None, key)?;
+        Ok(Encoded { rows, batch, time, padding: KeyPadding::None })
     }
 
     /// What the head reads of the decoder's tokens, which were checked, (batch * longest, hidden).
@@ -53,19 +75,30 @@ impl EncoderDecoder {
         key: Option<DropoutKey>,
     ) -> Result<Tensor<2>, ModelError> {
         // Targets are filled up at their ends, which no token looks at.
-        self.whole(&self.model.decoder, targets, KeyPadding::None, Some(source), key)
+        let shape = [targets.len(), targets.iter().map(Vec::len).max().unwrap_or(0)];
+        let x = self.embedded(&self.model.decoder, targets);
+        self.whole(&self.model.decoder, x, shape, KeyPadding::None, Some(source), key)
     }
+
+    /// Vectors of the tokens of padded sequences, (batch * longest, hidden).
+    fn embedded(&self, stack: &Stack, rows: &[Vec<u32>]) -> Tensor<2> {
+        let time = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let places: Vec<usize> = rows.iter().flat_map(|_| 0..time).collect();
+        self.embed(stack, EncoderInput::padded(rows, time, &self.device().inner()), &places)
+    }
+
+    /// A stack over sequences of vectors, (batch * time, hidden).
 
     fn whole(
         &self,
         stack: &Stack,
-        rows: &[Vec<u32>],
+        x: Tensor<2>,
+        [batch, time]: [usize; 2],
         padding: KeyPadding,
         source: Option<&Encoded>,
         key: Option<DropoutKey>,
     ) -> Result<Tensor<2>, ModelError> {
-        let (config, batch) = (self.config(), rows.len());
-        let time = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let config = self.config();
         let bias = stack.relative_bias.as_ref();
         let bias = bias.map(|table| Buckets::new(config, source.is_none()).bias(table, time));
         let dropout = Dropout::new(key, config.dropout, batch);
@@ -78,14 +111,12 @@ impl EncoderDecoder {
             first_site: if source.is_none() { 0 } else { How::sites(config.encoder_layers) },
             activation_dropout: activation_dropout.as_ref(),
         };
-        let places: Vec<usize> = (0..batch).flat_map(|_| 0..time).collect();
-        let ids = EncoderInput::padded(rows, time, &self.device().inner());
         let drop = |site: usize, x: Tensor<2>| match &dropout {
             None => x,
             Some(dropout) => dropout.apply(how.first_site + site, x),
         };
         let mut core = Whole { model: self, batch, time, padding, source, bias, key };
-        let mut x = drop(0, self.embed(stack, ids, &places));
+        let mut x = drop(0, x);
         for (index, layer) in stack.layers.iter().enumerate() {
             x = layer.forward(index, x, &mut core, how)?;
         }

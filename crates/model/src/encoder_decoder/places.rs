@@ -19,6 +19,15 @@ pub(super) fn sinusoids(positions: &[usize], hidden: usize, device: &Device) -> 
     Tensor::from_data(TensorData::new(values, [positions.len(), hidden]), device)
 }
 
+/// Whisper's table of places of sound, (places, width): sines, then cosines, of angles from 1 to 1/10000 for each place.
+pub(crate) fn sound_table(places: usize, width: usize) -> Vec<f32> {
+    let half = width / 2;
+    let step = 10_000f64.ln() / (half.max(2) - 1) as f64;
+    let angle = |p: usize, k: usize| p as f64 * (-step * k as f64).exp();
+    let value = |p: usize, i: usize| if i < half { angle(p, i).sin() } else { angle(p, i - half).cos() };
+    (0..places * width).map(|at| value(at / width, at % width) as f32).collect()
+}
+
 /// T5's numbers for distances: near ones have one each, further ones share theirs by the logarithm.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Buckets {

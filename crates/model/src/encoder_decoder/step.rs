@@ -6,7 +6,7 @@ use super::places::Buckets;
 use super::{EncoderDecoder, EncoderDecoderConfig, input};
 use crate::layers::{Attention, Pass, project, read};
 use crate::state::{Cache, Caches, Memory, Rows, SourceMemory, attend_caches, check_step, finite_rows, last_rows};
-use crate::{ModelError, State, Stepper};
+use crate::{LogMel, ModelError, State, Stepper};
 use burn::prelude::*;
 use danlu_ops::{Before, CachedAttention, CachedSequence, Precision};
 use std::sync::Arc;
@@ -28,14 +28,31 @@ impl EncoderDecoder {
     /// # Errors
     /// As there.
     pub fn start_all(&self, sources: &[Vec<u32>]) -> Result<Vec<State>, ModelError> {
-        let config = self.config();
-        input::check_sequences(sources, config.max_seq_len, self.vocab_size())?;
+        self.reads_text()?;
+        input::check_sequences(sources, self.config().max_seq_len, self.vocab_size())?;
         let exact = self.clone().with_precision(Precision::F32);
-        let encoded = exact.encoded(sources, None)?;
-        let mut memories = vec![Vec::with_capacity(config.decoder_layers); sources.len()];
-        for layer in &exact.model.decoder.layers {
+        let lengths: Vec<usize> = sources.iter().map(Vec::len).collect();
+        exact.begun(&exact.encoded(sources, None)?, &lengths)
+    }
+
+    /// [`EncoderDecoder::start_all`] of a model that reads sound.
+    ///
+    /// # Errors
+    /// As [`EncoderDecoder::encode_speech`].
+    pub fn start_speech(&self, sounds: &[LogMel]) -> Result<Vec<State>, ModelError> {
+        input::check_sounds(sounds, self.config())?;
+        let exact = self.clone().with_precision(Precision::F32);
+        let encoded = exact.heard(sounds, None)?;
+        exact.begun(&encoded, &vec![encoded.time; sounds.len()])
+    }
+
+    /// States of targets not yet begun, whose sources have these lengths.
+    fn begun(&self, encoded: &Encoded, lengths: &[usize]) -> Result<Vec<State>, ModelError> {
+        let config = self.config();
+        let mut memories = vec![Vec::with_capacity(config.decoder_layers); lengths.len()];
+        for layer in &self.model.decoder.layers {
             let Some(attention) = &layer.cross_attn else { unreachable!("the decoder attends to the source") };
-            for (memory, cache) in memories.iter_mut().zip(cached(&encoded, attention, sources)?) {
+            for (memory, cache) in memories.iter_mut().zip(cached(encoded, attention, lengths)?) {
                 memory.push(cache);
             }
         }
@@ -77,7 +94,7 @@ impl EncoderDecoder {
 }
 
 /// A layer's keys and values of each source, what fills it up left out.
-fn cached(encoded: &Encoded, attention: &Attention, sources: &[Vec<u32>]) -> Result<Vec<Cache>, ModelError> {
+fn cached(encoded: &Encoded, attention: &Attention, lengths: &[usize]) -> Result<Vec<Cache>, ModelError> {
     let of = |layer| {
         let rows = encoded.rows.clone();
         read(project(rows, Before::Nothing, &[layer], None, Precision::F32, Precision::F32))
@@ -88,11 +105,9 @@ fn cached(encoded: &Encoded, attention: &Attention, sources: &[Vec<u32>]) -> Res
         let first = at * encoded.time * width;
         all[first..first + length * width].to_vec()
     };
-    let of_source = |(at, source): (usize, &Vec<u32>)| Cache {
-        keys: cut(&keys, at, source.len()),
-        values: cut(&values, at, source.len()),
-    };
-    Ok(sources.iter().enumerate().map(of_source).collect())
+    let of_source =
+        |(at, length): (usize, &usize)| Cache { keys: cut(&keys, at, *length), values: cut(&values, at, *length) };
+    Ok(lengths.iter().enumerate().map(of_source).collect())
 }
 
 impl Stepper for EncoderDecoder {

@@ -4,7 +4,7 @@ use super::VOCAB;
 use burn::prelude::*;
 use danlu_model::{Activation, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderKind, LossOptions, Seq2SeqInput};
 
-fn tiny(architecture: EncoderDecoderKind) -> EncoderDecoderConfig {
+pub fn tiny(architecture: EncoderDecoderKind) -> EncoderDecoderConfig {
     EncoderDecoderConfig {
         architecture,
         encoder_layers: 2,

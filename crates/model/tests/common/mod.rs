@@ -70,6 +70,7 @@ fn transformer_kinds() -> Vec<(&'static str, ModelConfig)> {
         ),
         ("gpt2, tied", tiny_gpt2()),
         ("gpt2, untied, erf", ModelConfig { tied: false, activation: Some(Activation::GeluErf), ..tiny_gpt2() }),
+        ("gpt2, silu", ModelConfig { activation: Some(Activation::Silu), ..tiny_gpt2() }),
         (
             "sinusoidal, rms, gelu",
             ModelConfig { positions: Some(Positions::Sinusoidal), activation: Some(Activation::Gelu), ..tiny() },
