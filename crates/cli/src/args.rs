@@ -86,6 +86,19 @@ pub enum Command {
     /// macro) and the confusion matrix.
     #[command(verbatim_doc_comment)]
     Classify(ClassifyArgs),
+    /// Translate texts with an encoder-decoder; where there are references, say how good it is
+    ///
+    ///   danlu translate en-zh-model --text "Choose File - Open."
+    ///   danlu translate en-zh-model --data test.jsonl --text-field en --out said.jsonl
+    ///   danlu translate en-zh-model --data test.jsonl --text-field en \\
+    ///     --target-field zh --target-language zh
+    ///
+    /// By beam search. Without --out the translations are printed, a JSON line each. With
+    /// --target-field follow BLEU, chrF and chrF++ as sacreBLEU has them, beside those of copying the
+    /// source. What is in the folder need not be a translator: a summariser's summaries come out the
+    /// same way.
+    #[command(verbatim_doc_comment)]
+    Translate(TranslateArgs),
     /// Take over a model from a GGUF file, as a folder in the layout of Hugging Face
     ///
     /// The folder is what every other command takes:
@@ -608,6 +621,32 @@ pub struct ClassifyArgs {
     /// Field with the true label, its name or number; a list of them where several are possible.
     #[arg(long, value_name = "NAME", requires = "data")]
     pub label_field: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct TranslateArgs {
+    /// A model folder with an encoder-decoder: Marian, BART, mBART, T5, mT5.
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub texts: TextsArgs,
+    /// Field with the reference, a translation made by a person.
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub target_field: Option<String>,
+    /// Language of the translations: what BLEU takes for a word (zh: each character).
+    #[arg(long, value_name = "CODE", default_value = "en")]
+    pub target_language: String,
+    /// Translations kept at every step of the search; 1 takes the likeliest token each time.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub beams: usize,
+    /// Translations of each text, best first, up to --beams.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub results: usize,
+    /// Above 0 favours long translations, below 0 short ones.
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub length_penalty: f32,
+    /// Longest translation, in tokens.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub max_new_tokens: usize,
 }
 
 #[derive(Subcommand, Debug)]

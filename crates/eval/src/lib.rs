@@ -33,6 +33,10 @@
 //!
 //! [`EncoderRun`] says what an encoder makes of texts: embeddings and predictions, in the texts' order.
 //! [`score_classes`] and [`score_labels`] say what predictions are worth.
+//!
+//! # Translations
+//!
+//! [`score_translations`]: BLEU and chrF as sacreBLEU has them; [`score_transcripts`]: error rates of words and characters.
 
 mod baselines;
 mod choose;
@@ -44,6 +48,8 @@ mod evaluate;
 mod lengths;
 mod score;
 mod scores;
+mod transcription;
+mod translation;
 #[cfg(test)]
 mod testing;
 mod windows;
@@ -57,4 +63,6 @@ pub use error::EvalError;
 pub use evaluate::{Evaluation, Progress, evaluate, evaluate_path, evaluate_source};
 pub use lengths::{LENGTH_FACTORS, LengthScores, length_report};
 pub use scores::{Scores, Tally, bits_per_byte, token_cost};
+pub use transcription::{TranscriptScores, TranscriptUnit, plain_transcript, score_transcripts};
+pub use translation::{Bleu, BleuTokenizer, TranslationScores, score_translations};
 pub use windows::{Window, windows};

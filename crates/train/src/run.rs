@@ -190,7 +190,8 @@ impl<T: Task> Trainer<'_, T> {
             let norm = result.gradients.norm(&live.model) / result.counted.max(1) as f64;
             let loss = self.hooks.tamper_loss(group, result.mean());
             let config = self.run.config;
-            let verdict = live.state.watchdog.judge(loss, norm, config.spike_zscore, config.spike_window);
+            let spike = if self.task.spikes_are_failures() { config.spike_zscore } else { 0.0 };
+            let verdict = live.state.watchdog.judge(loss, norm, spike, config.spike_window);
             if verdict != Verdict::Healthy {
                 live = self.roll_back(live, group, verdict)?;
                 continue;

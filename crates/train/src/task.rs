@@ -43,6 +43,12 @@ pub trait Task {
     /// What data and device report.
     fn judge(&self, model: &Self::Model, index: u64, sum: &mut LossSum) -> Result<(), TrainError>;
 
+    /// Whether a loss far above those before it is a failure, which the watchdog rolls back; otherwise it looks for
+    /// NaN and infinities alone.
+    fn spikes_are_failures(&self) -> bool {
+        true
+    }
+
     /// Settings beside the run's own that decide the weights, by key.
     fn settings(&self) -> Map<String, Value>;
 

@@ -14,5 +14,6 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod serve;
+mod texts;
 pub mod tune;
 pub mod work;

@@ -7,7 +7,7 @@ use danlu_data::{MaskingConfig, MaskingKey, MaskingTokens, mask_tokens};
 use danlu_model::{DropoutKey, Encoder, EncoderConfig, EncoderInput, EncoderTargets, HeadConfig, HeadLoss};
 use danlu_store::hash;
 use danlu_text::EncodedText;
-use danlu_train::tensors::{ParameterSpec, Parameters};
+use danlu_train::tensors::{Parameters, parameters};
 use danlu_train::{LossSum, Task, TrainConfig, TrainError};
 use serde_json::{Map, Value, json};
 
@@ -85,8 +85,7 @@ impl Task for EncoderTask<'_> {
     }
 
     fn parameters(&self, model: &Encoder) -> Parameters {
-        let spec = |p: danlu_model::ParameterInfo| (p.id, ParameterSpec { name: p.name, decay: p.decay });
-        model.parameters().into_iter().map(spec).collect()
+        parameters(model.parameters())
     }
 
     fn size(&self, model: &Encoder) -> (u64, f64) {
@@ -114,6 +113,11 @@ impl Task for EncoderTask<'_> {
         // Label smoothing is left out: the loss is that of the labels.
         let model = model.clone().with_loss(HeadLoss::default())?;
         sum.add(&model.loss_sum(&input, &targets, None)?, targets.counted() as u64)
+    }
+
+    /// The loss of a few short examples jumps from batch to batch.
+    fn spikes_are_failures(&self) -> bool {
+        matches!(self.goal, Goal::Masked { .. })
     }
 
     fn settings(&self) -> Map<String, Value> {
