@@ -6,7 +6,7 @@
     python scripts/check_transformers.py /tmp/export
 
 Each folder under the given one is a model saved by danlu with danlu's own logits beside it (logits.json; of encoders
-with their hidden states, of a batch of unequal lengths). Any model folder
+with their hidden states, of a batch of unequal lengths; of encoder-decoders of pairs of unequal lengths). Any model folder
 may be checked without logits: it must then load with no tensor missing or left over.
 """
 import json
@@ -18,6 +18,15 @@ import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 TOLERANCE = 1e-4
+
+
+def padded(rows, pad):
+    """Rows of unequal lengths, filled up, and which places are theirs."""
+    ids = torch.full((len(rows), max(map(len, rows))), pad)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, :len(row)], mask[i, :len(row)] = torch.tensor(row), 1
+    return ids, mask
 
 
 def check_encoder(folder, name):
@@ -32,13 +41,10 @@ def check_encoder(folder, name):
     if not golden.exists():
         return None
     golden = json.loads(golden.read_text())
-    ids, longest = golden["ids"], max(map(len, golden["ids"]))
-    padded = torch.full((len(ids), longest), model.config.pad_token_id or 0)
-    mask = torch.zeros_like(padded)
-    for i, row in enumerate(ids):
-        padded[i, :len(row)], mask[i, :len(row)] = torch.tensor(row), 1
+    ids = golden["ids"]
+    filled, mask = padded(ids, model.config.pad_token_id or 0)
     with torch.no_grad():
-        said = model.eval()(input_ids=padded, attention_mask=mask, output_hidden_states=True)
+        said = model.eval()(input_ids=filled, attention_mask=mask, output_hidden_states=True)
     hidden, worst = said.hidden_states[-1], 0.0
     for i, row in enumerate(ids):
         ours = torch.tensor(golden["hidden"][i][:len(row)])
@@ -53,10 +59,34 @@ def check_encoder(folder, name):
     return None if worst <= TOLERANCE else f"hidden states or logits differ by {worst}"
 
 
+def check_encoder_decoder(folder, name):
+    model, info = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    for keys in (info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"]):
+        if keys:
+            return f"missing, left over or of another shape: {sorted(keys)}"
+    GenerationConfig.from_pretrained(folder)
+    golden = folder / "logits.json"
+    if not golden.exists():
+        return None
+    golden = json.loads(golden.read_text())
+    pad = model.config.pad_token_id
+    (sources, mask), (targets, _) = padded(golden["sources"], pad), padded(golden["targets"], pad)
+    with torch.no_grad():
+        logits = model.eval()(input_ids=sources, attention_mask=mask, decoder_input_ids=targets).logits
+    worst = 0.0
+    for i, row in enumerate(golden["targets"]):
+        ours = torch.tensor(golden["logits"][i][:len(row)])
+        worst = max(worst, (logits[i, :len(row)] - ours).abs().max().item())
+    print(f"{folder.name}: {name}: largest logit {logits.abs().max().item():.3f}, largest difference {worst:.2e}")
+    return None if worst <= TOLERANCE else f"logits differ by {worst}"
+
+
 def check(folder):
     named = (json.loads((folder / "config.json").read_text()).get("architectures") or [""])[0]
     if named.startswith(("Bert", "Roberta", "DistilBert")):
         return check_encoder(folder, named)
+    if named.startswith(("Marian", "Bart", "MBart", "T5", "MT5")):
+        return check_encoder_decoder(folder, named)
     quantized = "quantization_config" in json.loads((folder / "config.json").read_text())
     # Other implementations of attention leave soft-caps out.
     model, info = AutoModelForCausalLM.from_pretrained(

@@ -21,12 +21,24 @@ pub struct CachedAttention<'a> {
     pub softcap: Option<f32>,
     /// As [`crate::attention::Attention::alibi`].
     pub alibi: Option<&'a [f32]>,
+    /// Added to the score of a key by how far it stands before the query, (heads, distances), distance 0 first (T5); as many
+    /// distances as the longest cache has positions, or more.
+    pub distance_bias: Option<&'a [f32]>,
 }
 
 impl CachedAttention<'_> {
     /// Every query sees its own position and all before it.
     pub fn causal(heads: usize, kv_heads: usize, head_dim: usize, scale: f32) -> Self {
-        CachedAttention { heads, kv_heads, head_dim, scale, window: None, softcap: None, alibi: None }
+        CachedAttention {
+            heads,
+            kv_heads,
+            head_dim,
+            scale,
+            window: None,
+            softcap: None,
+            alibi: None,
+            distance_bias: None,
+        }
     }
 }
 
@@ -72,6 +84,7 @@ fn attend_cached_at(level: Level, shape: &CachedAttention<'_>, sequences: &mut [
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads over {kv_heads} key heads");
     assert!(shape.alibi.is_none_or(|slopes| slopes.len() == heads), "slopes of {heads} heads");
     let row = heads * head_dim;
+    let distances = shape.distance_bias.map(|bias| bias.len() / heads);
     let tasks: Vec<Task<'_>> = sequences
         .iter_mut()
         .flat_map(|s| {
@@ -83,6 +96,7 @@ fn attend_cached_at(level: Level, shape: &CachedAttention<'_>, sequences: &mut [
             assert_eq!(values.len(), keys.len(), "values");
             assert_eq!(out.len(), queries.len(), "out");
             assert!(new <= length, "{new} new positions in a cache of {length}");
+            assert!(distances.is_none_or(|n| n >= length), "a bias for {distances:?} distances, {length} positions");
             let (queries, keys, values): (&[f32], &[f32], &[f32]) = (queries, keys, values);
             out.chunks_exact_mut(head_dim).enumerate().map(move |(i, out)| {
                 let (position, head) = (i / heads, i % heads);
@@ -99,6 +113,7 @@ fn attend_cached_at(level: Level, shape: &CachedAttention<'_>, sequences: &mut [
             scale: shape.scale,
             softcap: shape.softcap.unwrap_or(0.0),
             slope: shape.alibi.map_or(0.0, |slopes| slopes[t.head]),
+            bias: shape.distance_bias.map(|bias| &bias[t.head * bias.len() / heads..]),
         };
         attend_one(level, t.query, t.keys, t.values, first, t.visible, kv_heads * head_dim, offset, scores, t.out);
     };
@@ -112,16 +127,18 @@ fn attend_cached_at(level: Level, shape: &CachedAttention<'_>, sequences: &mut [
 
 /// What becomes of the products of one head.
 #[derive(Clone, Copy)]
-struct Scores {
+struct Scores<'a> {
     scale: f32,
     /// 0 for none.
     softcap: f32,
     /// 0 for none.
     slope: f32,
+    /// By distance.
+    bias: Option<&'a [f32]>,
 }
 
-impl Scores {
-    /// Soft-cap and slope over scaled products; the first stands `distance` before the query.
+impl Scores<'_> {
+    /// Soft-cap, slope and bias over scaled products; the first stands `distance` before the query.
     #[inline(always)]
     fn finish<const FMA: bool>(&self, distance: usize, scores: &mut [f32]) {
         if self.softcap != 0.0 {
@@ -130,11 +147,14 @@ impl Scores {
         if self.slope != 0.0 {
             scores.iter_mut().enumerate().for_each(|(j, s)| *s -= self.slope * (distance - j) as f32);
         }
+        if let Some(bias) = self.bias {
+            scores.iter_mut().enumerate().for_each(|(j, s)| *s += bias[distance - j]);
+        }
     }
 }
 
 multiversion! {
-    fn attend_one(query: &[f32], keys: &[f32], values: &[f32], from: usize, visible: usize, stride: usize, offset: usize, of: Scores, out: &mut [f32]) = attend_one_body;
+    fn attend_one(query: &[f32], keys: &[f32], values: &[f32], from: usize, visible: usize, stride: usize, offset: usize, of: Scores<'_>, out: &mut [f32]) = attend_one_body;
 }
 
 /// Blocks of positions keep the scores on the stack; the running maximum and sum are rescaled between blocks
@@ -148,7 +168,7 @@ fn attend_one_body<const FMA: bool>(
     visible: usize,
     stride: usize,
     offset: usize,
-    of: Scores,
+    of: Scores<'_>,
     out: &mut [f32],
 ) {
     const BLOCK: usize = 64;
@@ -192,7 +212,7 @@ mod tests {
 
     /// Straight from the formula, in f64.
     fn reference(shape: &CachedAttention<'_>, queries: &[f32], keys: &[f32], vals: &[f32]) -> Vec<f64> {
-        let CachedAttention { heads, kv_heads, head_dim, scale, window, softcap, alibi } = *shape;
+        let CachedAttention { heads, kv_heads, head_dim, scale, window, softcap, alibi, distance_bias } = *shape;
         let length = keys.len() / (kv_heads * head_dim);
         let new = queries.len() / (heads * head_dim);
         let mut out = vec![0f64; queries.len()];
@@ -206,7 +226,9 @@ mod tests {
                 let cap = |cap: f32| f64::from(cap) * (score / f64::from(cap)).tanh();
                 let slope = alibi.map_or(0.0, |slopes| f64::from(slopes[head]));
                 let hidden = window.is_some_and(|window| j + window < visible);
-                let seen = softcap.map_or(score, cap) - slope * (visible - 1 - j) as f64;
+                let bias =
+                    distance_bias.map_or(0.0, |bias| f64::from(bias[head * bias.len() / heads + visible - 1 - j]));
+                let seen = softcap.map_or(score, cap) - slope * (visible - 1 - j) as f64 + bias;
                 if hidden { f64::NEG_INFINITY } else { seen }
             };
             let scores: Vec<f64> = (0..visible).map(score).collect();
@@ -224,9 +246,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
-        fn agrees_with_the_formula(kv_heads in 1usize..4, group in 1usize..4, head_dim in 1usize..40, old in 0usize..150, new in 1usize..5, window in prop::option::of(1usize..100), softcap in prop::option::of(0.5f32..20.0), biased: bool, seed: u64) {
+        fn agrees_with_the_formula(kv_heads in 1usize..4, group in 1usize..4, head_dim in 1usize..40, old in 0usize..150, new in 1usize..5, window in prop::option::of(1usize..100), softcap in prop::option::of(0.5f32..20.0), sloped: bool, biased: bool, seed: u64) {
             let slopes: Vec<f32> = (0..kv_heads * group).map(|h| 0.5f32.powi(h as i32 + 1)).collect();
-            let shape = CachedAttention { window, softcap, alibi: biased.then_some(&slopes), ..CachedAttention::causal(kv_heads * group, kv_heads, head_dim, 0.3) };
+            let bias = values(kv_heads * group * (old + new + 3), seed ^ 3);
+            let shape = CachedAttention { window, softcap, alibi: sloped.then_some(&slopes), distance_bias: biased.then_some(&bias), ..CachedAttention::causal(kv_heads * group, kv_heads, head_dim, 0.3) };
             let queries = values(new * shape.heads * head_dim, seed);
             let keys = values((old + new) * kv_heads * head_dim, seed ^ 1);
             let vals = values(keys.len(), seed ^ 2);

@@ -7,8 +7,9 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use burn::tensor::Gradients;
 use danlu_model::{
-    Activation, Architecture, CausalLm, Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, HeadConfig,
-    LayerType, ModelConfig, Problem, RopeScaling, SaveOptions, SpecialTokens, Yarn, save,
+    Activation, Architecture, CausalLm, Encoder, EncoderConfig, EncoderDecoder, EncoderDecoderConfig,
+    EncoderDecoderKind, EncoderInput, EncoderKind, EncoderTargets, HeadConfig, LayerType, ModelConfig, Problem,
+    RopeScaling, SaveOptions, Seq2SeqInput, SpecialTokens, Yarn, save,
 };
 use std::error::Error;
 use std::path::Path;
@@ -44,7 +45,7 @@ fn trained(config: &ModelConfig) -> Result<CausalLm, Box<dyn Error>> {
 
 fn export(root: &Path, name: &str, model: &CausalLm) -> Result<(), Box<dyn Error>> {
     let dir = root.join(name);
-    let special = SpecialTokens { bos: Some(0), eos: vec![0], pad: None };
+    let special = SpecialTokens { bos: Some(0), eos: vec![0], ..SpecialTokens::default() };
     save(model, &dir, &SaveOptions { special_tokens: Some(special) })?;
     let (ids, input) = tokens(2, 16, 7, &Device::flex());
     let logits: Vec<f32> = model.logits(input).into_data().try_into_vec()?;
@@ -177,6 +178,66 @@ fn encoders(root: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Pairs of unequal lengths on both sides, and what is to be learnt of them. Token 0 is padding and start.
+fn pairs(seed: usize) -> (Seq2SeqInput, Vec<Vec<i32>>) {
+    let (mut sources, mut targets) = (texts(seed).ids, texts(seed + 1).ids);
+    sources[0].truncate(7);
+    targets.iter_mut().for_each(|target| target.push(2));
+    Seq2SeqInput::teacher_forcing(sources, &targets, 0)
+}
+
+/// An encoder-decoder after a few steps of plain gradient descent, with its logits.
+fn export_encoder_decoder(root: &Path, name: &str, config: &EncoderDecoderConfig) -> Result<(), Box<dyn Error>> {
+    let mut model = EncoderDecoder::new(config, VOCAB, 1, &Device::flex().autodiff())?;
+    for step in 0..20 {
+        let (input, labels) = pairs(step);
+        let gradients = model.loss_sum(&input, &labels, None)?.backward();
+        model = model.map(&mut Descent(&gradients));
+    }
+    let (dir, model, (input, _)) = (root.join(name), model.valid(), pairs(30));
+    let special = SpecialTokens { bos: None, eos: vec![2], pad: Some(0), decoder_start: Some(0) };
+    model.save(&dir, &SaveOptions { special_tokens: Some(special) })?;
+    let logits = model.logits(&input, None)?;
+    let [_, longest, width] = logits.dims();
+    let logits: Vec<f32> = logits.into_data().try_into_vec()?;
+    let record = serde_json::json!({
+        "sources": input.input_ids,
+        "targets": input.decoder_input_ids,
+        "logits": logits.chunks(width).collect::<Vec<_>>().chunks(longest).collect::<Vec<_>>(),
+    });
+    std::fs::write(dir.join("logits.json"), serde_json::to_vec(&record)?)?;
+    Ok(())
+}
+
+fn encoder_decoders(root: &Path) -> Result<(), Box<dyn Error>> {
+    let small = EncoderDecoderConfig {
+        encoder_layers: 3,
+        decoder_layers: 2,
+        hidden_size: 48,
+        heads: 6,
+        max_seq_len: 64,
+        ..Default::default()
+    };
+    let kind = |architecture| EncoderDecoderConfig { architecture, ..small.clone() };
+    let gated = EncoderDecoderConfig { activation: Some(Activation::Geglu), tied: Some(false), ..small.clone() };
+    let all = [
+        ("marian_original", small.clone()),
+        (
+            "marian_silu_bias",
+            EncoderDecoderConfig { activation: Some(Activation::Silu), logits_bias: true, ..small.clone() },
+        ),
+        ("bart", kind(EncoderDecoderKind::Bart)),
+        ("mbart", kind(EncoderDecoderKind::Mbart)),
+        ("t5_tied", EncoderDecoderConfig { head_dim: Some(12), ..kind(EncoderDecoderKind::T5) }),
+        ("t5_gated", EncoderDecoderConfig { architecture: EncoderDecoderKind::T5, ..gated.clone() }),
+        ("mt5", EncoderDecoderConfig { architecture: EncoderDecoderKind::Mt5, ..gated }),
+    ];
+    for (name, config) in all {
+        export_encoder_decoder(root, name, &config)?;
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args().nth(1).ok_or("usage: export_for_check FOLDER")?;
     let root = Path::new(&root);
@@ -194,5 +255,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     export(root, "llama_int8", &trained(&llama)?.quantized()?)?;
     export(root, "llama_untied_int8", &trained(&wide)?.quantized()?)?;
-    encoders(root)
+    encoders(root)?;
+    encoder_decoders(root)
 }

@@ -70,6 +70,10 @@ pub enum Activation {
     Gelu,
     /// `down(gelu(up(x)))` with the error function, `gelu` of transformers.
     GeluErf,
+    /// `down(max(up(x), 0))` (Vaswani et al. 2017).
+    Relu,
+    /// `down(silu(up(x)))`, `silu` or `swish` of transformers.
+    Silu,
     /// `down(gelu(gate(x)) * up(x))` (Shazeer 2020) with the tanh approximation, `gelu_pytorch_tanh` of transformers.
     Geglu,
 }

@@ -24,6 +24,9 @@ pub struct SpecialTokens {
     /// Tokens that end a text.
     pub eos: Vec<u32>,
     pub pad: Option<u32>,
+    /// What an encoder-decoder's target begins with; other models have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder_start: Option<u32>,
 }
 
 impl SpecialTokens {
@@ -37,6 +40,9 @@ impl SpecialTokens {
         json.insert("bos_token_id".into(), json!(self.bos));
         json.insert("eos_token_id".into(), eos);
         json.insert("pad_token_id".into(), json!(self.pad));
+        if let Some(start) = self.decoder_start {
+            json.insert("decoder_start_token_id".into(), json!(start));
+        }
     }
 
     /// What `json` says, and for the rest what `self` says.
@@ -52,6 +58,7 @@ impl SpecialTokens {
             bos: one("bos_token_id").or(self.bos),
             eos: if eos.is_empty() { self.eos } else { eos },
             pad: one("pad_token_id").or(self.pad),
+            decoder_start: one("decoder_start_token_id").or(self.decoder_start),
         }
     }
 }

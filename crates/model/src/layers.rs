@@ -138,7 +138,7 @@ impl Norm {
     }
 
     /// This normalisation as the beginning of a linear layer.
-    fn before(&self) -> Before {
+    pub(crate) fn before(&self) -> Before {
         let (mut weight, eps) = (self.weight.val(), self.eps);
         if self.offset {
             weight = weight.add_scalar(1.0);
@@ -209,11 +209,11 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Queries, keys and values side by side, as [`Mix`] wants them.
-    fn heads(&self, x: Tensor<2>, before: Before, precision: Precision) -> Tensor<2> {
+    /// Queries, keys and values side by side, as [`Mix`] wants them, kept in `kept` where heads are not normalised.
+    pub(crate) fn heads(&self, x: Tensor<2>, before: Before, precision: Precision, kept: Precision) -> Tensor<2> {
         let layers = [&self.q_proj, &self.k_proj, &self.v_proj];
         let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) else {
-            return project(x, before, &layers, None, precision, precision);
+            return project(x, before, &layers, None, precision, kept);
         };
         let heads = project(x, before, &layers, None, precision, Precision::F32);
         let [rows, width] = heads.dims();
@@ -259,7 +259,7 @@ pub struct FeedForward {
 
 impl FeedForward {
     /// From the input to the last layer's: what is left to do to it, and its values.
-    fn inner(&self, x: Tensor<2>, before: Before, precision: Precision) -> (Tensor<2>, Before) {
+    pub(crate) fn inner(&self, x: Tensor<2>, before: Before, precision: Precision) -> (Tensor<2>, Before) {
         let activation = Before::Activation(self.activation.operation());
         let Some(gate) = &self.gate_proj else {
             return (project(x, before, &[&self.up_proj], None, precision, precision), activation);
@@ -292,6 +292,8 @@ impl Activation {
             Activation::Geglu => danlu_ops::Activation::Geglu,
             Activation::Gelu => danlu_ops::Activation::GeluTanh,
             Activation::GeluErf => danlu_ops::Activation::GeluErf,
+            Activation::Relu => danlu_ops::Activation::Relu,
+            Activation::Silu => danlu_ops::Activation::Silu,
         }
     }
 }
@@ -322,7 +324,7 @@ impl Layer {
             None => (None, &self.post_attention_layernorm),
             Some(norm) => (Some(&self.post_attention_layernorm), norm),
         };
-        let heads = self.self_attn.heads(x.clone(), self.input_layernorm.before(), pass.precision);
+        let heads = self.self_attn.heads(x.clone(), self.input_layernorm.before(), pass.precision, pass.precision);
         let mixed = mix(index, heads)?;
         let x = pass.add(2 * index + 1, x, mixed, Before::Nothing, &self.self_attn.o_proj, after_attention);
         let after = self.post_feedforward_layernorm.as_ref();

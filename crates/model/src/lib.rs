@@ -2,7 +2,7 @@
 //!
 //! The room owns the language model ([`CausalLm`]), whose body is a decoder-only Transformer or a stack of recurrent
 //! layers ([`Body`]), encoders with their heads ([`Encoder`]: BERT and its kind, for embeddings, classification and
-//! masked language models), what a model remembers of a sequence while it generates ([`State`]), how the next token is
+//! masked language models), encoder-decoders ([`EncoderDecoder`]: the original Transformer, BART, T5), what a model remembers of a sequence while it generates ([`State`]), how the next token is
 //! chosen ([`Sampler`]), and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store`
 //! for writing files whole; it holds no training logic and knows nothing of text.
 //!
@@ -21,6 +21,7 @@ mod config;
 mod context;
 mod dropout;
 mod encoder;
+mod encoder_decoder;
 mod error;
 pub mod experts;
 mod families;
@@ -49,6 +50,10 @@ pub use dropout::DropoutKey;
 pub use encoder::{
     Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, Head, HeadConfig, HeadLoss, Pooling, Problem,
     SentenceConfig, describe_encoder,
+};
+pub use encoder_decoder::{
+    EncoderDecoder, EncoderDecoderBody, EncoderDecoderConfig, EncoderDecoderKind, Seq2SeqInput, Stack, StackLayer,
+    describe_encoder_decoder,
 };
 pub use error::ModelError;
 pub use families::{LayerType, SavedAs};

@@ -6,37 +6,53 @@ use crate::recurrent::{RecurrentMemory, RecurrentStack};
 use crate::{Body, CausalLm, ModelConfig, ModelError};
 use burn::prelude::*;
 use danlu_ops::{CachedAttention, CachedSequence};
+use std::sync::Arc;
 
 /// What a model remembers of one sequence. `generate`, `serve` and `eval` never ask of what kind it is.
 ///
 /// All of it is plain f32 on the CPU. For attention it is the keys and values of every layer, which grow with the sequence;
-/// for recurrent layers their states, which do not.
+/// for recurrent layers their states, which do not; an encoder-decoder's has those of its source besides, which clones
+/// share.
 #[derive(Clone, Debug)]
 pub struct State {
-    memory: Memory,
-    len: usize,
-    capacity: usize,
+    pub(crate) memory: Memory,
+    pub(crate) len: usize,
+    pub(crate) capacity: usize,
 }
 
 #[derive(Clone, Debug)]
-enum Memory {
+pub(crate) enum Memory {
     Attention(Caches),
     Recurrent(RecurrentMemory),
+    /// The target's caches, and the source's.
+    EncoderDecoder(Caches, Arc<SourceMemory>),
 }
 
 /// The caches of all layers.
 #[derive(Clone, Debug)]
-struct Caches {
-    layers: Vec<Cache>,
+pub(crate) struct Caches {
+    pub(crate) layers: Vec<Cache>,
     /// Numbers per position in each of a layer's two caches.
-    width: usize,
+    pub(crate) width: usize,
 }
 
 /// One layer's keys (already rotated) and values, (len, kv_heads, head_dim).
 #[derive(Clone, Debug, Default)]
-struct Cache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+pub(crate) struct Cache {
+    pub(crate) keys: Vec<f32>,
+    pub(crate) values: Vec<f32>,
+}
+
+/// What each layer of a decoder has of its source.
+#[derive(Debug)]
+pub(crate) struct SourceMemory {
+    pub(crate) layers: Vec<Cache>,
+}
+
+impl SourceMemory {
+    fn bytes(&self) -> usize {
+        self.layers.iter().map(|cache| (cache.keys.len() + cache.values.len()) * size_of::<f32>()).sum()
+    }
 }
 
 impl State {
@@ -49,7 +65,12 @@ impl State {
             }
             Some(cell) => Memory::Recurrent(RecurrentMemory::new(cell, config)),
         };
-        State { memory, len: 0, capacity: capacity(config) }
+        State::of(memory, capacity(config))
+    }
+
+    /// The state of a sequence not yet begun, of this kind.
+    pub(crate) fn of(memory: Memory, capacity: usize) -> Self {
+        State { memory, len: 0, capacity }
     }
 
     /// Tokens held.
@@ -67,11 +88,13 @@ impl State {
         self.capacity
     }
 
-    /// Bytes held.
+    /// Bytes held, those that clones share included.
     pub fn bytes(&self) -> usize {
+        let of = |caches: &Caches| caches.layers.len() * 2 * self.len * caches.width * size_of::<f32>();
         match &self.memory {
-            Memory::Attention(caches) => caches.layers.len() * 2 * self.len * caches.width * size_of::<f32>(),
+            Memory::Attention(caches) => of(caches),
             Memory::Recurrent(memory) => memory.bytes(),
+            Memory::EncoderDecoder(caches, source) => of(caches) + source.bytes(),
         }
     }
 
@@ -84,7 +107,7 @@ impl State {
             return Ok(());
         }
         match &mut self.memory {
-            Memory::Attention(caches) => caches.truncate(len),
+            Memory::Attention(caches) | Memory::EncoderDecoder(caches, _) => caches.truncate(len),
             Memory::Recurrent(memory) if len == 0 => memory.clear(),
             Memory::Recurrent(_) => return Err(ModelError::CannotRewind { held: self.len, to: len }),
         }
@@ -105,7 +128,7 @@ impl State {
 
     fn caches(&mut self) -> &mut Caches {
         match &mut self.memory {
-            Memory::Attention(caches) => caches,
+            Memory::Attention(caches) | Memory::EncoderDecoder(caches, _) => caches,
             Memory::Recurrent(_) => unreachable!("states were checked against the model"),
         }
     }
@@ -136,11 +159,106 @@ impl Caches {
 }
 
 /// The sequences of one step as rows: all of the first's new tokens, then the second's, ...
-struct Rows {
+pub(crate) struct Rows {
     /// New tokens of each sequence.
-    counts: Vec<usize>,
-    ids: Vec<i32>,
-    positions: Vec<usize>,
+    pub(crate) counts: Vec<usize>,
+    pub(crate) ids: Vec<i32>,
+    pub(crate) positions: Vec<usize>,
+}
+
+impl Rows {
+    pub(crate) fn new(tokens: &[&[u32]], states: &[&mut State]) -> Self {
+        Rows {
+            counts: tokens.iter().map(|t| t.len()).collect(),
+            ids: tokens.iter().flat_map(|t| t.iter().map(|id| *id as i32)).collect(),
+            positions: tokens.iter().zip(states).flat_map(|(t, s)| s.len..s.len + t.len()).collect(),
+        }
+    }
+}
+
+/// Refuses what a step cannot take, before any state has changed. `fits`: whether a state is one of the model's.
+pub(crate) fn check_step(
+    tokens: &[&[u32]],
+    states: &[&mut State],
+    vocab_size: usize,
+    fits: impl Fn(&State) -> bool,
+) -> Result<(), ModelError> {
+    if tokens.len() != states.len() {
+        return Err(ModelError::StateCount { sequences: tokens.len(), states: states.len() });
+    }
+    for (sequence, (tokens, state)) in tokens.iter().zip(states).enumerate() {
+        let capacity = state.capacity;
+        if !fits(state) {
+            return Err(ModelError::StateMismatch { sequence });
+        }
+        if tokens.is_empty() {
+            return Err(ModelError::NoTokens { sequence });
+        }
+        if tokens.len() > capacity - state.len {
+            return Err(ModelError::ContextFull { held: state.len, adding: tokens.len(), capacity });
+        }
+        if let Some(position) = tokens.iter().position(|t| *t as usize >= vocab_size) {
+            let token = tokens[position];
+            return Err(ModelError::TokenOutOfRange { sequence, position, token, vocab_size });
+        }
+    }
+    Ok(())
+}
+
+/// Attention of new rows, `counts` of each sequence, against each sequence's own cache of that layer, which takes in their
+/// keys and values first. From (rows, heads, head_dim) of queries and (rows, kv_heads, head_dim) of keys and values to
+/// (rows, heads, head_dim).
+pub(crate) fn attend_caches(
+    layer: usize,
+    [queries, keys, values]: [&[f32]; 3],
+    counts: &[usize],
+    states: &mut [&mut State],
+    shape: &CachedAttention<'_>,
+) -> Vec<f32> {
+    let (query_size, kv_size) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+    let mut first = 0;
+    for (state, count) in states.iter_mut().zip(counts) {
+        let range = first * kv_size..(first + count) * kv_size;
+        let len = state.len;
+        state.caches().extend(len, layer, &keys[range.clone()], &values[range]);
+        first += count;
+    }
+    let mut mixed = vec![0f32; queries.len()];
+    let (mut queries_left, mut mixed_left) = (queries, &mut mixed[..]);
+    let mut sequences = Vec::with_capacity(states.len());
+    for (state, count) in states.iter_mut().zip(counts) {
+        let (queries, queries_rest) = queries_left.split_at(count * query_size);
+        let (out, mixed_rest) = mixed_left.split_at_mut(count * query_size);
+        (queries_left, mixed_left) = (queries_rest, mixed_rest);
+        let cache = &state.caches().layers[layer];
+        sequences.push(CachedSequence { queries, keys: &cache.keys, values: &cache.values, out });
+    }
+    danlu_ops::attend_cached(shape, &mut sequences);
+    mixed
+}
+
+/// Each sequence's last row.
+pub(crate) fn last_rows(x: Tensor<2>, counts: &[usize]) -> Tensor<2> {
+    if counts.iter().all(|count| *count == 1) {
+        return x;
+    }
+    let ends = counts.iter().scan(0, |end, count| {
+        *end += *count as i32;
+        Some(*end - 1)
+    });
+    let last: Vec<i32> = ends.collect();
+    let device = x.device();
+    x.select(0, Tensor::from_data(TensorData::new(last, [counts.len()]), &device))
+}
+
+/// The rows of logits, if all of them are finite.
+pub(crate) fn finite_rows(logits: Tensor<2>, vocab_size: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+    let logits = read(logits)?;
+    if let Some(index) = logits.iter().position(|x| !x.is_finite()) {
+        let (sequence, token) = (index / vocab_size, index % vocab_size);
+        return Err(ModelError::NotFiniteLogits { sequence, token, value: logits[index] });
+    }
+    Ok(logits.chunks_exact(vocab_size).map(<[f32]>::to_vec).collect())
 }
 
 impl CausalLm {
@@ -151,7 +269,7 @@ impl CausalLm {
     /// [`ModelError::ContextFull`], [`ModelError::TokenOutOfRange`], [`ModelError::NoTokens`] and what else is wrong with
     /// the arguments, before any state has changed; [`ModelError::NotFiniteLogits`] for a damaged model.
     pub fn step(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Vec<f32>>, ModelError> {
-        self.check_step(tokens, states)?;
+        check_step(tokens, states, self.vocab_size(), |state| state.fits(self.config()))?;
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
@@ -170,11 +288,11 @@ impl CausalLm {
         states: &mut [&mut State],
     ) -> Result<Vec<Vec<f32>>, ModelError> {
         let memories = states.iter().filter_map(|state| match &state.memory {
-            Memory::Attention(_) => None,
             Memory::Recurrent(memory) => Some(memory),
+            _ => None,
         });
         let (top, after) = stack.step(tokens, &memories.collect::<Vec<_>>())?;
-        let logits = self.finite_logits(top)?;
+        let logits = finite_rows(self.head(top), self.vocab_size())?;
         for ((state, memory), tokens) in states.iter_mut().zip(after).zip(tokens) {
             state.memory = Memory::Recurrent(memory);
             state.len += tokens.len();
@@ -188,45 +306,18 @@ impl CausalLm {
         tokens: &[&[u32]],
         states: &mut [&mut State],
     ) -> Result<Vec<Vec<f32>>, ModelError> {
-        let rows = Rows {
-            counts: tokens.iter().map(|t| t.len()).collect(),
-            ids: tokens.iter().flat_map(|t| t.iter().map(|id| *id as i32)).collect(),
-            positions: tokens.iter().zip(states.iter()).flat_map(|(t, s)| s.len..s.len + t.len()).collect(),
-        };
+        let rows = Rows::new(tokens, states);
         let device = self.device();
         let rotary = self.rotary_tables(&rows.positions, &device);
         let ids = Tensor::from_data(TensorData::new(rows.ids.clone(), [rows.ids.len()]), &device);
         let mut mix = |layer: usize, heads| self.attend_states(layer, heads, rotary.as_ref(), &rows, states);
         let x = self.rows(decoder, ids, &rows.positions, &mut mix)?;
-        let logits = self.last_logits(decoder, x, &rows.counts)?;
+        let x = decoder.norm.forward(last_rows(x, &rows.counts));
+        let logits = finite_rows(self.head(x), self.vocab_size())?;
         for (state, count) in states.iter_mut().zip(&rows.counts) {
             state.len += count;
         }
         Ok(logits)
-    }
-
-    fn check_step(&self, tokens: &[&[u32]], states: &[&mut State]) -> Result<(), ModelError> {
-        if tokens.len() != states.len() {
-            return Err(ModelError::StateCount { sequences: tokens.len(), states: states.len() });
-        }
-        let (vocab_size, config) = (self.vocab_size(), self.config());
-        for (sequence, (tokens, state)) in tokens.iter().zip(states).enumerate() {
-            let capacity = state.capacity;
-            if !state.fits(config) {
-                return Err(ModelError::StateMismatch { sequence });
-            }
-            if tokens.is_empty() {
-                return Err(ModelError::NoTokens { sequence });
-            }
-            if tokens.len() > capacity - state.len {
-                return Err(ModelError::ContextFull { held: state.len, adding: tokens.len(), capacity });
-            }
-            if let Some(position) = tokens.iter().position(|t| *t as usize >= vocab_size) {
-                let token = tokens[position];
-                return Err(ModelError::TokenOutOfRange { sequence, position, token, vocab_size });
-            }
-        }
-        Ok(())
     }
 
     /// Attention of new rows against each sequence's own cache, which takes in their keys and values first.
@@ -244,23 +335,6 @@ impl CausalLm {
         let queries = self.rotated(heads.clone().narrow(1, 0, query_size), rotary)?;
         let keys = self.rotated(heads.clone().narrow(1, query_size, kv_size), rotary)?;
         let values = read(heads.narrow(1, query_size + kv_size, kv_size))?;
-        let mut first = 0;
-        for (state, count) in states.iter_mut().zip(&rows.counts) {
-            let range = first * kv_size..(first + count) * kv_size;
-            let len = state.len;
-            state.caches().extend(len, layer, &keys[range.clone()], &values[range]);
-            first += count;
-        }
-        let mut mixed = vec![0f32; queries.len()];
-        let (mut queries_left, mut mixed_left) = (&queries[..], &mut mixed[..]);
-        let mut sequences = Vec::with_capacity(states.len());
-        for (state, count) in states.iter_mut().zip(&rows.counts) {
-            let (queries, queries_rest) = queries_left.split_at(count * query_size);
-            let (out, mixed_rest) = mixed_left.split_at_mut(count * query_size);
-            (queries_left, mixed_left) = (queries_rest, mixed_rest);
-            let cache = &state.caches().layers[layer];
-            sequences.push(CachedSequence { queries, keys: &cache.keys, values: &cache.values, out });
-        }
         let shape = CachedAttention {
             heads: config.heads,
             kv_heads: config.kv_heads(),
@@ -269,8 +343,9 @@ impl CausalLm {
             window: config.window(layer),
             softcap: config.attention_softcap().map(|cap| cap as f32),
             alibi: self.shared.slopes.as_deref(),
+            distance_bias: None,
         };
-        danlu_ops::attend_cached(&shape, &mut sequences);
+        let mixed = attend_caches(layer, [&queries, &keys, &values], &rows.counts, states, &shape);
         Ok(Tensor::from_data(TensorData::new(mixed, [rows.positions.len(), query_size]), &device))
     }
 
@@ -282,34 +357,5 @@ impl CausalLm {
         // One "batch" whose time runs over all rows, each with its own angle.
         let x = x.reshape([1, rows, width / head_dim, head_dim]).swap_dims(1, 2);
         read(danlu_ops::rotary(x, cos, sin).swap_dims(1, 2))
-    }
-
-    /// Logits of each sequence's last row.
-    fn last_logits(&self, decoder: &Decoder, x: Tensor<2>, counts: &[usize]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let device = x.device();
-        let x = if counts.iter().all(|count| *count == 1) {
-            x
-        } else {
-            let last: Vec<i32> = counts
-                .iter()
-                .scan(0, |end, count| {
-                    *end += *count as i32;
-                    Some(*end - 1)
-                })
-                .collect();
-            x.select(0, Tensor::from_data(TensorData::new(last, [counts.len()]), &device))
-        };
-        self.finite_logits(decoder.norm.forward(x))
-    }
-
-    /// Logits of each row of what the head reads.
-    fn finite_logits(&self, x: Tensor<2>) -> Result<Vec<Vec<f32>>, ModelError> {
-        let logits = read(self.head(x))?;
-        let vocab_size = self.vocab_size();
-        if let Some(index) = logits.iter().position(|x| !x.is_finite()) {
-            let (sequence, token) = (index / vocab_size, index % vocab_size);
-            return Err(ModelError::NotFiniteLogits { sequence, token, value: logits[index] });
-        }
-        Ok(logits.chunks_exact(vocab_size).map(<[f32]>::to_vec).collect())
     }
 }

@@ -157,6 +157,14 @@ impl<'a> FileSource<'a> {
         self.tensors.contains_key(name)
     }
 
+    /// Whether the files have two tensors of these names that are the same to the bit.
+    pub(crate) fn same(&self, a: &str, b: &str) -> bool {
+        match (self.tensors.get(a), self.tensors.get(b)) {
+            (Some((_, a)), Some((_, b))) => (a.dtype(), a.shape(), a.data()) == (b.dtype(), b.shape(), b.data()),
+            _ => false,
+        }
+    }
+
     fn find(&mut self, name: &str, shape: &[usize]) -> Result<(&'a Path, TensorView<'a>), ModelError> {
         let Some((path, view)) = self.tensors.get(name) else {
             let (path, tensor) = (self.first.to_path_buf(), name.to_string());

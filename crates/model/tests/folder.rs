@@ -14,7 +14,7 @@ use std::path::Path;
 fn saved(config: &ModelConfig) -> (tempfile::TempDir, CausalLm) {
     let dir = tempfile::tempdir().unwrap();
     let model = lively(config, 5);
-    let special = SpecialTokens { bos: Some(0), eos: vec![0, 2], pad: None };
+    let special = SpecialTokens { bos: Some(0), eos: vec![0, 2], ..SpecialTokens::default() };
     save(&model, dir.path(), &SaveOptions { special_tokens: Some(special) }).unwrap();
     (dir, model)
 }

@@ -60,6 +60,10 @@ pub struct AttentionOptions {
     pub segments: Option<AttentionSegments>,
     /// One slope per query head: `-slope * |distance|` is added to the scores (Press et al. 2022, "ALiBi").
     pub alibi: Option<Vec<f32>>,
+    /// Added to the scaled scores, (batch or 1, heads or 1, queries, keys); differentiable (Raffel et al. 2020, "T5").
+    /// The kernels have no such term: with it attention is composed on the CPU, too, and the scores of all pairs exist at
+    /// once. [`self_attention`] takes no bfloat16 with it.
+    pub bias: Option<Tensor<4>>,
     /// A scaled score s becomes `softcap * tanh(s / softcap)` before mask and slopes (Gemma Team 2024, "Gemma 2"); not 0.
     pub softcap: Option<f64>,
     /// Which weights are dropped: row `(sequence * heads + head) * queries + query` of the mask, column `key`.
@@ -76,6 +80,7 @@ impl AttentionOptions {
             padding: KeyPadding::None,
             segments: None,
             alibi: None,
+            bias: None,
             softcap: None,
             dropout: None,
         }
@@ -99,6 +104,12 @@ impl AttentionOptions {
             let dims = [segments.queries.dims(), segments.keys.dims()];
             assert_eq!(dims, [[batch, queries], [batch, keys]], "attention: segments");
         }
+        if let Some(bias) = &self.bias {
+            let fits = |(found, all): (usize, usize)| found == all || found == 1;
+            let [b, h, q, k] = bias.dims();
+            let fits = fits((b, batch)) && fits((h, heads)) && [q, k] == [queries, keys];
+            assert!(fits, "attention: bias {:?} for {:?}", bias.dims(), [batch, heads, queries, keys]);
+        }
         assert!(self.alibi.as_ref().is_none_or(|slopes| slopes.len() == heads), "attention: slopes of {heads} heads");
     }
 }
@@ -119,7 +130,7 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, options: &AttentionOp
     let fits = (b, d) == (kb, kd) && k.dims() == v.dims() && kv_heads > 0 && heads % kv_heads == 0;
     assert!(fits, "attention: q {:?}, k {:?}, v {:?}", q.dims(), k.dims(), v.dims());
     options.check([b, heads, queries, keys]);
-    if !(suits(&q) && suits(&k) && suits(&v)) {
+    if options.bias.is_some() || !(suits(&q) && suits(&k) && suits(&v)) {
         return composed::attention(q, k, v, options);
     }
     apply(Attention(Attend::new(options)), vec![q.into_dispatch(), k.into_dispatch(), v.into_dispatch()])
@@ -151,7 +162,7 @@ pub fn self_attention(
         assert!(fits, "self_attention: cos {:?} and sin {:?} for {shape:?}", cos.dims(), sin.dims());
     }
     options.check([batch, heads, time, time]);
-    if !(suits_kept(&qkv) && tables.is_none_or(|(cos, sin)| suits(cos) && suits(sin))) {
+    if options.bias.is_some() || !(suits_kept(&qkv) && tables.is_none_or(|(cos, sin)| suits(cos) && suits(sin))) {
         return composed::self_attention(qkv, tables, shape, options);
     }
     let mut inputs = vec![qkv.into_dispatch()];

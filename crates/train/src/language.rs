@@ -148,7 +148,7 @@ impl Task for LanguageModelling<'_> {
     fn save(&self, model: &CausalLm, dir: &Path) -> Result<(), TrainError> {
         // Documents are told apart by the end-of-text token, so it also stands before the first one.
         let eos = self.job.train.eos_id();
-        let special = SpecialTokens { bos: Some(eos), eos: vec![eos], pad: None };
+        let special = SpecialTokens { bos: Some(eos), eos: vec![eos], ..SpecialTokens::default() };
         danlu_model::save(model, dir, &SaveOptions { special_tokens: Some(special) })?;
         self.job.tokenizer_dir.map_or(Ok(()), |from| copy_tokenizer(from, dir))
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use danlu_convert::{Inspection, Precision};
-use danlu_model::{EncoderConfig, HeadConfig, Problem, SentenceConfig};
+use danlu_model::{EncoderConfig, EncoderDecoderConfig, HeadConfig, Problem, SentenceConfig};
 use danlu_weights::Kind;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -91,17 +91,19 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
 
 pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let seen = danlu_convert::inspect(&args.path)?;
-    // What is told beyond settings and tensors, where danlu's encoder fits them.
-    let encoder = match args.path.is_dir() {
-        true => danlu_model::describe_encoder(&args.path).ok().flatten(),
-        false => None,
-    };
+    // What is told beyond settings and tensors, where one of danlu's models fits them.
+    let folder = Some(&args.path).filter(|path| path.is_dir());
+    let encoder = folder.and_then(|path| danlu_model::describe_encoder(path).ok().flatten());
+    let pair = folder.and_then(|path| danlu_model::describe_encoder_decoder(path).ok().flatten());
     let sentence = danlu_model::SentenceConfig::load(&args.path).ok().flatten();
     if args.json {
         let mut json = as_json(&seen);
         if let Some((config, _)) = &encoder {
             json["encoder"] = json!(config);
             json["sentence"] = json!(sentence);
+        }
+        if let Some((config, _)) = &pair {
+            json["encoder_decoder"] = json!(config.resolved());
         }
         line(&serde_json::to_string(&json)?);
         return Ok(());
@@ -112,6 +114,9 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     }
     if let Some((config, _)) = &encoder {
         line(&of_encoder(config, sentence));
+    }
+    if let Some((config, _)) = &pair {
+        line(&of_encoder_decoder(config));
     }
     line(&format!(
         "parameters: {} in {} tensors, {}",
@@ -138,6 +143,15 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         line(&format!("\nchat template:\n{}", template.trim_end()));
     }
     Ok(())
+}
+
+/// Shape and head of an encoder-decoder.
+fn of_encoder_decoder(config: &EncoderDecoderConfig) -> String {
+    let head = if config.tied() { "the embedding" } else { "its own" };
+    format!(
+        "encoder-decoder: {} and {} layers of {}, {} heads, context {} tokens on each side\nhead: {head}",
+        config.encoder_layers, config.decoder_layers, config.hidden_size, config.heads, config.max_seq_len
+    )
 }
 
 /// Shape, head and pooling of an encoder.

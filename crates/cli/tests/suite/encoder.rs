@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use danlu_model::{Encoder, EncoderConfig, EncoderInput, HeadConfig, Pooling, Problem, SentenceConfig};
+use danlu_model::{
+    Encoder, EncoderConfig, EncoderDecoder, EncoderDecoderConfig, EncoderInput, HeadConfig, Pooling, Problem,
+    SaveOptions, SentenceConfig,
+};
 use danlu_text::EncoderTokenizer;
 use serde_json::{Value, json};
 
@@ -204,4 +207,22 @@ fn inspect_shows_an_encoder() {
     assert_eq!((&seen["tokenizer"], &seen["vocabulary"]), (&json!("WordPiece"), &json!(67)));
     let shown = place.ok(&["inspect", "encoder"]);
     assert!(shown.contains("labels: bad, fair, good") && shown.contains("head: sequence classification"), "{shown}");
+}
+
+#[test]
+fn inspect_shows_an_encoder_decoder() {
+    let place = Place::new();
+    let config = EncoderDecoderConfig { hidden_size: 16, heads: 2, max_seq_len: 16, ..EncoderDecoderConfig::default() };
+    let model = EncoderDecoder::new(&config, 67, 5, &danlu_pipeline::select_device("flex").unwrap()).unwrap();
+    model.save(&place.path("pair"), &SaveOptions::default()).unwrap();
+    let seen = place.json(&["inspect", "pair", "--json"]);
+    assert_eq!(seen["architecture"], "MarianMTModel");
+    // The bias of the logits lies there, too, as zeros.
+    assert_eq!(seen["parameters"], model.num_params() + 67);
+    assert_eq!(seen["encoder_decoder"]["activation"], "relu");
+    let shown = place.ok(&["inspect", "pair"]);
+    assert!(
+        shown.contains("encoder-decoder: 6 and 6 layers of 16, 2 heads, context 16 tokens on each side"),
+        "{shown}"
+    );
 }

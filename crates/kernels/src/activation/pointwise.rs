@@ -16,6 +16,8 @@ multiversion! {
     pub(super) fn gelu_erf_grad_chunk(x: &[f32], g: &mut [f32]) = gelu_erf_grad_body;
     pub(crate) fn silu_chunk(x: &[f32], y: &mut Unwritten) = silu_body;
     pub(super) fn silu_grad_chunk(x: &[f32], g: &mut [f32]) = silu_grad_body;
+    pub(crate) fn relu_chunk(x: &[f32], y: &mut Unwritten) = relu_body;
+    pub(super) fn relu_grad_chunk(x: &[f32], g: &mut [f32]) = relu_grad_body;
     pub(crate) fn relu_squared_chunk(x: &[f32], y: &mut Unwritten) = relu_squared_body;
     pub(super) fn relu_squared_grad_chunk(x: &[f32], g: &mut [f32]) = relu_squared_grad_body;
 }
@@ -95,22 +97,36 @@ fn silu_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
 
 /// Positive part; written so that a NaN stays one.
 #[inline(always)]
-fn relu(x: f32) -> f32 {
+fn positive(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
+}
+
+#[inline(always)]
+fn relu_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
+    for (x, y) in x.iter().zip(y) {
+        y.write(positive(*x));
+    }
+}
+
+#[inline(always)]
+fn relu_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
+    for (x, g) in x.iter().zip(g) {
+        *g = if *x > 0.0 { *g } else { 0.0 };
+    }
 }
 
 #[inline(always)]
 fn relu_squared_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
     for (x, y) in x.iter().zip(y) {
-        let positive = relu(*x);
-        y.write(positive * positive);
+        let x = positive(*x);
+        y.write(x * x);
     }
 }
 
 #[inline(always)]
 fn relu_squared_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
     for (x, g) in x.iter().zip(g) {
-        *g *= 2.0 * relu(*x);
+        *g *= 2.0 * positive(*x);
     }
 }
 
@@ -151,6 +167,18 @@ pub fn silu(x: &[f32]) -> Vec<f32> {
 pub fn silu_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
     through(x, g, |x, g| silu_grad_chunk(level, x, g))
+}
+
+/// ReLU: `max(x, 0)`.
+pub fn relu(x: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map(x, |x, y| relu_chunk(level, x, y))
+}
+
+/// Gradient of [`relu`]; at 0 it is 0.
+pub fn relu_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
+    let level = Level::best();
+    through(x, g, |x, g| relu_grad_chunk(level, x, g))
 }
 
 /// ReLU² (So et al. 2021, "Primer"): `max(x, 0)^2`.

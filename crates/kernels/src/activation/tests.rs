@@ -61,6 +61,7 @@ fn gradients_in_place_over_several_pieces_and_tasks() {
     assert_eq!(gelu_tanh_grad(&x, g.clone()), through(level, gelu_tanh_grad_chunk, &x, &g));
     assert_eq!(gelu_erf_grad(&x, g.clone()), through(level, gelu_erf_grad_chunk, &x, &g));
     assert_eq!(silu_grad(&x, g.clone()), through(level, silu_grad_chunk, &x, &g));
+    assert_eq!(relu_grad(&x, g.clone()), through(level, relu_grad_chunk, &x, &g));
     assert_eq!(relu_squared_grad(&x, g.clone()), through(level, relu_squared_grad_chunk, &x, &g));
 }
 
@@ -72,6 +73,7 @@ fn activations_of_values_kept_in_bf16() {
         Activation::GeluTanh,
         Activation::GeluErf,
         Activation::Silu,
+        Activation::Relu,
         Activation::ReluSquared,
         Activation::Swiglu,
         Activation::Geglu,
@@ -119,6 +121,9 @@ proptest! {
             assert_close(&map(&x, |x, y| silu_chunk(level, x, y)), &each(&silu_reference), 1e-6);
             assert_close(&through(level, silu_grad_chunk, &x, &g), &slopes(&silu_reference), 1e-6);
             assert_close(&map(&x, |x, y| relu_squared_chunk(level, x, y)), &each(&relu_squared_reference), 1e-6);
+            assert_close(&map(&x, |x, y| relu_chunk(level, x, y)), &each(&|x| x.max(0.0)), 1e-6);
+            let slope: Vec<f64> = x.iter().zip(&g).map(|(x, g)| if *x > 0.0 { f64::from(*g) } else { 0.0 }).collect();
+            assert_close(&through(level, relu_grad_chunk, &x, &g), &slope, 1e-6);
             // A product with f64's slope, as central differences smear the corner at 0.
             let slope: Vec<f64> = x.iter().zip(&g).map(|(x, g)| 2.0 * f64::from(x.max(0.0)) * f64::from(*g)).collect();
             assert_close(&through(level, relu_squared_grad_chunk, &x, &g), &slope, 1e-6);
@@ -160,8 +165,15 @@ fn joined_halves_are_the_halves() {
 #[test]
 fn nan_stays() {
     let x = [f32::NAN; 20];
-    let results =
-        [silu(&x), relu_squared(&x), gelu_tanh(&x), gelu_erf(&x), swiglu(&x, &[1.0; 20]), swiglu_joined(&x, 10)];
+    let results = [
+        silu(&x),
+        relu(&x),
+        relu_squared(&x),
+        gelu_tanh(&x),
+        gelu_erf(&x),
+        swiglu(&x, &[1.0; 20]),
+        swiglu_joined(&x, 10),
+    ];
     assert!(results.iter().flatten().all(|y| y.is_nan()));
     assert_eq!(relu_squared(&[f32::INFINITY, f32::NEG_INFINITY]), [f32::INFINITY, 0.0]);
 }

@@ -206,7 +206,8 @@ impl EncoderConfig {
         check(typed == (self.token_types > 0), "token_types", self.token_types, || {
             (if typed { "1 or more" } else { "0, as DistilBERT has none" }).to_string()
         })?;
-        check(self.activation != Activation::Swiglu, "activation", "swiglu", || "gelu or gelu_erf".to_string())?;
+        let fits = matches!(self.activation, Activation::Gelu | Activation::GeluErf);
+        check(fits, "activation", format!("{:?}", self.activation).to_lowercase(), || "gelu or gelu_erf".to_string())?;
         check(self.norm_eps.is_finite() && self.norm_eps > 0.0, "norm_eps", self.norm_eps, || {
             "a positive number".to_string()
         })?;
@@ -275,6 +276,7 @@ mod tests {
             (EncoderConfig { architecture: EncoderKind::Roberta, ..base() }, "position_offset"),
             (EncoderConfig { architecture: EncoderKind::DistilBert, ..base() }, "token_types"),
             (EncoderConfig { activation: Activation::Swiglu, ..base() }, "activation"),
+            (EncoderConfig { activation: Activation::Relu, ..base() }, "activation"),
             (EncoderConfig { attention_dropout: 1.0, ..base() }, "attention_dropout"),
             (EncoderConfig { classifier_dropout: Some(-0.1), ..base() }, "classifier_dropout"),
             (EncoderConfig { norm_eps: f64::NAN, ..base() }, "norm_eps"),

@@ -1,6 +1,8 @@
 //! Small models of every kind, and comparisons.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod encoder_decoders;
+
 use burn::prelude::*;
 use danlu_model::{
     Activation, Architecture, CausalLm, LayerType, ModelConfig, Nonlinearity, NormKind, Positions, RopeScaling,

@@ -8,6 +8,7 @@ pub fn activate<const D: usize>(kind: Activation, x: Tensor<D>) -> Tensor<D> {
         Activation::GeluTanh => gelu_tanh(x),
         Activation::GeluErf => gelu_erf(x),
         Activation::Silu => activation::silu(x),
+        Activation::Relu => activation::relu(x),
         Activation::ReluSquared => activation::relu(x).square(),
         Activation::Swiglu => swiglu_joined(x),
         Activation::Geglu => geglu_joined(x),

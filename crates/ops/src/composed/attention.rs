@@ -19,6 +19,9 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, options: &AttentionOp
     if let Some(slopes) = &options.alibi {
         scores = scores - distances(slopes, queries, keys, &device);
     }
+    if let Some(bias) = &options.bias {
+        scores = scores + bias.clone();
+    }
     let mut weights = match hidden(options, [batch, queries, keys], &device) {
         None => activation::softmax(scores, 3),
         // What is hidden loses to any score, but not to infinity: a row without keys must not become NaN before it

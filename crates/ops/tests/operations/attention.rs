@@ -35,7 +35,8 @@ fn options(kind: usize, batch: usize, heads: usize, queries: usize, keys: usize,
         7 => AttentionOptions { alibi: Some((0..heads).map(|h| 0.3 / (h + 1) as f32).collect()), ..causal },
         8 => AttentionOptions { dropout: Some(DropoutMask { key: 11, stream: 2, probability: 0.25 }), ..full },
         9 => AttentionOptions { softcap: Some(0.4), ..causal },
-        10 => AttentionOptions {
+        10 => AttentionOptions { bias: Some(bias([1, heads, queries, keys], device)), ..causal },
+        11 => AttentionOptions {
             mask: AttentionMask::CausalWindow(5),
             softcap: Some(0.7),
             alibi: Some((0..heads).map(|h| 0.2 / (h + 1) as f32).collect()),
@@ -52,7 +53,13 @@ fn options(kind: usize, batch: usize, heads: usize, queries: usize, keys: usize,
     }
 }
 
-const KINDS: usize = 12;
+/// Numbers to add to the scores.
+fn bias(dims: [usize; 4], device: &Device) -> Tensor<4> {
+    let count = dims.iter().product();
+    Tensor::<1>::from_data(TensorData::new(data(count, 8), [count]), device).reshape(dims)
+}
+
+const KINDS: usize = 13;
 
 /// cos and sin of (time, half) angles.
 fn tables(time: usize, half: usize, device: &Device) -> (Tensor<2>, Tensor<2>) {
@@ -180,4 +187,27 @@ fn a_shared_input_is_not_turned() {
     close("input", &read(flat(qkv.clone())), &values, 0.0);
     let second = ops::self_attention(qkv, Some((&cos, &sin)), shape, &options);
     close("result", &read(flat(first)), &read(flat(second)), 0.0);
+}
+
+#[test]
+fn the_bias_has_its_gradient() {
+    let (batch, heads, queries, keys, width) = (2, 2, 3, 5, 4);
+    let operands = [
+        data(batch * heads * queries * width, 1),
+        data(batch * heads * keys * width, 2),
+        data(batch * heads * keys * width, 3),
+    ];
+    let table = [data(heads * queries * keys, 4)];
+    let f = |t: &[Tensor<1>]| {
+        let of = |i: usize, n: usize| {
+            let values = TensorData::new(operands[i].clone(), [operands[i].len()]);
+            Tensor::<1>::from_data(values, &t[0].device()).reshape([batch, heads, n, width])
+        };
+        let bias = Some(t[0].clone().reshape([1, heads, queries, keys]));
+        let padding = KeyPadding::Lengths(vec![keys, 2]);
+        let options = AttentionOptions { bias, padding, ..AttentionOptions::full(0.5) };
+        flat(ops::attention(of(0, queries), of(1, keys), of(2, keys), &options))
+    };
+    let (_, grads) = differentiate(&device(), &table, &f);
+    close("gradient of the bias", &grads[0], &finite_differences(&Device::flex(), &table[0], &f), 3e-3);
 }
