@@ -10,7 +10,7 @@ use danlu_bench::{Precision, Recompute, Workload};
 use danlu_pipeline::Stage;
 
 pub use generate::GenerateArgs;
-pub use texts::{ClassifyArgs, EmbedArgs, TextsArgs};
+pub use texts::{ClassifyArgs, EmbedArgs, TextsArgs, TranslateArgs};
 
 /// danlu (丹炉): one program for the whole life of a language model.
 ///
@@ -106,6 +106,19 @@ pub enum Command {
     /// macro) and the confusion matrix.
     #[command(verbatim_doc_comment)]
     Classify(ClassifyArgs),
+    /// Translate texts with an encoder-decoder; where there are references, say how good it is
+    ///
+    ///   danlu translate en-zh-model --text "Choose File - Open."
+    ///   danlu translate en-zh-model --data test.jsonl --text-field en --out said.jsonl
+    ///   danlu translate en-zh-model --data test.jsonl --text-field en \\
+    ///     --target-field zh --target-language zh
+    ///
+    /// By beam search. Without --out the translations are printed, a JSON line each. With
+    /// --target-field follow BLEU, chrF and chrF++ as sacreBLEU has them, beside those of copying the
+    /// source. What is in the folder need not be a translator: a summariser's summaries come out the
+    /// same way.
+    #[command(verbatim_doc_comment)]
+    Translate(TranslateArgs),
     /// Take over a model from a GGUF file, as a folder in the layout of Hugging Face
     ///
     /// The folder is what every other command takes:

@@ -79,6 +79,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Eval(args) => commands::eval::eval(global, args),
         Command::Embed(args) => commands::encoder::embed(global, args),
         Command::Classify(args) => commands::encoder::classify(global, args),
+        Command::Translate(args) => commands::translate::translate(global, args),
         Command::Import(args) => commands::convert::import(args),
         Command::Export(args) => commands::convert::export(args),
         Command::Inspect(args) => commands::convert::inspect(args),

@@ -33,6 +33,10 @@
 //!
 //! [`EncoderRun`] says what an encoder makes of texts: embeddings and predictions, in the texts' order.
 //! [`score_classes`] and [`score_labels`] say what predictions are worth.
+//!
+//! # Translations
+//!
+//! [`score_translations`]: BLEU and chrF as sacreBLEU has them; [`score_transcripts`]: error rates of words and characters.
 
 mod baselines;
 mod choose;
@@ -46,6 +50,9 @@ mod score;
 mod scores;
 #[cfg(test)]
 mod testing;
+mod transcription;
+mod translation;
+mod translator;
 mod windows;
 
 pub use baselines::{Baseline, Baselines, Unigram, XzSize, measure_baselines, xz_size};
@@ -57,4 +64,7 @@ pub use error::EvalError;
 pub use evaluate::{Evaluation, Progress, evaluate, evaluate_path, evaluate_source};
 pub use lengths::{LENGTH_FACTORS, LengthScores, length_report};
 pub use scores::{Scores, Tally, bits_per_byte, token_cost};
+pub use transcription::{TranscriptScores, TranscriptUnit, plain_transcript, score_transcripts};
+pub use translation::{Bleu, BleuTokenizer, TranslationScores, score_translations};
+pub use translator::{Hypothesis, Translated, Translator};
 pub use windows::{Window, windows};

@@ -28,6 +28,7 @@ mod normalize;
 mod pii;
 mod segments;
 mod sentence;
+mod seq2seq_tokenizer;
 mod tokenizer;
 mod transform;
 mod wordpiece;

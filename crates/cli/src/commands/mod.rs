@@ -14,5 +14,7 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod serve;
+mod texts;
+pub mod translate;
 pub mod tune;
 pub mod work;
