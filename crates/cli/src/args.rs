@@ -2,6 +2,7 @@
 
 mod generate;
 mod texts;
+mod transcribe;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use danlu_pipeline::Stage;
 
 pub use generate::GenerateArgs;
 pub use texts::{ClassifyArgs, EmbedArgs, TextsArgs, TranslateArgs};
+pub use transcribe::{TranscribeArgs, TranscriptForm};
 
 /// danlu (丹炉): one program for the whole life of a language model.
 ///
@@ -119,6 +121,18 @@ pub enum Command {
     /// same way.
     #[command(verbatim_doc_comment)]
     Translate(TranslateArgs),
+    /// Write down what is said in sound files, by Whisper; where there are references, say how many words are wrong
+    ///
+    ///   danlu transcribe whisper-tiny talk.mp3
+    ///   danlu transcribe whisper-tiny talk.mp3 --form srt --out talk.srt
+    ///   danlu transcribe whisper-tiny --data clips.jsonl --sound-field audio --target-field text
+    ///
+    /// WAV, MP3, FLAC, Ogg Vorbis and MP4 with AAC, of any length and rate; by beam search, in windows of 30
+    /// seconds that begin where the last whole segment ended. Silent windows are left out. With
+    /// --target-field follow the error rates of words and characters, as jiwer has them, without regard to
+    /// case and punctuation.
+    #[command(verbatim_doc_comment)]
+    Transcribe(TranscribeArgs),
     /// Take over a model from a GGUF file, as a folder in the layout of Hugging Face
     ///
     /// The folder is what every other command takes:

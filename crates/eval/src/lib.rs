@@ -36,6 +36,7 @@
 //!
 //! # Translations
 //!
+//! [`Translator`] says what an encoder-decoder makes of texts, [`Transcriber`] what Whisper hears in sounds.
 //! [`score_translations`]: BLEU and chrF as sacreBLEU has them; [`score_transcripts`]: error rates of words and characters.
 
 mod baselines;
@@ -50,6 +51,7 @@ mod score;
 mod scores;
 #[cfg(test)]
 mod testing;
+mod transcriber;
 mod transcription;
 mod translation;
 mod translator;
@@ -64,6 +66,7 @@ pub use error::EvalError;
 pub use evaluate::{Evaluation, Progress, evaluate, evaluate_path, evaluate_source};
 pub use lengths::{LENGTH_FACTORS, LengthScores, length_report};
 pub use scores::{Scores, Tally, bits_per_byte, token_cost};
+pub use transcriber::{TranscribeOptions, Transcriber, Transcript, TranscriptSegment};
 pub use transcription::{TranscriptScores, TranscriptUnit, plain_transcript, score_transcripts};
 pub use translation::{Bleu, BleuTokenizer, TranslationScores, score_translations};
 pub use translator::{Hypothesis, Translated, Translator};

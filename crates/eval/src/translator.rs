@@ -133,7 +133,7 @@ impl Translator {
         let sources: Vec<Vec<u32>> = texts.clone().map(|text| text.ids.clone()).collect();
         let states = self.model.start_all(&sources)?;
         let sources = states.into_iter().map(|state| (state, vec![self.start])).collect();
-        let found = beam_search(&self.model, sources, &self.model.special_tokens().eos, beams)?;
+        let found = beam_search(&self.model, sources, &self.model.special_tokens().eos, beams, None)?;
         let read = |(hypotheses, text): (Vec<danlu_model::Hypothesis>, &EncodedText)| {
             let read = |found: danlu_model::Hypothesis| {
                 let text = self.tokenizer.decode(&found.tokens)?;

@@ -12,6 +12,7 @@
 //! | [`feed`] | RSS, Atom, RDF | entries |
 //! | [`posts`] | Reddit, Hacker News, Stack Exchange dumps | posts and comments |
 //! | [`epub`], [`pdf`], [`markdown`] | books, papers, notes | chapters, pages, text |
+//! | [`sound`] | WAV, MP3, FLAC, Ogg Vorbis, MP4 with AAC | samples of one channel |
 //! | [`encoding`] | bytes of unknown encoding | text |
 //! | [`limits`] | decompressed streams | the same, or an error when they grow too far |
 //!
@@ -37,6 +38,7 @@ pub mod mail;
 pub mod markdown;
 pub mod pdf;
 pub mod posts;
+pub mod sound;
 pub mod warc;
 pub mod wikitext;
 mod xml;

@@ -183,6 +183,11 @@ impl EncoderTokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The written form of a token.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// What fills up shorter sequences.
     pub fn pad_id(&self) -> Option<u32> {
         self.special.pad

@@ -15,6 +15,7 @@ pub mod run;
 pub mod runs;
 pub mod serve;
 mod texts;
+pub mod transcribe;
 pub mod translate;
 pub mod tune;
 pub mod work;
