@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use danlu_convert::{ConvertError, Precision, export, import, inspect};
+use danlu_convert::{ConvertError, export, import, inspect};
 use danlu_weights::Kind;
 use danlu_weights::gguf::{Gguf, Metadata, Value, Writer};
 use serde_json::{Value as Json, json};
@@ -204,7 +204,7 @@ fn folders_come_back_as_they_were() {
         let exported = export(&first, &file, Kind::F32, &quiet).unwrap();
         assert!(exported.left_f16.is_empty());
         assert_eq!(exported.parameters, tensors.iter().map(|(_, shape)| shape.iter().product::<u64>()).sum::<u64>());
-        let imported = import(&file, &second, Precision::F32, &quiet).unwrap();
+        let imported = import(&file, &second, None, &quiet).unwrap();
         assert_eq!((imported.vocabulary as u64, imported.chat_template), (VOCABULARY, true));
 
         assert_eq!(weights(&first.join("model.safetensors")), weights(&second.join("model.safetensors")));
@@ -321,7 +321,7 @@ fn what_cannot_be_taken_over_is_named_and_leaves_nothing() {
         fs::write(&path, writer.finish().unwrap()).unwrap();
         path
     };
-    let try_import = |path: &Path| import(path, &at("out"), Precision::F32, &quiet).unwrap_err().to_string();
+    let try_import = |path: &Path| import(path, &at("out"), None, &quiet).unwrap_err().to_string();
     let strange = gguf("strange.gguf", &[("general.architecture", Value::Text("mamba".into()))], &[]);
     assert!(
         try_import(&strange)
@@ -335,7 +335,7 @@ fn what_cannot_be_taken_over_is_named_and_leaves_nothing() {
     llama(&folder);
     fs::write(at("there"), "x").unwrap();
     export(&folder, &at("model.gguf"), Kind::F32, &quiet).unwrap();
-    let there = import(&at("model.gguf"), &at("there"), Precision::F32, &quiet).unwrap_err();
+    let there = import(&at("model.gguf"), &at("there"), None, &quiet).unwrap_err();
     assert!(there.to_string().contains("there"), "{there}");
     let bytes = fs::read(at("model.gguf")).unwrap();
     fs::write(at("cut.gguf"), &bytes[..bytes.len() - 4000]).unwrap();

@@ -33,18 +33,14 @@ fn bar() -> impl Fn(usize, usize) {
 }
 
 pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
-    let precision = match args.precision.as_str() {
-        "f16" => Precision::F16,
-        "bf16" => Precision::Bf16,
-        _ => Precision::F32,
-    };
+    let precision = args.precision.as_deref().and_then(Precision::from_name);
     let done = danlu_convert::import(&args.file, &args.out, precision, &bar())?;
     let kinds: Vec<String> = done.kinds.iter().map(|(kind, tensors)| format!("{tensors} {kind}")).collect();
     if args.json {
         line(&serde_json::to_string(&json!({
             "architecture": done.architecture, "parameters": done.parameters, "vocabulary": done.vocabulary,
             "chat_template": done.chat_template, "out": args.out, "precision": args.precision,
-            "tensors": done.kinds.iter().map(|(kind, n)| (kind.to_string(), json!(n))).collect::<serde_json::Map<_, _>>(),
+            "tensors": done.kinds.iter().map(|(kind, n)| (kind.clone(), json!(n))).collect::<serde_json::Map<_, _>>(),
         }))?);
         return Ok(());
     }
