@@ -29,11 +29,16 @@
 //! that does not beat them has learned no context.
 
 //!
+//! # Two forms of one model
+//!
+//! [`compare_folders`] says how far an exported model is from the one it was made of: logits, likeliest tokens, KL.
+//!
 //! # Encoders
 //!
 //! [`EncoderRun`] says what an encoder makes of texts: embeddings and predictions, in the texts' order.
 //! [`score_classes`] and [`score_labels`] say what predictions are worth.
 
+mod agreement;
 mod baselines;
 mod choose;
 mod classification;
@@ -48,6 +53,7 @@ mod scores;
 mod testing;
 mod windows;
 
+pub use agreement::{Agreement, PROMPTS, Tolerance, compare_folders};
 pub use baselines::{Baseline, Baselines, Unigram, XzSize, measure_baselines, xz_size};
 pub use choose::{Chosen, Coverage, choose};
 pub use classification::{ClassScores, ClassificationScores, Quality, score_classes, score_labels};

@@ -257,7 +257,7 @@ impl Tokenizer {
 
     /// Whether `ids` stand for exactly this text.
     pub fn spells(&self, ids: &[u32], text: &str) -> bool {
-        let spaced = self.adds_space().then(|| format!(" {text}"));
+        let spaced = (self.adds_space() && !text.is_empty()).then(|| format!(" {text}"));
         let mut rest = spaced.as_deref().unwrap_or(text).as_bytes();
         ids.iter().all(|&id| match rest.strip_prefix(self.token_bytes(id)) {
             Some(after) => {

@@ -19,6 +19,6 @@ mod stored;
 
 pub use blocks::{decode, encode};
 pub use error::WeightsError;
-pub use folder::{PYTORCH, PYTORCH_INDEX, SAFETENSORS, SAFETENSORS_INDEX, tensors_of};
+pub use folder::{PYTORCH, PYTORCH_INDEX, SAFETENSORS, SAFETENSORS_INDEX, read_index, tensors_of};
 pub use kind::Kind;
 pub use stored::Stored;

@@ -35,11 +35,7 @@ fn what_is_wrong_is_named() {
     assert!(said(&[entry("a", "[-1]", 0, 4)]).contains("\"a\""));
     assert!(said(&[entry("a", "[4294967296,4294967296,16]", 0, 0)]).contains("cannot lie"));
     assert!(said(&[entry("a", "[2]", 0, 8), entry("b", "[2]", 4, 12)]).contains("\"a\" and \"b\" overlap"));
-    assert!(
-        said(&[entry("a", "[1]", u64::MAX - 4, u64::MAX)]).contains("cannot lie") || {
-            said(&[entry("a", "[1]", u64::MAX - 4, u64::MAX)]).contains("it is not whole")
-        }
-    );
+    assert!(said(&[entry("a", "[1]", u64::MAX - 4, u64::MAX)]).ends_with("it is not whole"));
     assert!(said(&["\"a\":3".into()]).contains("its table"));
     let error = |bytes: &[u8]| opened(bytes).unwrap_err();
     assert!(error(b"short").to_string().contains("fewer than 8 bytes"));

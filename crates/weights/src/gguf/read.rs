@@ -11,6 +11,8 @@ const MOST_TENSORS: u64 = 1 << 20;
 const MOST_ENTRIES: u64 = 1 << 16;
 const MOST_DIMENSIONS: u32 = 4;
 const LONGEST_NAME: u64 = 1 << 16;
+/// Of arrays whose values do not lie densely: each takes many times its bytes in the file.
+const MOST_OTHERS: usize = 1 << 22;
 
 /// A tensor as the file's table describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,6 +242,9 @@ impl Header<'_> {
             other => return Err(self.malformed(format!("{name}: there is no type of values {other}"))),
         };
         let length = self.length(least, "values in an array")?;
+        if ![5, 6, 8].contains(&kind) && length > MOST_OTHERS {
+            return Err(self.malformed(format!("{name}: an array of {length} values")));
+        }
         Ok(match kind {
             8 => Array::Texts((0..length).map(|_| self.text(u64::MAX, "a text")).collect::<Result<_, _>>()?),
             6 => Array::Floats((0..length).map(|_| self.take().map(f32::from_le_bytes)).collect::<Result<_, _>>()?),
