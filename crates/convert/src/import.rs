@@ -106,9 +106,8 @@ fn from_gguf(
         let path = work.join(folder::TEMPLATE);
         std::fs::write(&path, template).map_err(|e| ConvertError::io("write", &path, e))?;
     }
-    let planned = |placed: &Placed| {
-        folder::planned(placed.name.clone(), names::shape(placed.layout, placed.shape()), precision)
-    };
+    let planned =
+        |placed: &Placed| folder::planned(placed.name.clone(), names::shape(placed.layout, placed.shape()), precision);
     let planned: Vec<_> = tensors.iter().map(planned).collect();
     safetensors::write::<ConvertError>(&work.join(danlu_weights::SAFETENSORS), &planned, |index| {
         let placed = &tensors[index];

@@ -156,8 +156,7 @@ const GEMMA_NORMS: &[Row] = &[
 ];
 
 /// The first Gemma has two norms in a layer, its successors four.
-const TWO_NORMS: &[Row] =
-    &[Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", PlusOne)];
+const TWO_NORMS: &[Row] = &[Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", PlusOne)];
 
 const FOUR_NORMS: &[Row] = &[
     Row("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", PlusOne),

@@ -67,7 +67,9 @@ pub(crate) fn config(
     }
     let (mut json, shape) = decoder(&d, has)?;
     let more = match family {
-        Family::Llama | Family::Mistral => json!({"attention_bias": has("blk.0.attn_q.bias"), "mlp_bias": has("blk.0.ffn_up.bias")}),
+        Family::Llama | Family::Mistral => {
+            json!({"attention_bias": has("blk.0.attn_q.bias"), "mlp_bias": has("blk.0.ffn_up.bias")})
+        }
         Family::Mixtral => json!({
             "sliding_window": null, "num_local_experts": shape.experts,
             "num_experts_per_tok": d.count("expert_used_count")?,

@@ -36,7 +36,10 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             let table = br#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"BF16","shape":[3],"data_offsets":[16,22]}}"#;
             vec![[&(table.len() as u64).to_le_bytes()[..], table, &[1; 22]].concat()]
         }
-        _ => vec![br#"{"metadata":{"total_size":3},"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}"#.to_vec()],
+        _ => vec![
+            br#"{"metadata":{"total_size":3},"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}"#
+                .to_vec(),
+        ],
     }
 }
 

@@ -76,7 +76,8 @@ fn styles_put_their_own_tokens_around_a_text() {
     };
     let (whole, plain, _) = ids(json!({"tokenizer_class": "LlamaTokenizer"}));
     assert_eq!(whole, [&[1][..], &plain].concat());
-    let (whole, plain, _) = ids(json!({"tokenizer_class": "LlamaTokenizer", "add_bos_token": false, "add_eos_token": true}));
+    let (whole, plain, _) =
+        ids(json!({"tokenizer_class": "LlamaTokenizer", "add_bos_token": false, "add_eos_token": true}));
     assert_eq!(whole, [&plain[..], &[2]].concat());
     let (whole, t5, json) = ids(json!({"tokenizer_class": "T5Tokenizer", "extra_ids": 3}));
     assert_eq!(whole, [&t5[..], &[2]].concat());

@@ -210,7 +210,9 @@ mod tests {
         let (p, q) = (1.0 / (1.0 + (-2.0f64).exp()), 1.0 / (1.0 + 0.5f64.exp()));
         let kl = p * (p / q).ln() + (1.0 - p) * ((1.0 - p) / (1.0 - q)).ln();
         assert!((other.kl - kl).abs() < 1e-6, "{} {kl}", other.kl);
-        assert!(other.fault(&Tolerance::of(Kind::Q8_0)).is_some_and(|said| said.contains("1.500e0 standard deviations")));
+        assert!(
+            other.fault(&Tolerance::of(Kind::Q8_0)).is_some_and(|said| said.contains("1.500e0 standard deviations"))
+        );
         let broken = compare(&[1.0, -1.0], &[f32::NAN, -1.0]);
         assert!(broken.fault(&Tolerance { max_relative_error: f64::INFINITY, kl: f64::INFINITY }).is_some());
         let ids = Agreement { other_ids: 2, ..same };

@@ -155,7 +155,11 @@ fn say_verified(agreement: &Agreement, tolerance: &Tolerance) {
     let rows = [
         row("prompts with other token ids", other_ids.to_string(), "0".into()),
         row("largest logit error", format!("{max_logit_error:.3e}"), String::new()),
-        row("in standard deviations", format!("{max_relative_error:.3e}"), format!("{:e}", tolerance.max_relative_error)),
+        row(
+            "in standard deviations",
+            format!("{max_relative_error:.3e}"),
+            format!("{:e}", tolerance.max_relative_error),
+        ),
         row("top-1 agreement", format!("{:.2}%", 100.0 * top1), String::new()),
         row("KL divergence, nats", format!("{kl:.3e}"), format!("{:e}", tolerance.kl)),
     ];

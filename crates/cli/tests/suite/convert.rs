@@ -74,7 +74,9 @@ fn every_family_gives_the_same_logits_after_gguf_and_as_a_folder() {
     }
     let shown = place.ok(&["export", "qwen3", "--out", "half.gguf", "--verify"]);
     assert!(shown.contains("largest logit error") && shown.contains("KL divergence, nats"), "{shown}");
-    assert!(place.fails(2, &["export", "qwen3", "--format", "hf", "--out", "x", "--kind", "q4_0"]).contains("hint: use"));
+    assert!(
+        place.fails(2, &["export", "qwen3", "--format", "hf", "--out", "x", "--kind", "q4_0"]).contains("hint: use")
+    );
     assert!(!place.path("x").exists());
 }
 
@@ -100,7 +102,10 @@ fn pytorch_is_named_with_the_remedy_where_safetensors_are_wanted() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/tests/golden");
     std::fs::copy(golden.join("code.bin"), folder.join("pytorch_model.bin")).unwrap();
     let said = place.fails(1, &["generate", "llama_tied", "--prompt", "a"]);
-    assert!(said.contains("is a checkpoint of PyTorch") && said.contains("hint: make a folder of safetensors"), "{said}");
+    assert!(
+        said.contains("is a checkpoint of PyTorch") && said.contains("hint: make a folder of safetensors"),
+        "{said}"
+    );
     let said = place.fails(1, &["import", "llama_tied", "--out", "out"]);
     assert!(said.contains("a pickle with code in it: it asks for posix.system") && said.contains("hint: "), "{said}");
     assert!(!place.path("out").exists());

@@ -195,9 +195,8 @@ impl<'a> Tokens<'a> {
             Ok(Piece { text: self.texts[id].clone(), score: scores[id], kind })
         };
         let pieces: Vec<Piece> = (0..self.texts.len()).map(piece).collect::<Result<_, ConvertError>>()?;
-        let flag = |name: &str, otherwise: bool| {
-            self.metadata.flag(&format!("tokenizer.ggml.{name}")).unwrap_or(otherwise)
-        };
+        let flag =
+            |name: &str, otherwise: bool| self.metadata.flag(&format!("tokenizer.ggml.{name}")).unwrap_or(otherwise);
         let pieces = Pieces {
             byte_fallback: pieces.iter().any(|piece| piece.kind == PieceKind::Byte),
             pieces,
@@ -370,9 +369,9 @@ fn pieces_into(
         }
     }
     let before = steps(&tokenizer["pre_tokenizer"], "pretokenizers");
-    prefix |= before.iter().any(|step| {
-        step["type"] == "Metaspace" && step["prepend_scheme"].as_str().unwrap_or("always") != "never"
-    });
+    prefix |= before
+        .iter()
+        .any(|step| step["type"] == "Metaspace" && step["prepend_scheme"].as_str().unwrap_or("always") != "never");
     let mut rank: HashMap<String, usize> = HashMap::new();
     for (number, (left, right)) in merges.iter().enumerate() {
         rank.entry(format!("{left}{right}")).or_insert(number);

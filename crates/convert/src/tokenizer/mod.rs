@@ -132,9 +132,8 @@ impl Around {
             special(before, type_id).into_iter().chain([middle]).chain(special(after, type_id)).collect()
         };
         let tokens = [before, after, before_second].into_iter().flatten();
-        let known: Map<String, Json> = tokens
-            .map(|(text, id)| (text.clone(), json!({"id": text, "ids": [id], "tokens": [text]})))
-            .collect();
+        let known: Map<String, Json> =
+            tokens.map(|(text, id)| (text.clone(), json!({"id": text, "ids": [id], "tokens": [text]}))).collect();
         if known.is_empty() {
             return Json::Null;
         }

@@ -161,7 +161,11 @@ impl Pieces {
         }
         let ids: HashMap<&str, usize> = self.pieces.iter().enumerate().map(|(id, p)| (p.text.as_str(), id)).collect();
         if let Some((id, piece)) = self.pieces.iter().enumerate().find(|(id, piece)| ids[piece.text.as_str()] != *id) {
-            return Err(malformed(format!("the pieces {id} and {} are both {:?}", ids[piece.text.as_str()], piece.text)));
+            return Err(malformed(format!(
+                "the pieces {id} and {} are both {:?}",
+                ids[piece.text.as_str()],
+                piece.text
+            )));
         }
         if let Some(piece) = self.pieces.iter().find(|piece| !piece.score.is_finite()) {
             return Err(malformed(format!("the score of the piece {:?} is {}", piece.text, piece.score)));

@@ -126,8 +126,7 @@ fn model(ranks: &[(Vec<u8>, u32)]) -> Json {
     let letters = letters();
     let written = |bytes: &[u8]| bytes.iter().map(|byte| letters[*byte as usize]).collect::<String>();
     let by_token: HashMap<&[u8], u32> = ranks.iter().map(|(token, rank)| (token.as_slice(), *rank)).collect();
-    let vocabulary: Map<String, Json> =
-        ranks.iter().map(|(token, rank)| (written(token), json!(rank))).collect();
+    let vocabulary: Map<String, Json> = ranks.iter().map(|(token, rank)| (written(token), json!(rank))).collect();
     let merges: Vec<[String; 2]> = ranks
         .iter()
         .filter_map(|(token, rank)| {

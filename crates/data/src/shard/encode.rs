@@ -106,7 +106,8 @@ impl Encoder<'_> {
             serde_json::from_value(messages.clone()).map_err(|e| bad(format!("its messages are malformed: {e}")))?;
         let template = self.template.ok_or_else(|| bad("the tokenizer has no chat template".into()))?;
         if self.tokenizer.adds_space() {
-            let what = "the tokenizer puts a space before each piece of text, so what is learnt cannot be told by place";
+            let what =
+                "the tokenizer puts a space before each piece of text, so what is learnt cannot be told by place";
             return Err(bad(what.into()));
         }
         for message in &mut messages {
