@@ -82,7 +82,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Translate(args) => commands::translate::translate(global, args),
         Command::Transcribe(args) => commands::transcribe::transcribe(global, args),
         Command::Import(args) => commands::convert::import(args),
-        Command::Export(args) => commands::convert::export(args),
+        Command::Export(args) => commands::convert::export(global, args),
         Command::Inspect(args) => commands::convert::inspect(args),
         Command::Feedback(FeedbackCommand::Export(args)) => commands::feedback::export(global, args),
         Command::Runs(args) if args.runs.is_empty() => commands::runs::list(global, args.json),

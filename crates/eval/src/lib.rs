@@ -29,6 +29,10 @@
 //! that does not beat them has learned no context.
 
 //!
+//! # Two forms of one model
+//!
+//! [`compare_folders`] says how far an exported model is from the one it was made of: logits, likeliest tokens, KL.
+//!
 //! # Encoders
 //!
 //! [`EncoderRun`] says what an encoder makes of texts: embeddings and predictions, in the texts' order.
@@ -39,6 +43,7 @@
 //! [`Translator`] says what an encoder-decoder makes of texts, [`Transcriber`] what Whisper hears in sounds.
 //! [`score_translations`]: BLEU and chrF as sacreBLEU has them; [`score_transcripts`]: error rates of words and characters.
 
+mod agreement;
 mod baselines;
 mod choose;
 mod classification;
@@ -57,6 +62,7 @@ mod translation;
 mod translator;
 mod windows;
 
+pub use agreement::{Agreement, PROMPTS, Tolerance, compare_folders};
 pub use baselines::{Baseline, Baselines, Unigram, XzSize, measure_baselines, xz_size};
 pub use choose::{Chosen, Coverage, choose};
 pub use classification::{ClassScores, ClassificationScores, Quality, score_classes, score_labels};

@@ -34,7 +34,7 @@ mod transform;
 mod wordpiece;
 
 pub use characters::is_cjk;
-pub use chat::{CHATML, ChatTemplate, Message};
+pub use chat::{CHATML, ChatTemplate, Message, chat_template};
 pub use classifier::{ClassifierConfig, Example, LinearClassifier};
 pub use decode::DecodeStream;
 pub use encoder_tokenizer::{EncodedText, EncoderTokenizer};
