@@ -118,6 +118,13 @@ pub struct ModelConfig {
     /// Probability of zeroing, in training, an element of the embedding and of each layer's two outputs; of recurrent
     /// layers the one output.
     pub dropout: f64,
+    /// Probability of zeroing, in training, a weight of attention; left out: 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_dropout: Option<f64>,
+    /// Probability of leaving out, for a step of training, a whole layer (LayerDrop, Fan et al. 2020); left out: 0. Its
+    /// gradients are then 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_drop: Option<f64>,
     /// Biases of queries, keys and values; left out: as `bias`, and on for Qwen2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qkv_bias: Option<bool>,
@@ -204,6 +211,8 @@ impl Default for ModelConfig {
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
             dropout: 0.0,
+            attention_dropout: None,
+            layer_drop: None,
             qkv_bias: None,
             qk_norm: None,
             norm_offset: None,
@@ -331,6 +340,16 @@ impl ModelConfig {
         }
     }
 
+    /// Probability of dropping a weight of attention, resolved.
+    pub fn attention_dropout(&self) -> f64 {
+        self.attention_dropout.unwrap_or(0.0)
+    }
+
+    /// Probability of leaving out a layer, resolved.
+    pub fn layer_drop(&self) -> f64 {
+        self.layer_drop.unwrap_or(0.0)
+    }
+
     /// Checks every setting against the others.
     ///
     /// # Errors
@@ -345,9 +364,15 @@ impl ModelConfig {
         range("hidden_size", self.hidden_size, 1 << 18)?;
         range("embedding_size", self.embedding_size(), 1 << 18)?;
         range("max_seq_len", self.max_seq_len, 1 << 24)?;
-        check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, || {
-            "a probability from 0 up to, not including, 1".to_string()
-        })?;
+        let rates = [
+            ("dropout", self.dropout),
+            ("attention_dropout", self.attention_dropout()),
+            ("layer_drop", self.layer_drop()),
+        ];
+        for (key, rate) in rates {
+            let fits = (0.0..1.0).contains(&rate);
+            check(fits, key, rate, || "a probability from 0 up to, not including, 1".to_string())?;
+        }
         if self.cell().is_some() {
             return Ok(());
         }
@@ -517,6 +542,8 @@ mod tests {
             (ModelConfig { head_dim: Some(5), ..base() }, "head_dim"),
             (ModelConfig { dropout: 1.0, ..base() }, "dropout"),
             (ModelConfig { dropout: f64::NAN, ..base() }, "dropout"),
+            (ModelConfig { attention_dropout: Some(1.5), ..base() }, "attention_dropout"),
+            (ModelConfig { layer_drop: Some(-0.1), ..base() }, "layer_drop"),
             (ModelConfig { norm_eps: 0.0, ..base() }, "norm_eps"),
             (ModelConfig { max_seq_len: 0, ..base() }, "max_seq_len"),
         ];

@@ -21,6 +21,12 @@ impl DropoutKey {
         DropoutMask { key: mix(mix(self.seed) ^ self.step), stream: site, probability: probability as f32 }
     }
 
+    /// Whether a layer is left out in this step, by all sequences of its batch.
+    pub(crate) fn leaves_out(&self, layer: usize, probability: f64) -> bool {
+        let drawn = mix(mix(mix(self.seed) ^ self.step) ^ mix(LAYERS ^ layer as u64));
+        ((drawn >> 11) as f64) < probability * (1u64 << 53) as f64
+    }
+
     /// The mask of attention weights at one site, `None` when nothing is to be dropped. Its rows are counted from the
     /// batch's first sequence, so that, unlike elsewhere, a batch split into parts sees other zeros.
     pub(crate) fn attention_mask(&self, site: u32, probability: f64) -> Option<DropoutMask> {
@@ -28,6 +34,9 @@ impl DropoutKey {
         (probability > 0.0).then(|| DropoutMask { key: mix(mask.key ^ mix(self.first_sequence)), ..mask })
     }
 }
+
+/// Sets the draws of whole layers apart from those of masks.
+const LAYERS: u64 = 0x6C61_7965_7264_726F;
 
 /// Applies dropout to (batch * time, width) activations at numbered sites of one forward pass.
 pub(crate) struct Dropout {
@@ -102,6 +111,19 @@ mod tests {
             assert!((zeros - probability).abs() < 0.01, "{zeros} zeros for {probability}");
             assert!((mean - 1.0).abs() < 0.05, "mean {mean}");
         }
+    }
+
+    #[test]
+    fn layers_are_left_out_as_often_as_asked() {
+        let left_out = |layer: usize| {
+            let drawn = (0..10_000).filter(|step| DropoutKey { step: *step, ..KEY }.leaves_out(layer, 0.3));
+            drawn.collect::<Vec<_>>()
+        };
+        let (first, second) = (left_out(0), left_out(1));
+        assert!((2_850..3_150).contains(&first.len()) && (2_850..3_150).contains(&second.len()));
+        let both = first.iter().filter(|step| second.binary_search(step).is_ok()).count();
+        assert!((800..1_000).contains(&both), "{both}");
+        assert!(!KEY.leaves_out(0, 0.0));
     }
 
     #[test]

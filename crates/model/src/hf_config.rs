@@ -119,16 +119,24 @@ fn llama(c: &ModelConfig) -> Value {
         "rms_norm_eps": c.norm_eps,
         "initializer_range": 0.02,
         "attention_bias": c.bias(),
-        "attention_dropout": 0.0,
+        "attention_dropout": c.attention_dropout(),
         "mlp_bias": c.bias(),
         "pretraining_tp": 1,
         "tie_word_embeddings": c.tied,
     });
     if let Value::Object(json) = &mut json {
         hf_families::insert_rope(json, c);
-        json.insert("danlu".into(), json!({"dropout": c.dropout}));
+        json.insert("danlu".into(), only_in_training(c));
     }
     json
+}
+
+/// What only danlu's training asks for and transformers has no key of.
+pub(crate) fn only_in_training(c: &ModelConfig) -> Value {
+    match c.layer_drop {
+        None => json!({"dropout": c.dropout}),
+        Some(layer_drop) => json!({"dropout": c.dropout, "layer_drop": layer_drop}),
+    }
 }
 
 fn gpt2(c: &ModelConfig) -> Value {
@@ -146,7 +154,7 @@ fn gpt2(c: &ModelConfig) -> Value {
         "initializer_range": 0.02,
         "resid_pdrop": c.dropout,
         "embd_pdrop": c.dropout,
-        "attn_pdrop": 0.0,
+        "attn_pdrop": c.attention_dropout(),
         "scale_attn_weights": true,
         "scale_attn_by_inverse_layer_idx": false,
         "reorder_and_upcast_attn": false,
@@ -258,6 +266,11 @@ impl Keys<'_> {
         value.as_f64().ok_or_else(|| self.wrong(key, "a number"))
     }
 
+    /// A rate that is 0 where nothing is said, and then left out.
+    pub(crate) fn rate(&self, key: &str) -> Result<Option<f64>, ModelError> {
+        Ok(Some(self.number(key, 0.0)?).filter(|rate| *rate != 0.0))
+    }
+
     pub(crate) fn flag(&self, key: &str, otherwise: bool) -> Result<bool, ModelError> {
         let Some(value) = self.given(key) else { return Ok(otherwise) };
         value.as_bool().ok_or_else(|| self.wrong(key, "true or false"))
@@ -296,6 +309,7 @@ impl Keys<'_> {
             tied: self.flag("tie_word_embeddings", true)?,
             norm_eps: self.number("layer_norm_epsilon", 1e-5)?,
             dropout: self.number("resid_pdrop", 0.0)?,
+            attention_dropout: self.rate("attn_pdrop")?,
             ..ModelConfig::default()
         })
     }

@@ -1,6 +1,6 @@
 //! config.json of the families that descend from Llama, both ways.
 
-use crate::hf_config::Keys;
+use crate::hf_config::{Keys, only_in_training};
 use crate::{Activation, Architecture, LayerType, ModelConfig, ModelError, NormKind, Positions, RopeScaling, SavedAs};
 use serde_json::{Map, Value, json};
 
@@ -61,9 +61,9 @@ pub(crate) fn to_json(c: &ModelConfig, family: SavedAs) -> Map<String, Value> {
     set("max_position_embeddings", json!(c.max_seq_len));
     set("rms_norm_eps", json!(c.norm_eps));
     set("initializer_range", json!(0.02));
-    set("attention_dropout", json!(0.0));
+    set("attention_dropout", json!(c.attention_dropout()));
     set("tie_word_embeddings", json!(c.tied));
-    set("danlu", json!({"dropout": c.dropout}));
+    set("danlu", only_in_training(c));
     match family {
         SavedAs::Gemma => {
             set("hidden_act", json!("gelu_pytorch_tanh"));
@@ -146,7 +146,7 @@ impl Keys<'_> {
             true => self.optional_count(key).map(|count| Some(count.unwrap_or(otherwise))),
             false => Ok(None),
         };
-        let dropout = self.given("danlu").and_then(|d| d.get("dropout")).and_then(Value::as_f64);
+        let danlu = |key: &str| self.given("danlu").and_then(|danlu| danlu.get(key)).and_then(Value::as_f64);
         Ok(ModelConfig {
             architecture,
             layers: self.count("num_hidden_layers")?,
@@ -163,7 +163,9 @@ impl Keys<'_> {
             tied: self.flag("tie_word_embeddings", gemma)?,
             rope_theta: rope.theta,
             norm_eps: self.number("rms_norm_eps", if mixtral { 1e-5 } else { 1e-6 })?,
-            dropout: dropout.unwrap_or(0.0),
+            dropout: danlu("dropout").unwrap_or(0.0),
+            attention_dropout: self.rate("attention_dropout")?,
+            layer_drop: danlu("layer_drop"),
             query_pre_attn_scalar: scalar,
             attention_softcap: soft_caps.0,
             logit_softcap: soft_caps.1,

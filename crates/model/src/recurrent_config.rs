@@ -86,6 +86,8 @@ impl ModelConfig {
             ("rope_theta", (self.rope_theta != default.rope_theta).then(|| self.rope_theta.to_string())),
             ("norm_eps", (self.norm_eps != default.norm_eps).then(|| self.norm_eps.to_string())),
             ("nonlinearity", named(&self.nonlinearity).filter(|_| !plain)),
+            ("attention_dropout", named(&self.attention_dropout)),
+            ("layer_drop", named(&self.layer_drop)),
             ("qkv_bias", named(&self.qkv_bias)),
             ("qk_norm", named(&self.qk_norm)),
             ("norm_offset", named(&self.norm_offset)),

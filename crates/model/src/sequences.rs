@@ -50,6 +50,7 @@ pub(crate) struct Sequences {
     segments: Option<AttentionSegments>,
     rotary: Option<RotaryTables>,
     dropout: Option<Dropout>,
+    key: Option<DropoutKey>,
     /// How unevenly each mixture of experts that was passed spread the tokens.
     imbalance: RefCell<Vec<Tensor<1>>>,
 }
@@ -72,8 +73,9 @@ impl Sequences {
             let ids: Vec<i64> = documents.into_iter().map(i64::from).collect();
             AttentionSegments::of(Tensor::from_data(TensorData::new(ids, [batch, time]), &device))
         });
-        let dropout = Dropout::new(options.dropout, config.dropout, batch);
-        Sequences { batch, time, positions, segments, rotary, dropout, imbalance: RefCell::default() }
+        let key = options.dropout;
+        let dropout = Dropout::new(key, config.dropout, batch);
+        Sequences { batch, time, positions, segments, rotary, dropout, key, imbalance: RefCell::default() }
     }
 
     /// The residual stream before the first layer, (batch * time, hidden).
@@ -90,8 +92,14 @@ impl Sequences {
         let mut mix = |index: usize, heads: Tensor<2>| Ok(self.attend(model, index, heads));
         let imbalance = Some(&self.imbalance).filter(|_| model.config().router_aux_loss_coef() > 0.0);
         let pass = Pass { precision: model.precision, dropout: self.dropout.as_ref(), imbalance };
+        let left_out = self.key.is_some_and(|key| key.leaves_out(index, model.config().layer_drop()));
+        let before = left_out.then(|| x.clone());
         match layer.forward(index, x, &mut mix, pass) {
-            Ok(x) => x,
+            Ok(x) => match before {
+                None => x,
+                // Times zero and not left uncomputed: every parameter has a gradient in every step.
+                Some(before) => before.clone() + (x - before).mul_scalar(0.0),
+            },
             // `mix` above cannot fail, and nothing else in a layer can but a device from which a router reads.
             Err(error) => unreachable!("{error}"),
         }
@@ -124,6 +132,10 @@ impl Sequences {
             segments: self.segments.clone(),
             alibi: model.shared.slopes.clone(),
             softcap: config.attention_softcap(),
+            dropout: self.key.and_then(|key| {
+                // Behind the sites of the embedding and of each layer's two sums.
+                key.attention_mask((2 * config.layers + 1 + index) as u32, config.attention_dropout())
+            }),
             ..AttentionOptions::causal(model.attention_scale())
         };
         danlu_ops::self_attention(heads, tables, shape, &options)

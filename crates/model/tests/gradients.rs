@@ -211,6 +211,7 @@ fn with_dropout() {
     let config = ModelConfig { dropout: 0.3, ..tiny() };
     let key = Some(DropoutKey { seed: 1, step: 5, first_sequence: 0 });
     check("dropout", &config, key);
+    check("attention dropout", &ModelConfig { attention_dropout: Some(0.3), ..tiny() }, key);
     for variational in [false, true] {
         let variational_dropout = Some(variational);
         let config = ModelConfig { dropout: 0.3, variational_dropout, ..tiny_recurrent(Architecture::Lstm) };
@@ -219,9 +220,40 @@ fn with_dropout() {
 }
 
 #[test]
+fn a_layer_that_is_left_out_changes_nothing_and_learns_nothing() {
+    let config = ModelConfig { layers: 2, layer_drop: Some(0.4), ..tiny() };
+    let model = lively_on(&config, 3, &Device::flex().autodiff());
+    // A layer that adds nothing to the residual stream.
+    let mut values = model.valid().named_parameters().unwrap();
+    for (name, data) in &mut values {
+        if name.contains("layers.1.") && (name.contains("o_proj") || name.contains("down_proj")) {
+            *data = TensorData::zeros::<f32, _>(data.shape().clone());
+        }
+    }
+    let without = loss(&model.valid().load_named(values).unwrap(), None);
+    let (whole, mut seen) = (loss(&model, None), [false; 2]);
+    for step in 0..40 {
+        let key = Some(DropoutKey { seed: 1, step, first_sequence: 0 });
+        let found = loss(&model, key);
+        seen[0] |= found == whole;
+        if (found - without).abs() > 1e-5 {
+            continue;
+        }
+        seen[1] = true;
+        let gradients = gradients(&model, key);
+        for (name, gradient) in &gradients {
+            let still = gradient.iter().all(|g| *g == 0.0);
+            assert_eq!(still, name.contains("layers.1."), "{name} at step {step}");
+        }
+        assert_eq!(recomputed(&model, key).1, gradients, "recomputed at step {step}");
+    }
+    assert_eq!(seen, [true; 2]);
+}
+
+#[test]
 fn a_split_batch_has_the_loss_of_the_whole_dropout_included() {
     let recurrent = ModelConfig { dropout: 0.3, ..tiny_recurrent(Architecture::Gru) };
-    check_split(&ModelConfig { dropout: 0.3, ..tiny() });
+    check_split(&ModelConfig { dropout: 0.3, layer_drop: Some(0.5), ..tiny() });
     check_split(&ModelConfig { variational_dropout: Some(true), ..recurrent.clone() });
     check_split(&recurrent);
 }
