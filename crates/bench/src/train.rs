@@ -4,11 +4,11 @@ use crate::machine::{peak_gflops, wait};
 use crate::workload::precision_name;
 use crate::{BenchError, Budget, Machine, Precision, Recompute, Spread, Workload, peak_rss_bytes};
 use burn::prelude::*;
-use danlu_model::{CausalLm, ParameterInfo};
+use danlu_model::CausalLm;
 use danlu_train::TrainConfig;
 use danlu_train::optimizer::{Optimizer, clip_factor};
 use danlu_train::step::{MicroBatch, accumulate};
-use danlu_train::tensors::{ParameterSpec, Parameters};
+use danlu_train::tensors;
 use serde::Serialize;
 
 /// Steps that are not timed: buffers are allocated in them.
@@ -100,7 +100,7 @@ struct Run {
 fn run(model: CausalLm, settings: &TrainSettings, device: &Device) -> Result<Run, BenchError> {
     let workload = settings.workload;
     let parameters = model.num_params();
-    let mut optimizer = Optimizer::new(specs(&model));
+    let mut optimizer = Optimizer::new(tensors::parameters(model.parameters()));
     let config = TrainConfig { weight_decay: 0.1, ..TrainConfig::default() };
     let inputs = workload.tokens(1);
     let targets: Vec<i64> = workload.tokens(2).into_iter().map(i64::from).collect();
@@ -125,12 +125,6 @@ fn run(model: CausalLm, settings: &TrainSettings, device: &Device) -> Result<Run
         first_loss: first_loss.unwrap_or(f64::NAN),
         last_loss: last_loss.unwrap_or(f64::NAN),
     })
-}
-
-/// Every parameter, decayed where it is a matrix.
-fn specs(model: &CausalLm) -> Parameters {
-    let spec = |p: ParameterInfo| (p.id, ParameterSpec { name: p.name, decay: p.decay });
-    model.parameters().into_iter().map(spec).collect()
 }
 
 #[cfg(test)]

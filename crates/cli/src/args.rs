@@ -2,6 +2,7 @@
 
 mod generate;
 mod texts;
+mod transcribe;
 
 use std::path::PathBuf;
 
@@ -10,7 +11,8 @@ use danlu_bench::{Precision, Recompute, Workload};
 use danlu_pipeline::Stage;
 
 pub use generate::GenerateArgs;
-pub use texts::{ClassifyArgs, EmbedArgs, TextsArgs};
+pub use texts::{ClassifyArgs, EmbedArgs, TextsArgs, TranslateArgs};
+pub use transcribe::{TranscribeArgs, TranscriptForm};
 
 /// danlu (丹炉): one program for the whole life of a language model.
 ///
@@ -106,6 +108,31 @@ pub enum Command {
     /// macro) and the confusion matrix.
     #[command(verbatim_doc_comment)]
     Classify(ClassifyArgs),
+    /// Translate texts with an encoder-decoder; where there are references, say how good it is
+    ///
+    ///   danlu translate en-zh-model --text "Choose File - Open."
+    ///   danlu translate en-zh-model --data test.jsonl --text-field en --out said.jsonl
+    ///   danlu translate en-zh-model --data test.jsonl --text-field en \\
+    ///     --target-field zh --target-language zh
+    ///
+    /// By beam search. Without --out the translations are printed, a JSON line each. With
+    /// --target-field follow BLEU, chrF and chrF++ as sacreBLEU has them, beside those of copying the
+    /// source. What is in the folder need not be a translator: a summariser's summaries come out the
+    /// same way.
+    #[command(verbatim_doc_comment)]
+    Translate(TranslateArgs),
+    /// Write down what is said in sound files, by Whisper; where there are references, say how many words are wrong
+    ///
+    ///   danlu transcribe whisper-tiny talk.mp3
+    ///   danlu transcribe whisper-tiny talk.mp3 --form srt --out talk.srt
+    ///   danlu transcribe whisper-tiny --data clips.jsonl --sound-field audio --target-field text
+    ///
+    /// WAV, MP3, FLAC, Ogg Vorbis and MP4 with AAC, of any length and rate; by beam search, in windows of 30
+    /// seconds that begin where the last whole segment ended. Silent windows are left out. With
+    /// --target-field follow the error rates of words and characters, as jiwer has them, without regard to
+    /// case and punctuation.
+    #[command(verbatim_doc_comment)]
+    Transcribe(TranscribeArgs),
     /// Take over a model from a GGUF file, as a folder in the layout of Hugging Face
     ///
     /// The folder is what every other command takes:
@@ -114,7 +141,7 @@ pub enum Command {
     ///   danlu generate smollm2 --prompt "The capital of France is"
     #[command(verbatim_doc_comment)]
     Import(ImportArgs),
-    /// Write a model as a GGUF file, for llama.cpp and what is built on it
+    /// Write a model for other programs: a GGUF file for llama.cpp and what is built on it, or a folder for transformers
     Export(ExportArgs),
     /// Show what a model file or folder holds: settings, tensors, memory, tokenizer, template
     Inspect(InspectArgs),
@@ -179,14 +206,16 @@ pub struct RunArgs {
 
 #[derive(Args, Debug)]
 pub struct ImportArgs {
-    /// A GGUF file of the architecture llama or gpt2, quantised or not.
+    /// A GGUF file, quantised or not, or a folder with checkpoints of PyTorch (pytorch_model.bin), a SentencePiece or a
+    /// tiktoken tokenizer.
     pub file: PathBuf,
     /// The folder to make; it must not be there yet.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Element type of the weights: f32 keeps what the file says to the bit, f16 and bf16 take half the space.
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16", "bf16"])]
-    pub precision: String,
+    /// Element type of the weights: f32 keeps what any file says to the bit, f16 and bf16 take half the space. When not
+    /// given: f32 of a GGUF file, what they have of a folder.
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16"])]
+    pub precision: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -196,15 +225,19 @@ pub struct ImportArgs {
 pub struct ExportArgs {
     /// A model's folder.
     pub model: PathBuf,
-    /// The file to write; one that is there is replaced.
-    #[arg(long, value_name = "FILE")]
+    /// The file to write, one that is there being replaced; or the folder to make, which must not be there yet.
+    #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
-    /// The form to write.
-    #[arg(long, default_value = "gguf", value_parser = ["gguf"])]
+    /// The form to write: a GGUF file, or a folder that transformers loads.
+    #[arg(long, default_value = "gguf", value_parser = ["gguf", "hf"])]
     pub format: String,
-    /// Element type of the matrices; vectors stay f32.
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f32", "f16", "bf16", "q8_0", "q4_0"])]
-    pub kind: String,
+    /// Element type of the weights. GGUF: f16 when not given, of the matrices alone. hf: f32, f16 or bf16, else as they are.
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16", "q8_0", "q4_0"])]
+    pub kind: Option<String>,
+    /// Read back what was written and run both on prompts: logit error, top-1 agreement, KL. Exit code 1 if they differ by
+    /// more than the element type explains.
+    #[arg(long)]
+    pub verify: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -212,7 +245,7 @@ pub struct ExportArgs {
 
 #[derive(Args, Debug)]
 pub struct InspectArgs {
-    /// A GGUF file, a safetensors file or a model's folder.
+    /// A file of GGUF, safetensors or PyTorch, or a model's folder.
     pub path: PathBuf,
     /// List every tensor.
     #[arg(long)]

@@ -69,7 +69,8 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             danlu_convert::ConvertError,
             danlu_serve::ServeError,
             danlu_tune::TuneError,
-            crate::Usage
+            crate::Usage,
+            crate::commands::convert::Disagreement
         );
     }
     None

@@ -1,55 +1,41 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use danlu_store::StoreError;
+use danlu_text::TextError;
 use danlu_weights::WeightsError;
 
-/// Why a model could not be taken over.
+/// Why a model could not be taken over. What is wrong with any file of it is said in the terms of [`WeightsError`].
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     #[error(transparent)]
-    Weights(#[from] WeightsError),
+    File(#[from] WeightsError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file contradicts itself, or lacks what it must have.
-    #[error("{}: {what}", path.display())]
-    Malformed { path: PathBuf, what: String },
-    /// The model is sound, but danlu does not know its kind.
-    #[error("{}: {what}", path.display())]
-    Unsupported { path: PathBuf, what: String },
+    #[error(transparent)]
+    Text(#[from] TextError),
 }
 
 impl ConvertError {
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
-                Some("choose another --out, or remove it".into())
-            }
-            Self::Malformed { what, .. } | Self::Weights(WeightsError::Malformed { what, .. })
-                if what.contains("not whole") =>
-            {
-                Some("fetch the file again".into())
-            }
-            _ => None,
+            Self::File(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Text(error) => error.hint(),
         }
     }
 
+    /// The file contradicts itself, or lacks what it must have.
     pub(crate) fn malformed(path: &Path, what: impl Into<String>) -> Self {
-        Self::Malformed { path: path.into(), what: what.into() }
+        WeightsError::Malformed { path: path.into(), what: what.into() }.into()
     }
 
+    /// The model is sound, but danlu does not know its kind.
     pub(crate) fn unsupported(path: &Path, what: impl Into<String>) -> Self {
-        Self::Unsupported { path: path.into(), what: what.into() }
+        WeightsError::Unsupported { path: path.into(), what: what.into() }.into()
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self::Io { action, path: path.into(), source }
+        WeightsError::Io { action, path: path.into(), source }.into()
     }
 }

@@ -1,15 +1,15 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use danlu_store::atomic;
-use danlu_weights::Kind;
 use danlu_weights::gguf::{Gguf, Tensor};
+use danlu_weights::{Kind, safetensors};
 use serde_json::{Value, json};
 
-use crate::folder::{self, Planned};
 use crate::names::{self, Direction, Family, Layout};
-use crate::{ConvertError, settings, vocabulary};
+use crate::settings::Shape;
+use crate::{ConvertError, copy, ctranslate2, folder, settings, tokenizer};
 
-/// The element type of an imported model's weights. What was quantised is exact in f32 alone.
+/// The element type of a model's weights. What was quantised is exact in f32 alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     #[default]
@@ -19,7 +19,13 @@ pub enum Precision {
 }
 
 impl Precision {
-    pub(crate) fn kind(self) -> Kind {
+    /// By its name in GGUF, whatever its case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::F32, Self::F16, Self::Bf16].into_iter().find(|p| p.kind().name().eq_ignore_ascii_case(name))
+    }
+
+    /// The same among the element types of GGUF.
+    pub fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::F32,
             Self::F16 => Kind::F16,
@@ -28,7 +34,7 @@ impl Precision {
     }
 
     /// As config.json says it.
-    fn torch(self) -> &'static str {
+    pub(crate) fn torch(self) -> &'static str {
         match self {
             Self::F32 => "float32",
             Self::F16 => "float16",
@@ -40,22 +46,38 @@ impl Precision {
 /// What was imported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
-    /// "llama".
-    pub architecture: &'static str,
+    /// "llama" of a GGUF file, "LlamaForCausalLM" of a folder.
+    pub architecture: String,
     pub parameters: u64,
+    /// Tokens, where there is a tokenizer.
     pub vocabulary: usize,
     /// Tensors of each element type in the file.
-    pub kinds: Vec<(Kind, usize)>,
+    pub kinds: Vec<(String, usize)>,
     pub chat_template: bool,
 }
 
-/// Makes a folder in the layout of Hugging Face of a GGUF file. The folder appears whole or not at all, and must not be
-/// there yet. `progress` is told tensors done and in all.
+/// Makes a folder in the layout of Hugging Face of a GGUF file, of a folder whose weights are checkpoints of PyTorch or
+/// whose tokenizer is a SentencePiece or tiktoken file, or of Whisper in the form of CTranslate2. The folder appears whole or not at all, and must not be there yet.
+/// Weights have the given precision, else f32 of a GGUF file and what they had of a folder. `progress` is told tensors
+/// done and in all.
 ///
 /// # Errors
 /// A broken file, an architecture, tokenizer or element type that danlu does not know, a tensor that is missing or too
 /// many; each names what it is.
 pub fn import(
+    path: &Path,
+    out: &Path,
+    precision: Option<Precision>,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Imported, ConvertError> {
+    match path.is_dir() {
+        true if ctranslate2::is(path) => ctranslate2::import(path, out, precision, progress),
+        true => copy::copy(path, out, precision, progress),
+        false => from_gguf(path, out, precision.unwrap_or_default(), progress),
+    }
+}
+
+fn from_gguf(
     file: &Path,
     out: &Path,
     precision: Precision,
@@ -64,8 +86,8 @@ pub fn import(
     let gguf = Gguf::open(file)?;
     let family = family(&gguf)?;
     let (mut config, shape) = settings::config(file, &gguf.metadata, family, &|name| gguf.tensor(name).is_some())?;
-    let tokens = vocabulary::from_metadata(file, &gguf.metadata)?;
-    let tensors = plan(&gguf, family)?;
+    let tokens = tokenizer::gguf::from_metadata(file, &gguf.metadata)?;
+    let tensors = plan(&gguf, family, shape)?;
     check_embedding(&gguf, tokens.size)?;
     if let Value::Object(config) = &mut config {
         config.insert("vocab_size".into(), json!(tokens.size));
@@ -74,7 +96,7 @@ pub fn import(
         config.extend(tokens.special.clone());
     }
 
-    let work = beside(out)?;
+    let work = folder::beside(out)?;
     let write = |name: &str, value: &Value| folder::write_json(&work.join(name), value);
     write(folder::CONFIG, &config)?;
     write(folder::GENERATION, &Value::Object(tokens.special.clone()))?;
@@ -85,20 +107,20 @@ pub fn import(
         let path = work.join(folder::TEMPLATE);
         std::fs::write(&path, template).map_err(|e| ConvertError::io("write", &path, e))?;
     }
-    let planned: Vec<Planned> = tensors
-        .iter()
-        .map(|(tensor, name, layout)| Planned { name: name.clone(), shape: names::shape(*layout, &tensor.shape) })
-        .collect();
-    folder::write_weights(&work.join(folder::WEIGHTS), &planned, precision, |index| {
-        let (tensor, _, layout) = &tensors[index];
-        let values = names::laid_out(gguf.values(tensor)?, &tensor.shape, *layout, shape, Direction::ToFolder);
+    let planned =
+        |placed: &Placed| folder::planned(placed.name.clone(), names::shape(placed.layout, placed.shape()), precision);
+    let planned: Vec<_> = tensors.iter().map(planned).collect();
+    safetensors::write::<ConvertError>(&work.join(danlu_weights::SAFETENSORS), &planned, |index| {
+        let placed = &tensors[index];
+        let values = gguf.part(placed.tensor, placed.part.0, placed.part.1)?;
+        let values = names::laid_out(values, placed.shape(), placed.layout, shape, Direction::ToFolder);
         progress(index + 1, tensors.len());
-        Ok(values)
+        Ok(danlu_weights::encode(precision.kind(), &values).unwrap_or_default()) // blocks of one are always whole
     })?;
     atomic::publish_dir(&work, out)?;
     Ok(Imported {
-        architecture: family.name(),
-        parameters: tensors.iter().map(|(tensor, ..)| tensor.elements()).sum(),
+        architecture: family.name().into(),
+        parameters: gguf.tensors.iter().map(Tensor::elements).sum(),
         vocabulary: tokens.size,
         kinds: kinds(&gguf.tensors),
         chat_template: template.is_some(),
@@ -109,23 +131,54 @@ fn family(gguf: &Gguf) -> Result<Family, ConvertError> {
     let path = gguf.path();
     let name = gguf.metadata.text("general.architecture");
     let name = name.ok_or_else(|| ConvertError::malformed(path, "general.architecture is missing"))?;
-    Family::from_name(name).ok_or_else(|| {
+    let family = Family::from_name(name).ok_or_else(|| {
         let what = format!("the architecture {name:?}; danlu imports {} from GGUF", Family::KNOWN);
         ConvertError::unsupported(path, what)
-    })
+    })?;
+    let experts = gguf.metadata.count("llama.expert_count").is_some_and(|count| count > 1);
+    Ok(if family == Family::Llama && experts { Family::Mixtral } else { family })
 }
 
-type Placed<'a> = (&'a Tensor, String, Layout);
+/// A tensor, or the part of one, with its name in the folder.
+struct Placed<'a> {
+    tensor: &'a Tensor,
+    name: String,
+    layout: Layout,
+    /// Which of how many equal parts.
+    part: (u64, u64),
+}
+
+impl Placed<'_> {
+    /// Of the part in GGUF.
+    fn shape(&self) -> &[u64] {
+        match self.layout {
+            Layout::Expert => self.tensor.shape.get(1..).unwrap_or_default(),
+            _ => &self.tensor.shape,
+        }
+    }
+}
 
 /// Every tensor with its name in the folder.
-fn plan(gguf: &Gguf, family: Family) -> Result<Vec<Placed<'_>>, ConvertError> {
+fn plan(gguf: &Gguf, family: Family, shape: Shape) -> Result<Vec<Placed<'_>>, ConvertError> {
     let mut placed = Vec::with_capacity(gguf.tensors.len());
     for tensor in &gguf.tensors {
         let (name, layout) = names::in_folder(family, &tensor.name).ok_or_else(|| {
             let what = format!("a {} has no tensor {:?} that danlu knows", family.name(), tensor.name);
             ConvertError::unsupported(gguf.path(), what)
         })?;
-        placed.push((tensor, name, layout));
+        if layout != Layout::Expert {
+            placed.push(Placed { tensor, name, layout, part: (0, 1) });
+            continue;
+        }
+        let experts = shape.experts as u64;
+        if tensor.shape.first() != Some(&experts) || tensor.shape.len() != 3 {
+            let what = format!("the tensor {:?} of {:?}, for {experts} experts", tensor.name, tensor.shape);
+            return Err(ConvertError::malformed(gguf.path(), what));
+        }
+        placed.extend((0..experts).map(|expert| {
+            let name = name.replacen("{}", &expert.to_string(), 1);
+            Placed { tensor, name, layout, part: (expert, experts) }
+        }));
     }
     Ok(placed)
 }
@@ -141,24 +194,7 @@ fn check_embedding(gguf: &Gguf, size: usize) -> Result<(), ConvertError> {
     }
 }
 
-/// An empty folder beside `out`, to be published as it.
-fn beside(out: &Path) -> Result<PathBuf, ConvertError> {
-    if out.exists() {
-        let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        return Err(ConvertError::io("write", out, source));
-    }
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let work = out.with_file_name(name);
-    match std::fs::remove_dir_all(&work) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(ConvertError::io("remove", &work, e)),
-        _ => {}
-    }
-    std::fs::create_dir_all(&work).map_err(|e| ConvertError::io("create", &work, e))?;
-    Ok(work)
-}
-
-fn kinds(tensors: &[Tensor]) -> Vec<(Kind, usize)> {
-    let count = |kind| (kind, tensors.iter().filter(|tensor| tensor.kind == kind).count());
+fn kinds(tensors: &[Tensor]) -> Vec<(String, usize)> {
+    let count = |kind: Kind| (kind.to_string(), tensors.iter().filter(|tensor| tensor.kind == kind).count());
     Kind::all().map(count).filter(|(_, count)| *count > 0).collect()
 }

@@ -2,13 +2,14 @@ use std::path::Path;
 
 use danlu_weights::gguf::{Array, Gguf, Metadata, Value};
 
-use crate::ConvertError;
-use crate::folder;
+use danlu_weights::{Stored, pytorch, safetensors, tensors_of};
+
+use crate::{ConvertError, folder, tokenizer};
 
 /// What a file or folder of a model holds, by its own account; no weights are read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspection {
-    /// "GGUF version 3", "folder in the layout of Hugging Face", "safetensors".
+    /// "GGUF version 3", "folder in the layout of Hugging Face", "safetensors", "PyTorch".
     pub form: String,
     pub architecture: Option<String>,
     /// Names and values of the settings, in the order of the file. Long lists are counted.
@@ -55,7 +56,7 @@ impl Inspection {
     }
 }
 
-/// Looks into a GGUF file, a safetensors file or a model's folder.
+/// Looks into a file of GGUF, safetensors or PyTorch, or a model's folder.
 ///
 /// # Errors
 /// A file that is none of these, or broken.
@@ -64,16 +65,21 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         return of_folder(path);
     }
     match path.extension().and_then(|end| end.to_str()) {
-        Some("safetensors") => Ok(Inspection {
-            form: "safetensors".into(),
-            architecture: None,
-            settings: Vec::new(),
-            tensors: listed(folder::table(path)?),
-            tokenizer: None,
-            vocabulary: None,
-            chat_template: None,
-        }),
+        Some("safetensors") => Ok(of_tensors("safetensors", safetensors::open(path)?)),
+        Some("bin" | "pt" | "pth") => Ok(of_tensors("PyTorch", pytorch::open(path)?)),
         _ => of_gguf(path),
+    }
+}
+
+fn of_tensors(form: &str, tensors: Vec<Stored>) -> Inspection {
+    Inspection {
+        form: form.into(),
+        architecture: None,
+        settings: Vec::new(),
+        tensors: listed(tensors),
+        tokenizer: None,
+        vocabulary: None,
+        chat_template: None,
     }
 }
 
@@ -127,9 +133,7 @@ fn in_words(value: &Value) -> String {
 
 fn of_folder(path: &Path) -> Result<Inspection, ConvertError> {
     let config = folder::read_json(&path.join(folder::CONFIG))?;
-    let tokenizer = folder::optional_json(&path.join(folder::TOKENIZER))?;
-    let told = folder::optional_json(&path.join(folder::TOKENIZER_CONFIG))?;
-    let template = told["chat_template"].as_str().map(str::to_owned);
+    let tokens = folder::optional_json(&path.join(folder::TOKENIZER))?;
     let fields = config.as_object().into_iter().flatten();
     Ok(Inspection {
         form: "folder in the layout of Hugging Face".into(),
@@ -137,14 +141,14 @@ fn of_folder(path: &Path) -> Result<Inspection, ConvertError> {
         settings: fields
             .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
             .collect(),
-        tensors: listed(folder::tensors(path)?),
-        tokenizer: tokenizer["model"]["type"].as_str().map(str::to_owned),
-        vocabulary: tokenizer["model"]["vocab"].as_object().map(serde_json::Map::len),
-        chat_template: template.or_else(|| std::fs::read_to_string(path.join(folder::TEMPLATE)).ok()),
+        tensors: listed(tensors_of(path)?),
+        tokenizer: tokens["model"]["type"].as_str().map(str::to_owned),
+        vocabulary: (!tokens.is_null()).then(|| tokenizer::vocabulary(&tokens)),
+        chat_template: danlu_text::chat_template(path)?,
     })
 }
 
-fn listed(tensors: Vec<folder::Stored>) -> Vec<Listed> {
-    let each = |t: folder::Stored| Listed { name: t.name, shape: t.shape, kind: t.dtype, bytes: t.bytes };
+fn listed(tensors: Vec<Stored>) -> Vec<Listed> {
+    let each = |t: Stored| Listed { bytes: t.len(), name: t.name, shape: t.shape, kind: t.dtype };
     tensors.into_iter().map(each).collect()
 }

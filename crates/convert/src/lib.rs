@@ -1,11 +1,15 @@
-//! Models from and for other programs: GGUF files to folders in the layout of Hugging Face, which is danlu's own, and back.
+//! Models from and for other programs: GGUF files, folders with the checkpoints of PyTorch, and Whisper as CTranslate2
+//! has it, to folders in the layout of
+//! Hugging Face, which is danlu's own, and back.
 //!
 //! The room owns what names and settings mean on both sides: `names.rs` the tensors, `settings.rs` the model's shape,
-//! `vocabulary.rs` the tokenizer. It moves files and computes nothing but changes of layout; it knows neither Burn nor
-//! danlu's models, so that what it writes is held to the two formats and not to danlu.
+//! `tokenizer` the tokenizers (GGUF, SentencePiece, tiktoken). It moves files and computes nothing but changes of layout;
+//! it knows neither Burn nor danlu's models, so that what it writes is held to the formats and not to danlu.
 //!
-//! Begin with [`import`], [`export`] and [`inspect`].
+//! Begin with [`import`], [`export`], [`export_folder`] and [`inspect`].
 
+mod copy;
+mod ctranslate2;
 mod error;
 mod export;
 mod folder;
@@ -13,8 +17,9 @@ mod import;
 mod inspect;
 mod names;
 mod settings;
-mod vocabulary;
+pub mod tokenizer;
 
+pub use copy::export_folder;
 pub use error::ConvertError;
 pub use export::{Exported, export};
 pub use import::{Imported, Precision, import};

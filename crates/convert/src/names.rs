@@ -6,6 +6,8 @@ use crate::settings::Shape;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     Llama,
+    Mistral,
+    Mixtral,
     Gpt2,
     Qwen2,
     Qwen3,
@@ -15,8 +17,10 @@ pub(crate) enum Family {
 }
 
 /// A family, its `general.architecture` in GGUF, and the `model_type` and class of its config.json.
-const FAMILIES: [(Family, &str, &str, &str); 7] = [
+const FAMILIES: [(Family, &str, &str, &str); 9] = [
     (Family::Llama, "llama", "llama", "LlamaForCausalLM"),
+    (Family::Mistral, "llama", "mistral", "MistralForCausalLM"),
+    (Family::Mixtral, "llama", "mixtral", "MixtralForCausalLM"),
     (Family::Gpt2, "gpt2", "gpt2", "GPT2LMHeadModel"),
     (Family::Qwen2, "qwen2", "qwen2", "Qwen2ForCausalLM"),
     (Family::Qwen3, "qwen3", "qwen3", "Qwen3ForCausalLM"),
@@ -26,9 +30,12 @@ const FAMILIES: [(Family, &str, &str, &str); 7] = [
 ];
 
 impl Family {
+    /// By `general.architecture`; llama stands for Mistral and Mixtral too.
     pub(crate) const KNOWN: &str = "llama, gpt2, qwen2, qwen3, gemma, gemma2 and gemma3";
+    /// By `model_type`.
+    pub(crate) const WRITTEN: &str = "llama, mistral, mixtral, gpt2, qwen2, qwen3, gemma, gemma2 and gemma3_text";
 
-    /// By `general.architecture` of GGUF.
+    /// By `general.architecture` of GGUF. Of several that share one, the first.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         FAMILIES.iter().find(|(_, gguf, ..)| *gguf == name).map(|(family, ..)| *family)
     }
@@ -71,6 +78,8 @@ pub(crate) enum Layout {
     Pairs(Heads),
     /// A norm that multiplies by 1 + weight: GGUF has the sum.
     PlusOne,
+    /// One of the experts whose matrices are one tensor in GGUF, (expert, out, in).
+    Expert,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,87 +88,82 @@ pub(crate) enum Heads {
     Key,
 }
 
-/// A tensor's name in the folder and in GGUF; in the names of a layer `{}` is its number.
+/// A tensor's name in the folder and in GGUF; in the names of a layer the first `{}` is its number, the second, which
+/// only the folder has, that of the expert.
 struct Row(&'static str, &'static str, Layout);
 
-use Layout::{Pairs, PlusOne, Same, Transposed};
+use Layout::{Expert, Pairs, PlusOne, Same, Transposed};
 
-const LLAMA: &[Row] = &[
+/// What Llama and all that descend from it have.
+const DECODER: &[Row] = &[
     Row("model.embed_tokens.weight", "token_embd.weight", Same),
-    Row("model.norm.weight", "output_norm.weight", Same),
     Row("lm_head.weight", "output.weight", Same),
-    Row("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", Same),
-    Row("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Pairs(Heads::Query)),
-    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Pairs(Heads::Key)),
     Row("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", Same),
-    Row("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", Same),
-    Row("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", Pairs(Heads::Query)),
-    Row("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", Pairs(Heads::Key)),
     Row("model.layers.{}.self_attn.v_proj.bias", "blk.{}.attn_v.bias", Same),
-    Row("model.layers.{}.self_attn.o_proj.bias", "blk.{}.attn_output.bias", Same),
-    Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", Same),
+    Row("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", Same),
+];
+
+const DENSE: &[Row] = &[
     Row("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", Same),
     Row("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", Same),
     Row("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", Same),
+];
+
+const EXPERTS: &[Row] = &[
+    Row("model.layers.{}.block_sparse_moe.gate.weight", "blk.{}.ffn_gate_inp.weight", Same),
+    Row("model.layers.{}.block_sparse_moe.experts.{}.w1.weight", "blk.{}.ffn_gate_exps.weight", Expert),
+    Row("model.layers.{}.block_sparse_moe.experts.{}.w3.weight", "blk.{}.ffn_up_exps.weight", Expert),
+    Row("model.layers.{}.block_sparse_moe.experts.{}.w2.weight", "blk.{}.ffn_down_exps.weight", Expert),
+];
+
+/// Biases of Llama's other matrices.
+const BIASES: &[Row] = &[
+    Row("model.layers.{}.self_attn.o_proj.bias", "blk.{}.attn_output.bias", Same),
     Row("model.layers.{}.mlp.gate_proj.bias", "blk.{}.ffn_gate.bias", Same),
     Row("model.layers.{}.mlp.up_proj.bias", "blk.{}.ffn_up.bias", Same),
     Row("model.layers.{}.mlp.down_proj.bias", "blk.{}.ffn_down.bias", Same),
 ];
 
+const PAIRS: &[Row] = &[
+    Row("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Pairs(Heads::Query)),
+    Row("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", Pairs(Heads::Query)),
+    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Pairs(Heads::Key)),
+    Row("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", Pairs(Heads::Key)),
+];
+
 /// Qwen's and Gemma's heads turn halves in GGUF too.
-const QWEN: &[Row] = &[
-    Row("model.embed_tokens.weight", "token_embd.weight", Same),
-    Row("model.norm.weight", "output_norm.weight", Same),
-    Row("lm_head.weight", "output.weight", Same),
-    Row("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", Same),
+const HALVES: &[Row] = &[
     Row("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Same),
-    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Same),
-    Row("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", Same),
-    Row("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", Same),
     Row("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", Same),
+    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Same),
     Row("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", Same),
-    Row("model.layers.{}.self_attn.v_proj.bias", "blk.{}.attn_v.bias", Same),
+];
+
+const NORMS: &[Row] = &[
+    Row("model.norm.weight", "output_norm.weight", Same),
+    Row("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", Same),
+    Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", Same),
+];
+
+const QWEN_HEADS: &[Row] = &[
     Row("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", Same),
     Row("model.layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight", Same),
-    Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", Same),
-    Row("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", Same),
-    Row("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", Same),
-    Row("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", Same),
 ];
 
-const GEMMA: &[Row] = &[
-    Row("model.embed_tokens.weight", "token_embd.weight", Same),
+const GEMMA_NORMS: &[Row] = &[
     Row("model.norm.weight", "output_norm.weight", PlusOne),
-    Row("lm_head.weight", "output.weight", Same),
     Row("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", PlusOne),
-    Row("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Same),
-    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Same),
-    Row("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", Same),
-    Row("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", Same),
-    Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", PlusOne),
-    Row("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", Same),
-    Row("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", Same),
-    Row("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", Same),
 ];
 
-/// Gemma 2 and 3 have four norms in a layer.
-const LATE_GEMMA: &[Row] = &[
-    Row("model.embed_tokens.weight", "token_embd.weight", Same),
-    Row("model.norm.weight", "output_norm.weight", PlusOne),
-    Row("lm_head.weight", "output.weight", Same),
-    Row("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", PlusOne),
-    Row("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", Same),
-    Row("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", Same),
-    Row("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", Same),
-    Row("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", Same),
+/// The first Gemma has two norms in a layer, its successors four.
+const TWO_NORMS: &[Row] = &[Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", PlusOne)];
+
+const FOUR_NORMS: &[Row] = &[
     Row("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", PlusOne),
     Row("model.layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight", PlusOne),
     Row("model.layers.{}.post_attention_layernorm.weight", "blk.{}.post_attention_norm.weight", PlusOne),
     Row("model.layers.{}.pre_feedforward_layernorm.weight", "blk.{}.ffn_norm.weight", PlusOne),
     Row("model.layers.{}.post_feedforward_layernorm.weight", "blk.{}.post_ffw_norm.weight", PlusOne),
-    Row("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", Same),
-    Row("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", Same),
-    Row("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", Same),
 ];
 
 const GPT2: &[Row] = &[
@@ -182,50 +186,73 @@ const GPT2: &[Row] = &[
     Row("transformer.h.{}.mlp.c_proj.bias", "blk.{}.ffn_down.bias", Same),
 ];
 
-fn table(family: Family) -> &'static [Row] {
+fn tables(family: Family) -> &'static [&'static [Row]] {
     match family {
-        Family::Llama => LLAMA,
-        Family::Gpt2 => GPT2,
-        Family::Qwen2 | Family::Qwen3 => QWEN,
-        Family::Gemma => GEMMA,
-        Family::Gemma2 | Family::Gemma3 => LATE_GEMMA,
+        Family::Llama | Family::Mistral => &[DECODER, DENSE, BIASES, PAIRS, NORMS],
+        Family::Mixtral => &[DECODER, EXPERTS, PAIRS, NORMS],
+        Family::Gpt2 => &[GPT2],
+        Family::Qwen2 => &[DECODER, DENSE, HALVES, NORMS],
+        Family::Qwen3 => &[DECODER, DENSE, HALVES, NORMS, QWEN_HEADS],
+        Family::Gemma => &[DECODER, DENSE, HALVES, GEMMA_NORMS, TWO_NORMS],
+        Family::Gemma2 | Family::Gemma3 => &[DECODER, DENSE, HALVES, GEMMA_NORMS, FOUR_NORMS],
     }
 }
 
-/// The number in a name for which a pattern has `{}`; an empty text where the pattern has none and is the name.
-fn number<'a>(pattern: &str, name: &'a str) -> Option<&'a str> {
-    match pattern.split_once("{}") {
-        None => (pattern == name).then_some(""),
-        Some((before, after)) => {
-            let number = name.strip_prefix(before)?.strip_suffix(after)?;
-            number.bytes().all(|b| b.is_ascii_digit()).then_some(number).filter(|number| !number.is_empty())
-        }
-    }
+fn rows(family: Family) -> impl Iterator<Item = &'static Row> {
+    tables(family).iter().copied().flatten()
 }
 
-/// The name in the folder, and the layout, of a tensor in GGUF.
+/// The numbers in a name for which a pattern has `{}`; `None` where the name is not of the pattern.
+fn numbers<'a>(pattern: &str, name: &'a str) -> Option<Vec<&'a str>> {
+    let mut parts = pattern.split("{}");
+    let mut rest = name.strip_prefix(parts.next()?)?;
+    let mut numbers = Vec::new();
+    for part in parts {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        rest = after.strip_prefix(part).filter(|_| digits > 0)?;
+        numbers.push(number);
+    }
+    rest.is_empty().then_some(numbers)
+}
+
+/// The name in the folder, and the layout, of a tensor in GGUF. In the name of an expert's matrix `{}` is its number.
 pub(crate) fn in_folder(family: Family, name: &str) -> Option<(String, Layout)> {
-    table(family)
-        .iter()
-        .find_map(|Row(folder, gguf, layout)| number(gguf, name).map(|number| (folder.replace("{}", number), *layout)))
+    rows(family).find_map(|Row(folder, gguf, layout)| {
+        let numbers = numbers(gguf, name)?;
+        let layer = numbers.first().copied().unwrap_or_default();
+        Some((folder.replacen("{}", layer, 1), *layout))
+    })
 }
 
-/// The name in GGUF, and the layout, of a tensor in the folder.
-pub(crate) fn in_gguf(family: Family, name: &str) -> Option<(String, Layout)> {
+/// A place in GGUF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) layout: Layout,
+    /// Of [`Layout::Expert`] the number of the expert, else 0.
+    pub(crate) expert: usize,
+}
+
+/// Where a tensor in the folder goes.
+pub(crate) fn in_gguf(family: Family, name: &str) -> Option<Place> {
     // The hub's GPT-2 folders leave the prefix out.
     let long = format!("transformer.{name}");
     let bare = family == Family::Gpt2 && !name.starts_with("transformer.") && !name.starts_with("lm_head.");
     let name = if bare { long.as_str() } else { name };
-    table(family)
-        .iter()
-        .find_map(|Row(folder, gguf, layout)| number(folder, name).map(|number| (gguf.replace("{}", number), *layout)))
+    rows(family).find_map(|Row(folder, gguf, layout)| {
+        let numbers = numbers(folder, name)?;
+        let name = gguf.replacen("{}", numbers.first().copied().unwrap_or_default(), 1);
+        let expert = numbers.get(1).map_or(Some(0), |number| number.parse().ok())?;
+        Some(Place { name, layout: *layout, expert })
+    })
 }
 
 /// The shape on the other side.
 pub(crate) fn shape(layout: Layout, shape: &[u64]) -> Vec<u64> {
     match layout {
         Transposed => shape.iter().rev().copied().collect(),
-        Same | Pairs(_) | PlusOne => shape.to_vec(),
+        Same | Pairs(_) | PlusOne | Expert => shape.to_vec(),
     }
 }
 
@@ -263,7 +290,7 @@ pub(crate) fn laid_out(values: Vec<f32>, from: &[u64], layout: Layout, shape: Sh
     let rows = from.first().map_or(1, |rows| *rows as usize);
     let back = direction == Direction::ToGguf;
     match layout {
-        Layout::Same => values,
+        Layout::Same | Layout::Expert => values,
         Layout::PlusOne => values.into_iter().map(|x| if back { x + 1.0 } else { x - 1.0 }).collect(),
         Layout::Transposed => transposed(&values, rows),
         Layout::Pairs(Heads::Query) => repaired(&values, rows, shape.heads, back),
@@ -279,13 +306,17 @@ mod tests {
     #[test]
     fn names_go_there_and_back() {
         for (family, ..) in FAMILIES {
-            for Row(folder, gguf, layout) in table(family) {
-                let (folder, gguf) = (folder.replace("{}", "12"), gguf.replace("{}", "12"));
+            for Row(folder, gguf, layout) in rows(family) {
+                let (folder, gguf) = (folder.replacen("{}", "12", 1), gguf.replace("{}", "12"));
                 assert_eq!(in_folder(family, &gguf).unwrap(), (folder.clone(), *layout));
-                assert_eq!(in_gguf(family, &folder).unwrap(), (gguf, *layout));
+                let expert = if *layout == Expert { 7 } else { 0 };
+                let place = Place { name: gguf, layout: *layout, expert };
+                assert_eq!(in_gguf(family, &folder.replace("{}", "7")).unwrap(), place);
             }
         }
-        assert_eq!(in_gguf(Family::Gpt2, "h.0.ln_1.bias").unwrap().0, "blk.0.attn_norm.bias");
+        assert_eq!(in_gguf(Family::Gpt2, "h.0.ln_1.bias").unwrap().name, "blk.0.attn_norm.bias");
+        let far = "model.layers.0.block_sparse_moe.experts.99999999999999999999.w1.weight";
+        assert_eq!(in_gguf(Family::Mixtral, far), None);
         assert_eq!(in_folder(Family::Llama, "blk..attn_q.weight"), None);
         assert_eq!(in_folder(Family::Llama, "blk.x.attn_q.weight"), None);
     }

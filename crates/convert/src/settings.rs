@@ -13,6 +13,8 @@ use crate::names::Family;
 pub(crate) struct Shape {
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
+    /// Of a layer; 0 where it has none.
+    pub(crate) experts: usize,
 }
 
 /// A description in GGUF, with errors that name the key.
@@ -65,7 +67,13 @@ pub(crate) fn config(
     }
     let (mut json, shape) = decoder(&d, has)?;
     let more = match family {
-        Family::Llama => json!({"attention_bias": has("blk.0.attn_q.bias"), "mlp_bias": has("blk.0.ffn_up.bias")}),
+        Family::Llama | Family::Mistral => {
+            json!({"attention_bias": has("blk.0.attn_q.bias"), "mlp_bias": has("blk.0.ffn_up.bias")})
+        }
+        Family::Mixtral => json!({
+            "sliding_window": null, "num_local_experts": shape.experts,
+            "num_experts_per_tok": d.count("expert_used_count")?,
+        }),
         Family::Qwen2 => json!({"use_sliding_window": false}),
         Family::Qwen3 => json!({"use_sliding_window": false, "attention_bias": false}),
         Family::Gemma => json!({"hidden_act": GELU, "hidden_activation": GELU, "attention_bias": false}),
@@ -121,7 +129,8 @@ fn query_scalar(family: Family, config: &Json) -> u64 {
 fn decoder(d: &Description<'_>, has: &dyn Fn(&str) -> bool) -> Result<(Json, Shape), ConvertError> {
     let scaled = [Value::Text("none".into()), Value::Text("linear".into())];
     d.refuse("rope.scaling.type", |value| scaled.contains(value))?;
-    d.refuse("expert_count", |value| [Value::U32(0), Value::U32(1)].contains(value))?;
+    let experts = if d.family == Family::Mixtral { d.count("expert_count")? } else { 0 };
+    d.refuse("expert_count", |_| d.optional("expert_count").is_some_and(|n| n < 2 || n == experts))?;
     if has("rope_freqs.weight") {
         return Err(ConvertError::unsupported(d.path, "rotary positions scaled as in Llama 3 (rope_freqs.weight)"));
     }
@@ -156,7 +165,7 @@ fn decoder(d: &Description<'_>, has: &dyn Fn(&str) -> bool) -> Result<(Json, Sha
     if !d.family.is_gemma() {
         json["hidden_act"] = json!("silu");
     }
-    Ok((json, Shape { heads: heads as usize, kv_heads: kv_heads as usize }))
+    Ok((json, Shape { heads: heads as usize, kv_heads: kv_heads as usize, experts: experts as usize }))
 }
 
 fn gpt2(d: &Description<'_>) -> Result<(Json, Shape), ConvertError> {
@@ -174,7 +183,7 @@ fn gpt2(d: &Description<'_>) -> Result<(Json, Shape), ConvertError> {
         "layer_norm_epsilon": shortest(d.number("attention.layer_norm_epsilon")?),
         "tie_word_embeddings": true,
     });
-    Ok((json, Shape { heads: heads as usize, kv_heads: heads as usize }))
+    Ok((json, Shape { heads: heads as usize, kv_heads: heads as usize, experts: 0 }))
 }
 
 /// GGUF keeps numbers in 32 bits: the shortest decimal that means the same, 0.00001 and not 0.0000099999997.
@@ -186,7 +195,7 @@ fn shortest(value: f64) -> f64 {
 pub(crate) fn metadata(path: &Path, config: &Map<String, Json>) -> Result<(Metadata, Family, Shape), ConvertError> {
     let kind = config.get("model_type").and_then(Json::as_str).unwrap_or("(none)");
     let Some(family) = Family::from_model_type(kind) else {
-        let what = format!("model_type {kind:?} cannot be written as GGUF; {} can", Family::KNOWN);
+        let what = format!("model_type {kind:?} cannot be written as GGUF; {} can", Family::WRITTEN);
         return Err(ConvertError::unsupported(path, what));
     };
     let keys = Config { path, config };
@@ -214,7 +223,7 @@ pub(crate) fn metadata(path: &Path, config: &Map<String, Json>) -> Result<(Metad
             count("feed_forward_length", keys.optional("n_inner").unwrap_or(4 * hidden))?;
             count("attention.head_count", heads)?;
             out.set("gpt2.attention.layer_norm_epsilon", Value::F32(keys.number("layer_norm_epsilon", 1e-5) as f32));
-            Shape { heads: heads as usize, kv_heads: heads as usize }
+            Shape { heads: heads as usize, kv_heads: heads as usize, experts: 0 }
         }
         family => {
             let (hidden, heads) = (keys.count("hidden_size")?, keys.count("num_attention_heads")?);
@@ -230,6 +239,12 @@ pub(crate) fn metadata(path: &Path, config: &Map<String, Json>) -> Result<(Metad
             count("attention.value_length", head_dim)?;
             count("rope.dimension_count", head_dim)?;
             count("vocab_size", keys.count("vocab_size")?)?;
+            let mut experts = 0;
+            if family == Family::Mixtral {
+                experts = keys.optional("num_local_experts").unwrap_or(8);
+                count("expert_count", experts)?;
+                count("expert_used_count", keys.optional("num_experts_per_tok").unwrap_or(2))?;
+            }
             let mut number = |name: &str, x: f64| out.set(format!("{}.{name}", family.name()), Value::F32(x as f32));
             number("attention.layer_norm_rms_epsilon", keys.number("rms_norm_eps", 1e-6));
             keys.variants(family, &mut number)?;
@@ -239,7 +254,7 @@ pub(crate) fn metadata(path: &Path, config: &Map<String, Json>) -> Result<(Metad
             if keys.rope(family)?.factor.is_some() {
                 out.set(format!("{}.rope.scaling.type", family.name()), Value::Text("linear".into()));
             }
-            Shape { heads: heads as usize, kv_heads: kv_heads as usize }
+            Shape { heads: heads as usize, kv_heads: kv_heads as usize, experts: experts as usize }
         }
     };
     Ok((out, family, shape))
@@ -291,6 +306,19 @@ impl Config<'_> {
 
     /// The sliding window, where the family has one in GGUF; which layers slide is fixed there.
     fn window(&self, family: Family, head_dim: u64) -> Result<Option<u32>, ConvertError> {
+        if matches!(family, Family::Mistral | Family::Mixtral) {
+            // Mistral has one where nothing is said, Mixtral none.
+            let left_out = if family == Family::Mistral { json!(4096) } else { Json::Null };
+            let window = self.config.get("sliding_window").unwrap_or(&left_out);
+            let context = self.count("max_position_embeddings")?;
+            return match window.as_u64() {
+                Some(window) if window < context => {
+                    let what = format!("sliding_window {window}: GGUF's llama sees all of {context} positions");
+                    Err(self.unsupported(what))
+                }
+                _ => Ok(None),
+            };
+        }
         if !matches!(family, Family::Gemma2 | Family::Gemma3) {
             return match self.config.get("use_sliding_window").and_then(Json::as_bool) {
                 Some(true) => Err(self.unsupported("use_sliding_window: GGUF has no sliding windows here".into())),
@@ -320,8 +348,9 @@ impl Config<'_> {
     /// Rotary positions: transformers 5 has them in a table, older ones beside it.
     fn rope(&self, family: Family) -> Result<Rope, ConvertError> {
         let gemma3 = family == Family::Gemma3;
+        let large = gemma3 || family == Family::Mixtral;
         let mut rope = Rope {
-            theta: self.number("rope_theta", if gemma3 { 1e6 } else { 1e4 }),
+            theta: self.number("rope_theta", if large { 1e6 } else { 1e4 }),
             local_theta: self.number("rope_local_base_freq", 1e4),
             factor: None,
         };

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use danlu_convert::{ConvertError, Precision, export, import, inspect};
+use danlu_convert::{ConvertError, Precision, export, export_folder, import, inspect};
 use danlu_weights::Kind;
 use danlu_weights::gguf::{Gguf, Metadata, Value, Writer};
 use serde_json::{Value as Json, json};
@@ -120,6 +120,34 @@ fn qwen3(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
     descendant(folder, &own, false, &HEAD_NORMS)
 }
 
+fn mixtral(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
+    let mut tensors = llama(folder);
+    tensors.retain(|(name, _)| !name.contains(".mlp."));
+    let expert = [
+        ("model.layers.0.block_sparse_moe.gate.weight", vec![3, 32]),
+        ("model.layers.0.block_sparse_moe.experts.0.w1.weight", vec![64, 32]),
+        ("model.layers.0.block_sparse_moe.experts.0.w2.weight", vec![32, 64]),
+        ("model.layers.0.block_sparse_moe.experts.0.w3.weight", vec![64, 32]),
+        ("model.layers.0.block_sparse_moe.experts.1.w1.weight", vec![64, 32]),
+        ("model.layers.0.block_sparse_moe.experts.1.w2.weight", vec![32, 64]),
+        ("model.layers.0.block_sparse_moe.experts.1.w3.weight", vec![64, 32]),
+        ("model.layers.0.block_sparse_moe.experts.2.w1.weight", vec![64, 32]),
+        ("model.layers.0.block_sparse_moe.experts.2.w2.weight", vec![32, 64]),
+        ("model.layers.0.block_sparse_moe.experts.2.w3.weight", vec![64, 32]),
+    ];
+    tensors.extend(expert);
+    let mut config = json_of(&folder.join("config.json"));
+    let own = json!({
+        "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "num_local_experts": 3,
+        "num_experts_per_tok": 2, "sliding_window": null,
+    });
+    for (key, value) in own.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    write_folder(folder, &config, &tensors);
+    tensors
+}
+
 fn gemma(folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
     let own = json!({
         "architectures": ["GemmaForCausalLM"], "model_type": "gemma", "hidden_activation": "gelu_pytorch_tanh",
@@ -196,7 +224,7 @@ fn weights(path: &Path) -> std::collections::BTreeMap<String, (Vec<u64>, Vec<f32
 
 #[test]
 fn folders_come_back_as_they_were() {
-    for make in [llama, gpt2, qwen2, qwen3, gemma, gemma2, gemma3] {
+    for make in [llama, mixtral, gpt2, qwen2, qwen3, gemma, gemma2, gemma3] {
         let temporary = tempdir().unwrap();
         let [first, file, second, again] =
             ["first", "model.gguf", "second", "again.gguf"].map(|n| temporary.path().join(n));
@@ -204,7 +232,7 @@ fn folders_come_back_as_they_were() {
         let exported = export(&first, &file, Kind::F32, &quiet).unwrap();
         assert!(exported.left_f16.is_empty());
         assert_eq!(exported.parameters, tensors.iter().map(|(_, shape)| shape.iter().product::<u64>()).sum::<u64>());
-        let imported = import(&file, &second, Precision::F32, &quiet).unwrap();
+        let imported = import(&file, &second, None, &quiet).unwrap();
         assert_eq!((imported.vocabulary as u64, imported.chat_template), (VOCABULARY, true));
 
         assert_eq!(weights(&first.join("model.safetensors")), weights(&second.join("model.safetensors")));
@@ -287,6 +315,179 @@ fn gemma_norms_hold_one_more_in_gguf_and_what_gguf_cannot_say_is_refused() {
 }
 
 #[test]
+fn experts_are_one_tensor_in_gguf_and_lack_none() {
+    let temporary = tempdir().unwrap();
+    let (folder, file) = (temporary.path().join("m"), temporary.path().join("m.gguf"));
+    let tensors = mixtral(&folder);
+    export(&folder, &file, Kind::Q8_0, &quiet).unwrap();
+    let gguf = Gguf::open(&file).unwrap();
+    let gate = gguf.tensor("blk.0.ffn_gate_exps.weight").unwrap();
+    assert_eq!((gate.shape.as_slice(), gate.kind), (&[3, 64, 32][..], Kind::Q8_0));
+    assert_eq!(gguf.tensor("blk.0.ffn_gate_inp.weight").unwrap().kind, Kind::F32);
+    assert_eq!(gguf.metadata.count("llama.expert_used_count"), Some(2));
+    let plain = weights(&folder.join("model.safetensors"));
+    let second = &plain["model.layers.0.block_sparse_moe.experts.1.w1.weight"].1;
+    let part = gguf.part(gate, 1, 3).unwrap();
+    assert!(part.iter().zip(second).all(|(a, b)| (a - b).abs() < 0.2));
+    assert_eq!(part, gguf.values(gate).unwrap()[64 * 32..2 * 64 * 32]);
+
+    let config = json_of(&folder.join("config.json"));
+    let without = |lost: &str| {
+        let left: Vec<_> = tensors.iter().filter(|(name, _)| !name.ends_with(lost)).cloned().collect();
+        write_folder(&folder, &config, &left);
+        refused(export(&folder, &file, Kind::F32, &quiet).unwrap_err())
+    };
+    assert!(without("experts.1.w1.weight").contains("is not that of the next expert"));
+    assert!(without("experts.2.w3.weight").contains("2 of 3 experts have a matrix for \"blk.0.ffn_up_exps.weight\""));
+}
+
+#[test]
+fn mistral_is_gguf_s_llama_but_for_its_window() {
+    let temporary = tempdir().unwrap();
+    let (folder, file) = (temporary.path().join("m"), temporary.path().join("m.gguf"));
+    let write = |window: Json| {
+        llama(&folder);
+        let mut config = json_of(&folder.join("config.json"));
+        config["model_type"] = json!("mistral");
+        config["sliding_window"] = window;
+        fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        export(&folder, &file, Kind::F32, &quiet)
+    };
+    assert!(refused(write(json!(64)).unwrap_err()).contains("GGUF's llama sees all of 128 positions"));
+    for window in [json!(null), json!(128)] {
+        assert_eq!(write(window).unwrap().architecture, "llama");
+    }
+    let back = temporary.path().join("back");
+    import(&file, &back, None, &quiet).unwrap();
+    assert_eq!(json_of(&back.join("config.json"))["model_type"], "llama");
+    assert_eq!(weights(&folder.join("model.safetensors")), weights(&back.join("model.safetensors")));
+}
+
+/// A checkpoint of PyTorch with the tensors of a safetensors file, all of them in one storage.
+fn to_pytorch(folder: &Path) {
+    let path = folder.join("model.safetensors");
+    let all = weights(&path);
+    let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let int = |n: u64| [&b"J"[..], &(n as u32).to_le_bytes()].concat();
+    let tuple = |items: &[u64]| {
+        [b"(".to_vec(), items.iter().flat_map(|n| int(*n)).collect::<Vec<u8>>(), b"t".to_vec()].concat()
+    };
+    let (mut pickle, mut storage) = (b"\x80\x02}(".to_vec(), Vec::new());
+    for (name, (shape, values)) in &all {
+        let strides: Vec<u64> = (0..shape.len()).map(|i| shape[i + 1..].iter().product()).collect();
+        pickle.extend(text(name));
+        pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        pickle.extend([text("storage"), b"ctorch\nFloatStorage\n".to_vec(), text("0"), text("cpu"), int(9)].concat());
+        pickle.extend([b"tQ".to_vec(), int(storage.len() as u64 / 4), tuple(shape), tuple(&strides)].concat());
+        pickle.extend(b"\x89NtR");
+        values.iter().for_each(|x| storage.extend(x.to_le_bytes()));
+    }
+    pickle.extend(b"u.");
+    let mut zip = zip::ZipWriter::new(fs::File::create(folder.join("pytorch_model.bin")).unwrap());
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in [("x/data.pkl", &pickle), ("x/data/0", &storage)] {
+        zip.start_file(name, options).unwrap();
+        std::io::Write::write_all(&mut zip, bytes).unwrap();
+    }
+    zip.finish().unwrap();
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_folder_of_pytorch_becomes_one_of_safetensors() {
+    let temporary = tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name);
+    llama(&at("first"));
+    fs::write(at("first").join("notes.md"), "not taken along").unwrap();
+    fs::create_dir(at("first").join("1_Pooling")).unwrap();
+    fs::write(at("first").join("1_Pooling/config.json"), "{}").unwrap();
+    let before = weights(&at("first/model.safetensors"));
+    export(&at("first"), &at("before.gguf"), Kind::F32, &quiet).unwrap();
+    to_pytorch(&at("first"));
+    let done = import(&at("first"), &at("second"), None, &quiet).unwrap();
+    assert_eq!((done.architecture.as_str(), done.vocabulary, done.chat_template), ("LlamaForCausalLM", 7, true));
+    assert_eq!(done.kinds, [("F32".to_owned(), 11)]);
+    assert_eq!(weights(&at("second/model.safetensors")), before);
+    for (name, there) in
+        [("tokenizer.json", true), ("1_Pooling/config.json", true), ("notes.md", false), ("pytorch_model.bin", false)]
+    {
+        assert_eq!(at("second").join(name).exists(), there, "{name}");
+    }
+    assert_eq!(json_of(&at("first/config.json")), json_of(&at("second/config.json")));
+    // What reads a folder's tensors reads PyTorch's, too.
+    export(&at("first"), &at("after.gguf"), Kind::F32, &quiet).unwrap();
+    let names = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace("first", "");
+    assert_eq!(names(fs::read(at("before.gguf")).unwrap()), names(fs::read(at("after.gguf")).unwrap()));
+    assert_eq!(inspect(&at("first")).unwrap().tensors.len(), 11);
+    assert_eq!(inspect(&at("first/pytorch_model.bin")).unwrap().form, "PyTorch");
+
+    import(&at("first"), &at("half"), Some(Precision::Bf16), &quiet).unwrap();
+    let half = inspect(&at("half")).unwrap();
+    assert!(half.tensors.iter().all(|tensor| tensor.kind == "BF16"));
+    let there = import(&at("first"), &at("half"), None, &quiet).unwrap_err();
+    assert_eq!(there.hint().as_deref(), Some("choose another --out, or remove it"));
+}
+
+#[test]
+fn an_exported_folder_is_the_model_and_danlu_s_own_kind_is_refused() {
+    let temporary = tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name);
+    qwen3(&at("m"));
+    let done = export_folder(&at("m"), &at("out"), None, &quiet).unwrap();
+    assert_eq!(done.bytes, fs::metadata(at("out/model.safetensors")).unwrap().len());
+    assert_eq!(weights(&at("m/model.safetensors")), weights(&at("out/model.safetensors")));
+    let change = |key: &str, value: Json, precision| {
+        qwen3(&at("m"));
+        let mut config = json_of(&at("m/config.json"));
+        config[key] = value;
+        fs::write(at("m/config.json"), config.to_string()).unwrap();
+        refused(export_folder(&at("m"), &at("no"), precision, &quiet).unwrap_err())
+    };
+    assert!(change("architectures", json!(["DanluForCausalLM"]), None).contains("only danlu loads it"));
+    assert!(change("quantization_config", json!({}), Some(Precision::F16)).contains("the weights are quantised"));
+    assert!(!at("no").exists());
+}
+
+/// SentencePiece inside GGUF: the same ids on both sides, and the same file again.
+#[test]
+fn pieces_go_through_gguf() {
+    for (name, told) in [("bpe", json!({})), ("bpe_plain", json!({})), ("bpe_own", json!({}))] {
+        let temporary = tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.model"));
+        let tensors = llama(&at("m"));
+        let tokenizer = danlu_convert::tokenizer::tokenizer_json(&model, &told).unwrap();
+        let size = tokenizer["model"]["vocab"].as_object().unwrap().len() as u64;
+        let mut config = json_of(&at("m/config.json"));
+        config["vocab_size"] = json!(size);
+        let mut tensors = tensors;
+        tensors[0].1[0] = size;
+        write_folder(&at("m"), &config, &tensors);
+        fs::write(at("m/tokenizer.json"), tokenizer.to_string()).unwrap();
+        fs::write(at("m/tokenizer_config.json"), json!({"bos_token": "<s>", "eos_token": "</s>"}).to_string()).unwrap();
+        let exported = export(&at("m"), &at("m.gguf"), Kind::F32, &quiet);
+        if name == "bpe_own" {
+            // It has no bytes to fall back on, which llama.cpp takes for granted.
+            assert!(exported.unwrap_err().to_string().contains("llama.cpp has no name for its split of text"));
+            continue;
+        }
+        exported.unwrap();
+        import(&at("m.gguf"), &at("n"), None, &quiet).unwrap();
+        let [one, other] = ["m", "n"].map(|name| danlu_text::Tokenizer::from_dir(&at(name)).unwrap());
+        for text in ["Hello  world", "春眠不觉晓，处处闻啼鸟。", "don't 123\n x", "🚀"] {
+            assert_eq!(one.encode(text).unwrap(), other.encode(text).unwrap(), "{name} {text:?}");
+        }
+        export(&at("n"), &at("n.gguf"), Kind::F32, &quiet).unwrap();
+        let [one, other] = ["m.gguf", "n.gguf"].map(|name| Gguf::open(&at(name)).unwrap());
+        for key in
+            ["tokenizer.ggml.model", "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.tokens"]
+        {
+            assert_eq!(one.metadata.get(key), other.metadata.get(key), "{name} {key}");
+        }
+    }
+}
+
+#[test]
 fn a_look_into_a_file_reads_no_weights() {
     let temporary = tempdir().unwrap();
     let (folder, file) = (temporary.path().join("m"), temporary.path().join("m.gguf"));
@@ -321,7 +522,7 @@ fn what_cannot_be_taken_over_is_named_and_leaves_nothing() {
         fs::write(&path, writer.finish().unwrap()).unwrap();
         path
     };
-    let try_import = |path: &Path| import(path, &at("out"), Precision::F32, &quiet).unwrap_err().to_string();
+    let try_import = |path: &Path| import(path, &at("out"), None, &quiet).unwrap_err().to_string();
     let strange = gguf("strange.gguf", &[("general.architecture", Value::Text("mamba".into()))], &[]);
     assert!(
         try_import(&strange)
@@ -335,7 +536,7 @@ fn what_cannot_be_taken_over_is_named_and_leaves_nothing() {
     llama(&folder);
     fs::write(at("there"), "x").unwrap();
     export(&folder, &at("model.gguf"), Kind::F32, &quiet).unwrap();
-    let there = import(&at("model.gguf"), &at("there"), Precision::F32, &quiet).unwrap_err();
+    let there = import(&at("model.gguf"), &at("there"), None, &quiet).unwrap_err();
     assert!(there.to_string().contains("there"), "{there}");
     let bytes = fs::read(at("model.gguf")).unwrap();
     fs::write(at("cut.gguf"), &bytes[..bytes.len() - 4000]).unwrap();

@@ -29,6 +29,9 @@ pub enum EvalError {
     #[error("{}: {found}, expected {expected}", path.display())]
     WrongModel { path: PathBuf, found: String, expected: &'static str },
 
+    #[error("{key} = {value}: expected {need}")]
+    Setting { key: &'static str, value: String, need: String },
+
     #[error("xz compression failed: {0}")]
     Xz(#[from] std::io::Error),
 

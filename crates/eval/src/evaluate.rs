@@ -230,7 +230,7 @@ pub(crate) fn language(document: &Document) -> String {
 
 /// (rows, cols) ids -> (wanted, vocab) logits as f32 on the host. Positions that
 /// are context only never reach the head, the dearest layer of a small model.
-fn logits(model: &CausalLm, inputs: &Inputs<'_>) -> Result<Vec<f32>, EvalError> {
+pub(crate) fn logits(model: &CausalLm, inputs: &Inputs<'_>) -> Result<Vec<f32>, EvalError> {
     let device = model.device();
     let ids: Vec<i32> = inputs.ids.iter().map(|&id| id as i32).collect();
     let tokens: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [inputs.rows, inputs.cols]), &device);

@@ -29,11 +29,21 @@
 //! that does not beat them has learned no context.
 
 //!
+//! # Two forms of one model
+//!
+//! [`compare_folders`] says how far an exported model is from the one it was made of: logits, likeliest tokens, KL.
+//!
 //! # Encoders
 //!
 //! [`EncoderRun`] says what an encoder makes of texts: embeddings and predictions, in the texts' order.
 //! [`score_classes`] and [`score_labels`] say what predictions are worth.
+//!
+//! # Translations
+//!
+//! [`Translator`] says what an encoder-decoder makes of texts, [`Transcriber`] what Whisper hears in sounds.
+//! [`score_translations`]: BLEU and chrF as sacreBLEU has them; [`score_transcripts`]: error rates of words and characters.
 
+mod agreement;
 mod baselines;
 mod choose;
 mod classification;
@@ -46,8 +56,13 @@ mod score;
 mod scores;
 #[cfg(test)]
 mod testing;
+mod transcriber;
+mod transcription;
+mod translation;
+mod translator;
 mod windows;
 
+pub use agreement::{Agreement, PROMPTS, Tolerance, compare_folders};
 pub use baselines::{Baseline, Baselines, Unigram, XzSize, measure_baselines, xz_size};
 pub use choose::{Chosen, Coverage, choose};
 pub use classification::{ClassScores, ClassificationScores, Quality, score_classes, score_labels};
@@ -57,4 +72,8 @@ pub use error::EvalError;
 pub use evaluate::{Evaluation, Progress, evaluate, evaluate_path, evaluate_source};
 pub use lengths::{LENGTH_FACTORS, LengthScores, length_report};
 pub use scores::{Scores, Tally, bits_per_byte, token_cost};
+pub use transcriber::{TranscribeOptions, Transcriber, Transcript, TranscriptSegment};
+pub use transcription::{TranscriptScores, TranscriptUnit, plain_transcript, score_transcripts};
+pub use translation::{Bleu, BleuTokenizer, TranslationScores, score_translations};
+pub use translator::{Hypothesis, Translated, Translator};
 pub use windows::{Window, windows};

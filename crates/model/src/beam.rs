@@ -2,9 +2,10 @@
 
 use crate::generate::check_room;
 use crate::sampler::{check_repetition_penalty, check_setting, log_softmax, penalize, top_log_probabilities};
-use crate::{FinishReason, LogitsRules, ModelError, State, Stepper};
+use crate::{FinishReason, LogitsConstraint, LogitsRules, ModelError, State, Stepper};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// When a search ends before `max_tokens`. The names are those of transformers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,16 +90,22 @@ pub struct Hypothesis {
 /// returns its best continuations, best first. All beams of all sources go through the model together; each source's
 /// result is the one it would have alone.
 ///
+/// * `constraint`: what each continuation may be
+///
 /// # Errors
-/// [`ModelError::InvalidSampling`], [`ModelError::ContextFull`] if a prompt leaves no room for a token, and those of
-/// [`Stepper::step`].
+/// [`ModelError::InvalidSampling`], [`ModelError::ContextFull`] if a prompt leaves no room for a token, and those of the
+/// constraint and of [`Stepper::step`].
 pub fn beam_search<M: Stepper + ?Sized>(
     model: &M,
     sources: Vec<(State, Vec<u32>)>,
     stop_tokens: &[u32],
     config: &BeamConfig,
+    constraint: Option<&dyn LogitsConstraint>,
 ) -> Result<Vec<Vec<Hypothesis>>, ModelError> {
-    let begin = |(state, prompt)| BeamSearch::new(state, prompt, stop_tokens, config);
+    let begin = |(state, prompt)| -> Result<BeamSearch, ModelError> {
+        let search = BeamSearch::new(state, prompt, stop_tokens, config)?;
+        Ok(search.with_constraint(constraint.map(|constraint| constraint.fork())))
+    };
     let mut searches: Vec<BeamSearch> = sources.into_iter().map(begin).collect::<Result<_, _>>()?;
     loop {
         let mut open: Vec<&mut BeamSearch> = searches.iter_mut().filter(|search| !search.is_done()).collect();
@@ -111,7 +118,7 @@ pub fn beam_search<M: Stepper + ?Sized>(
         for search in &open {
             parts.push(logits.by_ref().take(search.width()).collect());
         }
-        open.into_par_iter().zip(parts).for_each(|(search, logits)| search.advance(logits));
+        open.into_par_iter().zip(parts).try_for_each(|(search, logits)| search.advance(logits))?;
     }
 }
 
@@ -139,6 +146,30 @@ struct Beam {
     unread: usize,
     log_probability: f64,
     state: State,
+    constraint: Constraint,
+}
+
+/// What may come next in a beam.
+struct Constraint(Option<Box<dyn LogitsConstraint>>);
+
+impl Constraint {
+    fn fork(&self) -> Self {
+        Constraint(self.0.as_ref().map(|constraint| constraint.fork()))
+    }
+
+    fn mask(&mut self, logits: &mut [f32]) -> Result<(), ModelError> {
+        self.0.as_mut().map_or(Ok(()), |constraint| constraint.mask(logits))
+    }
+
+    fn commit(&mut self, token: u32) -> Result<(), ModelError> {
+        self.0.as_mut().map_or(Ok(()), |constraint| constraint.commit(token))
+    }
+}
+
+impl fmt::Debug for Constraint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_some() { "Constraint" } else { "none" })
+    }
 }
 
 /// A running beam and the token that would continue it.
@@ -180,10 +211,18 @@ impl BeamSearch {
             config: config.clone(),
             stop_tokens: stop_tokens.to_vec(),
             prompt: tokens.len(),
-            running: vec![Beam { tokens, unread, log_probability: 0.0, state }],
+            running: vec![Beam { tokens, unread, log_probability: 0.0, state, constraint: Constraint(None) }],
             finished: Vec::new(),
             done: false,
         })
+    }
+
+    /// This search, not yet begun, for what a constraint allows.
+    pub fn with_constraint(mut self, constraint: Option<Box<dyn LogitsConstraint>>) -> Self {
+        if let Some(beam) = self.running.first_mut() {
+            beam.constraint = Constraint(constraint);
+        }
+        self
     }
 
     /// Whether nothing is left to be done.
@@ -204,14 +243,17 @@ impl BeamSearch {
 
     /// Takes the logits after each running beam, in the order of [`BeamSearch::pending`], and chooses the beams of the
     /// next step. Nothing happens once the search is done.
-    pub fn advance(&mut self, logits: Vec<Vec<f32>>) {
+    ///
+    /// # Errors
+    /// Those of the constraint.
+    pub fn advance(&mut self, logits: Vec<Vec<f32>>) -> Result<(), ModelError> {
         if self.done {
-            return;
+            return Ok(());
         }
         let beams = self.config.beams;
         let length = self.generated() + 1;
         let last = length >= self.max_tokens;
-        let candidates = self.candidates(logits);
+        let candidates = self.candidates(logits)?;
         let (mut next, mut ended) = (Vec::with_capacity(beams), Vec::new());
         for (rank, candidate) in candidates.into_iter().enumerate() {
             let stop = self.stop_tokens.contains(&candidate.token);
@@ -229,7 +271,7 @@ impl BeamSearch {
         }
         self.finish(ended);
         self.done = next.is_empty() || !self.can_improve(next[0].log_probability, length);
-        self.run_on(&next);
+        self.run_on(&next)
     }
 
     /// The continuations found, best first; where the search is not done, those finished so far.
@@ -245,25 +287,28 @@ impl BeamSearch {
 
     /// The best continuations of all beams by one token, best first: so many that `beams` remain if every stop token of
     /// every beam is among them.
-    fn candidates(&self, logits: Vec<Vec<f32>>) -> Vec<Candidate> {
-        let wanted = (1 + self.stop_tokens.len()).max(2) * self.config.beams;
-        let of_beam = |(index, (beam, logits)): (usize, (&Beam, Vec<f32>))| {
+    fn candidates(&mut self, logits: Vec<Vec<f32>>) -> Result<Vec<Candidate>, ModelError> {
+        let BeamSearch { config, stop_tokens, prompt, running, .. } = self;
+        let wanted = (1 + stop_tokens.len()).max(2) * config.beams;
+        let of_beam = |(index, (beam, logits)): (usize, (&mut Beam, Vec<f32>))| {
             let mut log_probabilities = log_softmax(&logits);
-            penalize(&mut log_probabilities, &beam.tokens, self.config.repetition_penalty);
-            self.config.rules.apply(&mut log_probabilities, &beam.tokens, self.prompt, &self.stop_tokens);
+            penalize(&mut log_probabilities, &beam.tokens, config.repetition_penalty);
+            config.rules.apply(&mut log_probabilities, &beam.tokens, *prompt, stop_tokens);
+            beam.constraint.mask(&mut log_probabilities)?;
             let best = top_log_probabilities(&log_probabilities, wanted).into_iter();
-            best.filter(|(_, x)| x.is_finite())
-                .map(|(token, x)| {
-                    let log_probability = beam.log_probability + f64::from(x);
-                    Candidate { log_probability, beam: index, token }
-                })
-                .collect::<Vec<_>>()
+            let candidate = |(token, x)| {
+                let log_probability = beam.log_probability + f64::from(x);
+                Candidate { log_probability, beam: index, token }
+            };
+            Ok(best.filter(|(_, x)| x.is_finite()).map(candidate).collect())
         };
-        let mut all: Vec<Candidate> = self.running.par_iter().zip(logits).enumerate().flat_map_iter(of_beam).collect();
+        let found = running.par_iter_mut().zip(logits).enumerate().map(of_beam);
+        let mut all: Vec<Candidate> =
+            found.collect::<Result<Vec<Vec<Candidate>>, ModelError>>()?.into_iter().flatten().collect();
         let key = |candidate: &Candidate| (candidate.beam, candidate.token);
         all.sort_unstable_by(|a, b| b.log_probability.total_cmp(&a.log_probability).then(key(a).cmp(&key(b))));
         all.truncate(wanted);
-        all
+        Ok(all)
     }
 
     fn hypothesis(&self, candidate: &Candidate, stop: bool, length: usize) -> Hypothesis {
@@ -315,7 +360,7 @@ impl BeamSearch {
     }
 
     /// The running beams become the candidates; a state is copied only where its beam goes on in several ways.
-    fn run_on(&mut self, next: &[Candidate]) {
+    fn run_on(&mut self, next: &[Candidate]) -> Result<(), ModelError> {
         let mut uses = vec![0usize; self.running.len()];
         next.iter().for_each(|candidate| uses[candidate.beam] += 1);
         let mut parents: Vec<Option<Beam>> = self.running.drain(..).map(Some).collect();
@@ -324,13 +369,20 @@ impl BeamSearch {
             let parent = &mut parents[candidate.beam];
             let beam = match (uses[candidate.beam], &*parent) {
                 (0, _) => parent.take(),
-                (_, Some(beam)) => Some(Beam { tokens: beam.tokens.clone(), state: beam.state.clone(), ..*beam }),
+                (_, Some(beam)) => Some(Beam {
+                    tokens: beam.tokens.clone(),
+                    state: beam.state.clone(),
+                    constraint: beam.constraint.fork(),
+                    ..*beam
+                }),
                 (_, None) => None,
             };
             let Some(mut beam) = beam else { unreachable!("a parent is taken by its last child") };
+            beam.constraint.commit(candidate.token)?;
             beam.tokens.push(candidate.token);
             (beam.unread, beam.log_probability) = (1, candidate.log_probability);
             self.running.push(beam);
         }
+        Ok(())
     }
 }

@@ -14,6 +14,8 @@ pub enum ModelError {
     Json { path: PathBuf, source: serde_json::Error },
     #[error("{path} is not a whole safetensors file")]
     Safetensors { path: PathBuf, source: safetensors::SafeTensorError },
+    #[error("{path} is a checkpoint of PyTorch, expected safetensors")]
+    PyTorch { path: PathBuf },
     #[error("model setting `{key}` = {found}: expected {expected}")]
     InvalidConfig { key: &'static str, found: String, expected: String },
     #[error("{path}: `{key}` is {found}, expected {expected}")]
@@ -65,6 +67,10 @@ impl ModelError {
             }
             ModelError::Safetensors { .. } => {
                 "the file was cut off or is not safetensors: copy or download it again".to_string()
+            }
+            ModelError::PyTorch { path } => {
+                let folder = path.parent().unwrap_or(path).display();
+                format!("make a folder of safetensors of it: danlu import {folder} --out DIR")
             }
             ModelError::MissingTensor { .. } | ModelError::WrongShape { .. } | ModelError::UnexpectedTensor { .. } => {
                 "config.json and model.safetensors do not belong together: restore both from one source".to_string()

@@ -2,6 +2,7 @@
 
 use crate::init::{Source, Start};
 use crate::{ModelError, SavedAs};
+use danlu_memory::ReadOnlyMap;
 use danlu_ops::Int8Weight;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -62,8 +63,8 @@ pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32
     out
 }
 
-/// A model's weights file, or its several parts, in memory.
-pub(crate) struct WeightFiles(Vec<(PathBuf, Vec<u8>)>);
+/// A model's weights file, or its several parts, mapped: what is read of them need not stay in memory.
+pub(crate) struct WeightFiles(Vec<(PathBuf, ReadOnlyMap)>);
 
 impl WeightFiles {
     /// Reads `model.safetensors`, or the parts that `model.safetensors.index.json` names.
@@ -71,9 +72,14 @@ impl WeightFiles {
         let index = dir.join("model.safetensors.index.json");
         let whole = dir.join(crate::WEIGHTS_FILE);
         if whole.exists() || !index.exists() {
-            return Ok(WeightFiles(vec![read_file(whole)?]));
+            let pytorch = ["pytorch_model.bin", "pytorch_model.bin.index.json"].map(|name| dir.join(name));
+            if let Some(path) = pytorch.into_iter().find(|path| !whole.exists() && path.exists()) {
+                return Err(ModelError::PyTorch { path });
+            }
+            return Ok(WeightFiles(vec![map_file(whole)?]));
         }
-        let (index, bytes) = read_file(index)?;
+        let read = |source| ModelError::Io { action: "read", path: index.clone(), source };
+        let bytes = std::fs::read(&index).map_err(read)?;
         let json: serde_json::Value =
             serde_json::from_slice(&bytes).map_err(|source| ModelError::Json { path: index.clone(), source })?;
         let parts: Option<BTreeSet<&str>> = json
@@ -85,7 +91,7 @@ impl WeightFiles {
             let (key, expected) = ("weight_map".to_string(), "names of files in the same folder".to_string());
             return Err(ModelError::UnsupportedConfig { path: index, key, found, expected });
         };
-        parts.into_iter().map(|part| read_file(dir.join(part))).collect::<Result<_, _>>().map(WeightFiles)
+        parts.into_iter().map(|part| map_file(dir.join(part))).collect::<Result<_, _>>().map(WeightFiles)
     }
 
     /// Opens the tensors for reading by danlu's names.
@@ -112,9 +118,9 @@ fn is_plain(name: &str) -> bool {
     matches!((components.next(), components.next()), (Some(std::path::Component::Normal(_)), None))
 }
 
-fn read_file(path: PathBuf) -> Result<(PathBuf, Vec<u8>), ModelError> {
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok((path, bytes)),
+fn map_file(path: PathBuf) -> Result<(PathBuf, ReadOnlyMap), ModelError> {
+    match ReadOnlyMap::open(&path) {
+        Ok(map) => Ok((path, map)),
         Err(source) => Err(ModelError::Io { action: "read", path, source }),
     }
 }

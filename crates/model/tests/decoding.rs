@@ -104,7 +104,7 @@ fn beam_search_finds_what_transformers_finds() {
     for search in &searches {
         let model = &models[&search.model];
         let sources = vec![(State::new(model), search.prompt.clone())];
-        search.check(&beam_search(model, sources, &search.stop_tokens, &search.config()).unwrap()[0]);
+        search.check(&beam_search(model, sources, &search.stop_tokens, &search.config(), None).unwrap()[0]);
     }
 }
 
@@ -120,7 +120,7 @@ fn sources_searched_together_find_what_each_finds_alone() {
         assert!(group.len() > 1);
         let model = &models[&group[0].model];
         let sources = group.iter().map(|search| (State::new(model), search.prompt.clone())).collect();
-        let found = beam_search(model, sources, &group[0].stop_tokens, &group[0].config()).unwrap();
+        let found = beam_search(model, sources, &group[0].stop_tokens, &group[0].config(), None).unwrap();
         group.iter().zip(&found).for_each(|(search, found)| search.check(found));
     }
 }
@@ -146,7 +146,7 @@ fn all_beams_of_a_step_go_through_the_model_together_and_end_with_the_context() 
         let counted = Counted(&model, Default::default());
         let sources = || vec![(State::new(&model), tokens(4, 1)), (State::new(&model), tokens(7, 2))];
         let config = BeamConfig { beams: 3, results: 3, max_tokens: 60, ..BeamConfig::default() };
-        let found = beam_search(&counted, sources(), &[], &config).unwrap();
+        let found = beam_search(&counted, sources(), &[], &config, None).unwrap();
         let rows = counted.1.into_inner();
         assert_eq!((rows[0], rows[1]), (2, 6), "{what}");
         if what == "gru" {
@@ -165,7 +165,7 @@ fn all_beams_of_a_step_go_through_the_model_together_and_end_with_the_context() 
 #[test]
 fn searches_refuse_what_they_cannot_do() {
     let model = lively(&tiny(), 3);
-    let with = |config: BeamConfig| beam_search(&model, vec![(State::new(&model), vec![1])], &[], &config);
+    let with = |config: BeamConfig| beam_search(&model, vec![(State::new(&model), vec![1])], &[], &config, None);
     let key = |error: ModelError| match error {
         ModelError::InvalidSampling { key, .. } => key,
         other => panic!("{other}"),
@@ -176,7 +176,7 @@ fn searches_refuse_what_they_cannot_do() {
     assert_eq!(key(with(BeamConfig { results: 5, ..base() }).unwrap_err()), "results");
     assert_eq!(key(with(BeamConfig { length_penalty: f32::NAN, ..base() }).unwrap_err()), "length_penalty");
     assert_eq!(key(with(BeamConfig { max_tokens: 0, ..base() }).unwrap_err()), "max_tokens");
-    let full = beam_search(&model, vec![(State::new(&model), tokens(32, 1))], &[], &base()).unwrap_err();
+    let full = beam_search(&model, vec![(State::new(&model), tokens(32, 1))], &[], &base(), None).unwrap_err();
     assert!(matches!(full, ModelError::ContextFull { held: 32, .. }), "{full}");
     // More beams than the vocabulary has tokens, and rules that soon forbid every token.
     let (beams, rules) = (200, LogitsRules { no_repeat_ngram_size: 1, ..LogitsRules::default() });
@@ -185,7 +185,7 @@ fn searches_refuse_what_they_cannot_do() {
     let all = LogitsRules { min_tokens: 9, ..LogitsRules::default() };
     let stop: Vec<u32> = (0..VOCAB as u32).collect();
     let config = BeamConfig { rules: all, ..base() };
-    let found = beam_search(&model, vec![(State::new(&model), vec![1])], &stop, &config).unwrap();
+    let found = beam_search(&model, vec![(State::new(&model), vec![1])], &stop, &config, None).unwrap();
     assert_eq!((found[0].len(), found[0][0].tokens.len()), (1, 0));
 }
 

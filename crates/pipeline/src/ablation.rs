@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use crate::PipelineError;
 use crate::graph::{Graph, Selection, Stage};
 use crate::observer::Observer;
-use crate::recipe::{RecipeFile, explain_toml_error};
+use crate::recipe::{RecipeFile, parse_toml};
 use crate::runner::{RunOptions, run};
 use crate::stages::{EvaluateSummary, TrainSummary};
 
@@ -95,11 +95,11 @@ impl AblationFile {
             std::fs::read_to_string(path).map_err(|source| PipelineError::ReadRecipe { path: path.to_owned(), source })
         };
         let text = read(path)?;
-        let ablation: Ablation = toml::from_str(&text).map_err(|e| explain_toml_error(path, &text, &e))?;
+        let ablation: Ablation = parse_toml(path, &text)?;
         check(path, &ablation)?;
         let base_path = path.parent().unwrap_or(Path::new("")).join(&ablation.base);
         let base_text = read(&base_path)?;
-        let base: Table = toml::from_str(&base_text).map_err(|e| explain_toml_error(&base_path, &base_text, &e))?;
+        let base: Table = parse_toml(&base_path, &base_text)?;
         let of = |variant: &Variant| -> Result<Vec<RecipeFile>, PipelineError> {
             let recipe = |seed: &u64| {
                 let mut table = base.clone();

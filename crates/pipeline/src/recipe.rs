@@ -227,7 +227,7 @@ pub fn parse_toml<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Re
 }
 
 /// Turns serde's message into one that names the line and, for an unknown key, the nearest known one.
-pub(crate) fn explain_toml_error(path: &Path, text: &str, error: &toml::de::Error) -> PipelineError {
+fn explain_toml_error(path: &Path, text: &str, error: &toml::de::Error) -> PipelineError {
     let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let message = error.message().lines().next().unwrap_or("invalid recipe").to_owned();
     let (message, hint) = match unknown_and_expected(&message) {

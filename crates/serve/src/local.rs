@@ -143,7 +143,8 @@ impl LocalModel {
             }
             Search::Beams(config) => {
                 let config = BeamConfig { rules, max_tokens, results: request.samples, ..config.clone() };
-                let found = danlu_model::beam_search(&self.model, vec![(state, prompt.to_vec())], ends, &config);
+                let sources = vec![(state, prompt.to_vec())];
+                let found = danlu_model::beam_search(&self.model, sources, ends, &config, constraint);
                 found.map(|found| {
                     let scored = |(index, one): (usize, danlu_model::Hypothesis)| {
                         // A text is over where its writer breaks off; the tokens behind a stop string stay in the reply.

@@ -362,12 +362,7 @@ fn read_beams(
         return Err(ApiError::param("n", format!("`n` is {n}, but beam search has at most {most} beams here.")));
     }
     let beams = params.integer("best_of", n as i64..=most as i64)?.map_or(n.max(4.min(most)), |beams| beams as usize);
-    let refused = [
-        ("stream", stream),
-        ("echo", settings.echo),
-        ("logprobs", settings.logprobs.is_some()),
-        (settings.guide.as_ref().map_or("", |guide| guide.param), settings.guide.is_some()),
-    ];
+    let refused = [("stream", stream), ("echo", settings.echo), ("logprobs", settings.logprobs.is_some())];
     if let Some((name, _)) = refused.iter().find(|(_, asked)| *asked) {
         let message = format!("`{name}` cannot be had together with `use_beam_search`.");
         return Err(ApiError::param(*name, message));

@@ -13,6 +13,9 @@ use crate::tokenizer::CONFIG_FILE;
 /// The ChatML template that a tokenizer trained here carries.
 pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
+/// The file in a model folder that holds the chat template where tokenizer_config.json has none.
+const TEMPLATE_FILE: &str = "chat_template.jinja";
+
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -39,17 +42,8 @@ impl ChatTemplate {
     /// The template of a model folder: `chat_template` of its `tokenizer_config.json`, or the file
     /// `chat_template.jinja` where the config has none. `Ok(None)` when the folder has neither.
     pub fn from_dir(dir: &Path) -> Result<Option<Self>, TextError> {
-        let read = |name: &str| match std::fs::read_to_string(dir.join(name)) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(TextError::Io { action: "read", path: dir.join(name), source }),
-        };
-        let config: Value = match read(CONFIG_FILE)? {
-            Some(text) => serde_json::from_str(&text)
-                .map_err(|e| TextError::BadTokenizer { path: dir.join(CONFIG_FILE), message: e.to_string() })?,
-            None => Value::Null,
-        };
-        let Some(source) = template_of(&config).or(read("chat_template.jinja")?) else { return Ok(None) };
+        let config = config_of(dir)?;
+        let Some(source) = source_of(dir, &config)? else { return Ok(None) };
         let token = |key: &str| {
             let value = config.get(key)?;
             Some(value.as_str().or_else(|| value.get("content")?.as_str())?.to_string())
@@ -85,6 +79,38 @@ impl ChatTemplate {
             .get_template("chat")
             .and_then(|template| template.render(context))
             .map_err(|e| TextError::ChatTemplate { message: format!("{e:#}") })
+    }
+}
+
+/// The source of a folder's chat template, as [`ChatTemplate::from_dir`] finds it.
+///
+/// # Errors
+/// [`TextError::Io`]; [`TextError::BadTokenizer`] if tokenizer_config.json is no JSON.
+pub fn chat_template(dir: &Path) -> Result<Option<String>, TextError> {
+    source_of(dir, &config_of(dir)?)
+}
+
+/// tokenizer_config.json; null where there is none.
+fn config_of(dir: &Path) -> Result<Value, TextError> {
+    match read(dir, CONFIG_FILE)? {
+        Some(text) => serde_json::from_str(&text)
+            .map_err(|e| TextError::BadTokenizer { path: dir.join(CONFIG_FILE), message: e.to_string() }),
+        None => Ok(Value::Null),
+    }
+}
+
+fn source_of(dir: &Path, config: &Value) -> Result<Option<String>, TextError> {
+    match template_of(config) {
+        Some(source) => Ok(Some(source)),
+        None => read(dir, TEMPLATE_FILE),
+    }
+}
+
+fn read(dir: &Path, name: &str) -> Result<Option<String>, TextError> {
+    match std::fs::read_to_string(dir.join(name)) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TextError::Io { action: "read", path: dir.join(name), source }),
     }
 }
 

@@ -3,7 +3,7 @@ use crate::Tokenizer;
 /// Turns ids into text as they arrive, holding back the bytes of an unfinished character.
 ///
 /// The pieces, with that of [`finish`](Self::finish), concatenate to exactly what [`Tokenizer::decode`] gives for all
-/// ids at once.
+/// ids at once. (A stream may begin within a text: the space before a text of SentencePiece stays.)
 pub struct DecodeStream<'a> {
     tokenizer: &'a Tokenizer,
     pending: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Tokenizers of encoders: text to ids with the model's own special tokens around it.
+//! Tokenizers of encoders and encoder-decoders: text to ids with the model's own special tokens around it.
 //!
 //! [`Tokenizer`](crate::Tokenizer) promises that its ids spell the text exactly; WordPiece (Schuster and Nakajima 2012)
 //! and its kind lower-case, drop accents and know no other way back. So this is another type: it goes one way, by the
@@ -100,6 +100,12 @@ impl EncoderTokenizer {
         Ok(Self { inner, settings: config.clone(), kind, vocab_size, special })
     }
 
+    /// This tokenizer with other special tokens around texts.
+    pub(crate) fn with_post_processor(mut self, around: tokenizers::PostProcessorWrapper) -> Self {
+        self.inner.with_post_processor(Some(around));
+        self
+    }
+
     /// A text with the special tokens around it, identical to Hugging Face's; of the text as many tokens as let all fit
     /// into `max_len`.
     ///
@@ -175,6 +181,11 @@ impl EncoderTokenizer {
     /// The id of a token by its exact written form.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
+    }
+
+    /// The written form of a token.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
     }
 
     /// What fills up shorter sequences.

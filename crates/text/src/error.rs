@@ -46,7 +46,7 @@ impl TextError {
             }
             Self::Io { .. } | Self::Training { .. } | Self::Encode { .. } => None,
             Self::BadTokenizer { .. } => Some(
-                "a byte-level BPE tokenizer.json as written by danlu or by Hugging Face `tokenizers` is expected"
+                "a tokenizer.json of byte-level BPE or SentencePiece's kind is expected, as danlu or Hugging Face `tokenizers` writes it"
                     .into(),
             ),
             Self::NoText => Some("check that the cleaning step keeps at least one training document".into()),

@@ -20,15 +20,21 @@ pub(crate) struct Fallback {
     literal: OnceLock<Inner>,
     /// Whether long texts may be cut before line ends; see `segments`.
     cut_at_newlines: bool,
+    segment_bytes: usize,
 }
 
 impl Fallback {
     pub(crate) fn new(inner: Inner, cut_at_newlines: bool) -> Self {
-        Self { inner, literal: OnceLock::new(), cut_at_newlines }
+        Self { inner, literal: OnceLock::new(), cut_at_newlines, segment_bytes: SEGMENT_BYTES }
+    }
+
+    /// Of a tokenizer that puts something before each text, or whose tokens may span what `segments` cuts.
+    pub(crate) fn uncut(inner: Inner) -> Self {
+        Self { segment_bytes: usize::MAX, ..Self::new(inner, false) }
     }
 
     pub(crate) fn encode(&self, text: &str, literal: bool) -> Result<Vec<u32>, TextError> {
-        self.encode_cut(text, literal, SEGMENT_BYTES)
+        self.encode_cut(text, literal, self.segment_bytes)
     }
 
     fn encode_cut(&self, text: &str, literal: bool, segment_bytes: usize) -> Result<Vec<u32>, TextError> {

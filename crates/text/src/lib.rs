@@ -28,12 +28,13 @@ mod normalize;
 mod pii;
 mod segments;
 mod sentence;
+mod seq2seq_tokenizer;
 mod tokenizer;
 mod transform;
 mod wordpiece;
 
 pub use characters::is_cjk;
-pub use chat::{CHATML, ChatTemplate, Message};
+pub use chat::{CHATML, ChatTemplate, Message, chat_template};
 pub use classifier::{ClassifierConfig, Example, LinearClassifier};
 pub use decode::DecodeStream;
 pub use encoder_tokenizer::{EncodedText, EncoderTokenizer};

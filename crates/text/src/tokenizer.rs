@@ -1,4 +1,4 @@
-//! The tokenizer: byte-level BPE in the Hugging Face layout.
+//! The tokenizer: byte-level BPE in the Hugging Face layout, and SentencePiece's kinds where a model came with one.
 //!
 //! Pre-tokenization is SmolLM2's: every digit stands alone, then GPT-2's split of the text into words with their leading
 //! space. Every byte is in the vocabulary, so no text is unknown and decoding gives back exactly what was encoded.
@@ -60,6 +60,7 @@ pub struct Tokenizer {
     /// The id of every token by its written form.
     ids: Arc<HashMap<String, u32>>,
     bytes: TokenBytes,
+    spelling: Spelling,
     special: HashMap<u32, String>,
     /// The special tokens that a stranger's text must not be able to write.
     markers: Vec<String>,
@@ -138,14 +139,13 @@ impl Tokenizer {
     fn from_json(json: String, config: Value, path: &Path) -> Result<Self, TextError> {
         let bad = |message: String| TextError::BadTokenizer { path: PathBuf::from(path), message };
         let inner = Inner::from_bytes(json.as_bytes()).map_err(|e| bad(e.to_string()))?;
-        if !uses_byte_level(&json) {
-            return Err(bad("its decoder is not ByteLevel".into()));
-        }
+        let spelling = Spelling::of_json(&json)
+            .ok_or_else(|| bad("its decoder is neither ByteLevel nor one of SentencePiece's".into()))?;
         let added: HashMap<u32, AddedToken> = inner.get_added_tokens_decoder().into_iter().collect();
         let special = added.iter().map(|(&id, token)| (id, token.content.clone())).collect();
         let markers = added.values().filter(|token| token.special).map(|token| token.content.clone()).collect();
         let ids = inner.get_vocab(true);
-        let bytes = TokenBytes::new(&ids, &special);
+        let bytes = TokenBytes::new(&ids, &special, spelling);
         let unknown = match inner.get_model() {
             ModelWrapper::BPE(bpe) => bpe.get_unk_token().as_deref().and_then(|token| inner.token_to_id(token)),
             _ => None,
@@ -154,13 +154,14 @@ impl Tokenizer {
         let hash = blake3::hash(json.as_bytes()).to_hex().to_string();
         let encoder = match Bpe::of_json(&json, &added) {
             Some(bpe) => Encoder::Fast(Arc::new(bpe)),
+            None if spelling != Spelling::Bytes => Encoder::Crate(Arc::new(Fallback::uncut(inner))),
             None => {
                 let ours = untrained().map_err(|e| bad(e.to_string()))?;
                 let cut_at_newlines = inner.get_pre_tokenizer() == ours.get_pre_tokenizer();
                 Encoder::Crate(Arc::new(Fallback::new(inner, cut_at_newlines)))
             }
         };
-        Ok(Self { encoder, ids: Arc::new(ids), bytes, special, markers, unknown, eos, json, config, hash })
+        Ok(Self { encoder, ids: Arc::new(ids), bytes, spelling, special, markers, unknown, eos, json, config, hash })
     }
 
     /// Writes `tokenizer.json`, `tokenizer_config.json` (with the chat template) and `special_tokens_map.json` into
@@ -233,11 +234,20 @@ impl Tokenizer {
         String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
     }
 
-    /// The bytes that `ids` stand for, exactly.
+    /// The bytes that `ids` stand for, exactly. Of a tokenizer of SentencePiece `ids` begin a text, and the space that it
+    /// put there is taken away again.
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         ids.iter().for_each(|&id| bytes.extend_from_slice(self.token_bytes(id)));
+        if self.adds_space() && bytes.first() == Some(&b' ') {
+            bytes.remove(0);
+        }
         bytes
+    }
+
+    /// Whether it puts a space before each text that it encodes, as SentencePiece does.
+    pub fn adds_space(&self) -> bool {
+        self.spelling == Spelling::Pieces { prefix: true }
     }
 
     /// The bytes of one token; empty for an id outside the vocabulary.
@@ -247,7 +257,8 @@ impl Tokenizer {
 
     /// Whether `ids` stand for exactly this text.
     pub fn spells(&self, ids: &[u32], text: &str) -> bool {
-        let mut rest = text.as_bytes();
+        let spaced = (self.adds_space() && !text.is_empty()).then(|| format!(" {text}"));
+        let mut rest = spaced.as_deref().unwrap_or(text).as_bytes();
         ids.iter().all(|&id| match rest.strip_prefix(self.token_bytes(id)) {
             Some(after) => {
                 rest = after;
@@ -336,14 +347,51 @@ fn default_config() -> Value {
     })
 }
 
-fn uses_byte_level(json: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Outline {
-        decoder: Option<Value>,
+/// How tokens spell a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    /// Each character of a token is a byte, by GPT-2's table.
+    Bytes,
+    /// Tokens are text with a sign for the space, or a byte in hex; `prefix`: a text begins with a space of its own.
+    Pieces { prefix: bool },
+}
+
+/// What SentencePiece writes for a space.
+const SPACE_SIGN: &str = "▁";
+
+impl Spelling {
+    /// By the decoder of a tokenizer.json.
+    fn of_json(json: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Outline {
+            decoder: Option<Value>,
+        }
+        let Outline { decoder } = serde_json::from_str(json).ok()?;
+        let decoder = decoder?;
+        let steps = decoder.get("decoders").and_then(Value::as_array).cloned().unwrap_or_else(|| vec![decoder]);
+        let is = |step: &Value, name: &str| step["type"].as_str() == Some(name);
+        if steps.iter().any(|step| is(step, "ByteLevel")) {
+            return Some(Self::Bytes);
+        }
+        let sign = |step: &Value| step["pattern"]["String"].as_str() == Some(SPACE_SIGN);
+        let metaspace = steps.iter().find(|step| is(step, "Metaspace"));
+        if metaspace.is_none() && !steps.iter().any(|step| is(step, "Replace") && sign(step)) {
+            return None;
+        }
+        let strips = steps.iter().any(|step| is(step, "Strip") && step["start"].as_u64().is_some_and(|n| n > 0));
+        let prefix = strips || metaspace.is_some_and(|step| step["prepend_scheme"].as_str() != Some("never"));
+        Some(Self::Pieces { prefix })
     }
-    let Ok(Outline { decoder: Some(decoder) }) = serde_json::from_str(json) else { return false };
-    let is = |value: &Value| value.get("type").and_then(Value::as_str) == Some("ByteLevel");
-    is(&decoder) || decoder.get("decoders").and_then(Value::as_array).is_some_and(|list| list.iter().any(is))
+
+    /// The bytes that a token stands for; `None` where it means itself.
+    fn bytes_of(self, token: &str) -> Option<Vec<u8>> {
+        if self == Self::Bytes {
+            return bytes_of(token);
+        }
+        let hex = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).filter(|hex| hex.len() == 2);
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        Some(byte.map_or_else(|| token.replace(SPACE_SIGN, " ").into_bytes(), |byte| vec![byte]))
+    }
 }
 
 /// The end-of-text token: as `tokenizer_config.json` says, else the usual names.
@@ -363,7 +411,7 @@ struct TokenBytes {
 }
 
 impl TokenBytes {
-    fn new(ids: &HashMap<String, u32>, special: &HashMap<u32, String>) -> Self {
+    fn new(ids: &HashMap<String, u32>, special: &HashMap<u32, String>, spelling: Spelling) -> Self {
         let size = ids.values().max().map_or(0, |&id| id as usize + 1);
         let mut tokens: Vec<&str> = vec![""; size];
         for (token, &id) in ids {
@@ -371,7 +419,7 @@ impl TokenBytes {
         }
         let (mut bytes, mut starts) = (Vec::new(), vec![0]);
         for (id, token) in (0..).zip(tokens) {
-            match if special.contains_key(&id) { None } else { bytes_of(token) } {
+            match if special.contains_key(&id) { None } else { spelling.bytes_of(token) } {
                 Some(stand_for) => bytes.extend(stand_for),
                 // A special token means itself, and so does a character outside GPT-2's table, as in Hugging Face's
                 // decoder.

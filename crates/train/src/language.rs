@@ -4,11 +4,11 @@ use crate::export::copy_tokenizer;
 use crate::run::{Run, TrainOutcome};
 use crate::step::{self, MicroBatch};
 use crate::task::{LossSum, Task};
-use crate::tensors::{ParameterSpec, Parameters};
+use crate::tensors::{self, Parameters};
 use crate::{Observer, TrainConfig, TrainError};
 use burn::prelude::*;
 use danlu_data::{BatchConfig, Batches, Shard};
-use danlu_model::{CausalLm, DropoutKey, LossOptions, ModelConfig, ParameterInfo, SaveOptions, SpecialTokens};
+use danlu_model::{CausalLm, DropoutKey, LossOptions, ModelConfig, SaveOptions, SpecialTokens};
 use danlu_store::MetricsWriter;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -89,12 +89,6 @@ fn batches(job: &Job<'_>, shard: &Arc<Shard>, shuffle: bool) -> Result<Batches, 
     Ok(Batches::new(Arc::clone(shard), config)?)
 }
 
-/// The names and decay flags of a model's parameters.
-pub(crate) fn parameters(model: &CausalLm) -> Parameters {
-    let spec = |p: ParameterInfo| (p.id, ParameterSpec { name: p.name, decay: p.decay });
-    model.parameters().into_iter().map(spec).collect()
-}
-
 struct LanguageModelling<'a> {
     job: &'a Job<'a>,
     train: Batches,
@@ -117,7 +111,7 @@ impl Task for LanguageModelling<'_> {
     }
 
     fn parameters(&self, model: &CausalLm) -> Parameters {
-        parameters(model)
+        tensors::parameters(model.parameters())
     }
 
     fn size(&self, model: &CausalLm) -> (u64, f64) {

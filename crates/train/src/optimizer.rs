@@ -419,13 +419,16 @@ impl ModuleMapper for Update<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::language::parameters;
     use crate::regularize::{AverageConfig, ParameterGroup};
     use crate::step::{MicroBatch, accumulate};
     use crate::tensors::collect;
     use danlu_model::{CausalLm, ModelConfig};
     use proptest::prelude::*;
     use safetensors::tensor::View;
+
+    fn parameters(model: &CausalLm) -> Parameters {
+        crate::tensors::parameters(model.parameters())
+    }
 
     fn model() -> CausalLm {
         let config = ModelConfig {

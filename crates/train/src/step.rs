@@ -104,14 +104,17 @@ pub(crate) fn judge(model: &CausalLm, batch: MicroBatch, sum: &mut LossSum) -> R
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::language::parameters;
-    use crate::tensors::{Outgoing, OutgoingTensors};
+    use crate::tensors::{Outgoing, OutgoingTensors, Parameters};
     use danlu_model::ModelConfig;
     use safetensors::tensor::View;
 
     const SEQ: usize = 12;
     const ROWS: usize = 6;
     const VOCAB: usize = 40;
+
+    fn parameters(model: &CausalLm) -> Parameters {
+        crate::tensors::parameters(model.parameters())
+    }
 
     fn model(dropout: f64) -> CausalLm {
         let config = ModelConfig {

@@ -4,6 +4,7 @@ use crate::TrainError;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 use burn::tensor::DType;
+use danlu_model::ParameterInfo;
 use danlu_store::{ContentHash, StoreError, hash};
 use safetensors::tensor::{SafeTensorError, SafeTensors, TensorView, View};
 use std::borrow::Cow;
@@ -21,6 +22,12 @@ pub struct ParameterSpec {
 
 /// The parameters of a module by their id.
 pub type Parameters = HashMap<ParamId, ParameterSpec>;
+
+/// The parameters that a model tells of.
+pub fn parameters(told: Vec<ParameterInfo>) -> Parameters {
+    let spec = |told: ParameterInfo| (told.id, ParameterSpec { name: told.name, decay: told.decay });
+    told.into_iter().map(spec).collect()
+}
 
 /// A tensor on its way to a file. The values are fetched only when they are written, one tensor
 /// after the other; until then this holds a handle, not a copy.

@@ -19,6 +19,12 @@ pub enum TuneError {
     #[error("no example has a label; {unlabelled} texts were read")]
     NoLabels { unlabelled: u64 },
 
+    #[error("none of the {pairs} pairs of the {split} split has at most {seq_len} tokens on both sides")]
+    AllTooLong { split: &'static str, pairs: usize, seq_len: usize },
+
+    #[error("none of the {read} records has a translation in the field `{field}`")]
+    NoTranslations { read: u64, field: String },
+
     #[error("all {examples} examples have the label {label:?}")]
     OneLabel { label: String, examples: u64 },
 
@@ -59,6 +65,8 @@ impl TuneError {
         Some(match self {
             Self::Config { key, .. } => format!("change `{key}` in the recipe"),
             Self::NoLabels { .. } => "name the column of labels with `label_field` in [[data.sources]]".to_owned(),
+            Self::AllTooLong { .. } => "raise `train.seq_len`".to_owned(),
+            Self::NoTranslations { .. } => "name the column of translations with `target_field` in [data]".to_owned(),
             Self::OneLabel { .. } => "give examples of at least two labels".to_owned(),
             Self::EmptySplit { split, .. } => format!("raise `data.{split}` or give more examples"),
             Self::NoMask { .. } => "leave out [pretrain], or begin with a folder that has a mask token".to_owned(),

@@ -1,27 +1,25 @@
 //! Tuning: models that are made for one task.
 //!
-//! The room owns recipes of tasks ([`TuneRecipe`]) and what they do ([`tune()`]): examples are collected and parted, a
-//! vocabulary is learnt, an encoder learns the language from texts without labels (masked language modelling), then the
-//! task from labels, and what came of it is measured beside a bag of words. It uses `data` for examples, `train` for the
-//! loop, `model` for the network and `eval` for scores; it holds no command line and prints nothing.
+//! The room owns recipes of tasks and what they do. Each kind of task has a folder with its recipe, its examples, its meeting
+//! with the training loop, its stages (`run`) and its scores beside baselines:
 //!
-//! Every stage is an artifact as in `pipeline`: it is skipped when nothing that it depends on has changed, and a killed
-//! one goes on where it stopped.
+//! * [`classification`]: texts with labels, learnt by an encoder that has read them first;
+//! * [`translation`]: texts with their translations, learnt by an encoder-decoder.
 //!
-//! Begin reading at [`TuneRecipe`], then `stages.rs`; `task.rs` is where an encoder meets the training loop.
+//! It uses `data` for examples, `train` for the loop, `model` for the networks and `eval` for scores; it holds no command
+//! line and prints nothing. Every stage is an artifact as in `pipeline`: it is skipped when nothing that it depends on has
+//! changed, and a killed one goes on where it stopped.
+//!
+//! Begin reading at [`classification::run`], then `stages.rs`.
 
+pub mod classification;
 mod error;
-mod evaluate;
-mod examples;
 mod order;
 mod recipe;
+mod split;
 mod stages;
-mod task;
+pub mod translation;
 
 pub use error::TuneError;
-pub use evaluate::{Baseline, TuneScores};
-pub use examples::{Example, ExampleCounts, Examples};
 pub use order::Order;
-pub use recipe::{ExamplesConfig, PretrainConfig, TuneRecipe};
-pub use stages::{TuneOptions, TuneOutcome, TuneStage, Watch, tune};
-pub use task::{EncoderTask, Goal, Start};
+pub use stages::{TaskKind, TuneOptions, TuneStage, Watch};

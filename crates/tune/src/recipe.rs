@@ -1,123 +1,46 @@
-//! A task's recipe: one TOML file, every section the config struct of the room that it speaks to.
+//! What all tasks' recipes have in common.
 
-use std::path::PathBuf;
+use danlu_data::SourceConfig;
 
-use danlu_data::{MaskingConfig, SourceConfig};
-use danlu_model::EncoderConfig;
-use danlu_text::{ClassifierConfig, WordPieceConfig};
-use danlu_train::TrainConfig;
-use serde::{Deserialize, Serialize};
+use crate::{TaskKind, TuneError};
 
-use crate::TuneError;
-
-/// A recipe with every value filled in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TuneRecipe {
-    /// Names the run; letters, digits, `-` and `_`.
-    pub name: String,
-    /// One line for people.
-    #[serde(default)]
-    pub description: String,
-    /// Seed of everything random: first weights, order of examples, masks, dropout.
-    #[serde(default = "default_seed")]
-    pub seed: u64,
-    /// Texts with labels.
-    pub data: ExamplesConfig,
-    /// The folder of an encoder to begin with, relative to the recipe, instead of random weights; its tokenizer and its
-    /// shape then stand, and `tokenizer` and `model` say nothing.
-    #[serde(default)]
-    pub from: Option<PathBuf>,
-    /// The vocabulary learnt from the training texts.
-    #[serde(default)]
-    pub tokenizer: WordPieceConfig,
-    /// The shape of the encoder; its head is the task's.
-    #[serde(default)]
-    pub model: EncoderConfig,
-    /// What is learnt from the texts before the labels are seen; left out: nothing.
-    #[serde(default)]
-    pub pretrain: Option<PretrainConfig>,
-    /// How the labels are learnt. `seq_len` is the most tokens of an example; longer ones are cut, and counted.
-    #[serde(default)]
-    pub train: TrainConfig,
-    /// The bag of words that it is compared with: a linear classifier over words and pairs of words.
-    #[serde(default)]
-    pub baseline: ClassifierConfig,
-}
-
-/// `[data]`: where examples are from, and which are kept for what.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExamplesConfig {
-    /// As in other recipes; `label_field` names the column of labels.
-    pub sources: Vec<SourceConfig>,
-    /// Stop at the first malformed record instead of counting and skipping it.
-    #[serde(default)]
-    pub strict: bool,
-    /// Part of the examples by which training is watched.
-    #[serde(default = "default_valid")]
-    pub valid: f64,
-    /// Part of the examples that only the scores see.
-    #[serde(default = "default_test")]
-    pub test: f64,
-}
-
-/// `[pretrain]`: masked language modelling (Devlin et al. 2019) on the texts of the training split.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PretrainConfig {
-    /// Which tokens are hidden.
-    pub masking: MaskingConfig,
-    pub train: TrainConfig,
-}
-
-fn default_seed() -> u64 {
+pub(crate) fn default_seed() -> u64 {
     42
 }
 
-fn default_valid() -> f64 {
+pub(crate) fn default_valid() -> f64 {
     0.05
 }
 
-fn default_test() -> f64 {
+pub(crate) fn default_test() -> f64 {
     0.1
 }
 
-impl TuneRecipe {
-    /// Names the first value that cannot work, before any work is done.
-    ///
-    /// # Errors
-    /// [`TuneError::Config`], and what the rooms say of their sections.
-    pub fn check(&self) -> Result<(), TuneError> {
-        let bad = |key, value: String, need: &str| Err(TuneError::Config { key, value, need: need.to_owned() });
-        let legal = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
-        if self.name.is_empty() || !self.name.chars().all(legal) {
-            return bad("name", format!("{:?}", self.name), "letters, digits, - and _");
-        }
-        if self.data.sources.is_empty() {
-            return bad("data.sources", "empty".to_owned(), "at least one source");
-        }
-        for (key, share) in [("data.valid", self.data.valid), ("data.test", self.data.test)] {
-            if !(share > 0.0 && share < 0.5) {
-                return bad(key, share.to_string(), "above 0 and below 0.5");
-            }
-        }
-        if self.from.is_none() {
-            self.model.validate()?;
-        }
-        let pretrain = self.pretrain.as_ref().map(|pretrain| &pretrain.train);
-        for (key, train) in [("train.seq_len", Some(&self.train)), ("pretrain.train.seq_len", pretrain)] {
-            let Some(train) = train else { continue };
-            train.check()?;
-            if self.from.is_none() && train.seq_len > self.model.max_seq_len {
-                return bad(
-                    key,
-                    train.seq_len.to_string(),
-                    &format!("at most model.max_seq_len, {}", self.model.max_seq_len),
-                );
-            }
-        }
-        self.pretrain.as_ref().map_or(Ok(()), |pretrain| pretrain.masking.check())?;
-        Ok(())
+/// * `task`: what the recipe says, and what is read
+pub(crate) fn check_common(task: (TaskKind, TaskKind), name: &str, sources: &[SourceConfig]) -> Result<(), TuneError> {
+    let legal = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    if task.0 != task.1 {
+        return Err(bad("task", format!("{:?}", task.0).to_lowercase(), format!("{:?}", task.1).to_lowercase()));
     }
+    if name.is_empty() || !name.chars().all(legal) {
+        return Err(bad("name", format!("{name:?}"), "letters, digits, - and _"));
+    }
+    if sources.is_empty() {
+        return Err(bad("data.sources", "empty", "at least one source"));
+    }
+    Ok(())
+}
+
+/// Parts of the examples that are not trained on.
+pub(crate) fn check_shares(valid: f64, test: f64) -> Result<(), TuneError> {
+    for (key, share) in [("data.valid", valid), ("data.test", test)] {
+        if !(share > 0.0 && share < 0.5) {
+            return Err(bad(key, share.to_string(), "above 0 and below 0.5"));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn bad(key: &'static str, value: impl Into<String>, need: impl Into<String>) -> TuneError {
+    TuneError::Config { key, value: value.into(), need: need.into() }
 }

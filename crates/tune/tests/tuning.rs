@@ -12,9 +12,8 @@ use danlu_model::EncoderConfig;
 use danlu_store::{Workspace, hash};
 use danlu_text::{ClassifierConfig, WordPieceConfig};
 use danlu_train::{StepInfo, TrainConfig};
-use danlu_tune::{
-    ExamplesConfig, PretrainConfig, TuneError, TuneOptions, TuneOutcome, TuneRecipe, TuneStage, Watch, tune,
-};
+use danlu_tune::classification::{self, ExamplesConfig, Outcome, PretrainConfig, Recipe};
+use danlu_tune::{TaskKind, TuneError, TuneOptions, TuneStage, Watch};
 
 /// Sentences whose first word is the label; all else is the same for both.
 fn examples() -> String {
@@ -32,7 +31,7 @@ fn examples() -> String {
     lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn recipe() -> TuneRecipe {
+fn recipe() -> Recipe {
     let train = TrainConfig {
         steps: 300,
         batch_size: 16,
@@ -52,7 +51,8 @@ fn recipe() -> TuneRecipe {
         label_field: Some("label".into()),
         ..SourceConfig::default()
     };
-    TuneRecipe {
+    Recipe {
+        task: TaskKind::Classification,
         name: "words".into(),
         description: String::new(),
         seed: 3,
@@ -108,13 +108,13 @@ impl Watch for Seen<'_> {
 fn run(
     folder: &Path,
     runs: &str,
-    recipe: &TuneRecipe,
+    recipe: &Recipe,
     seen: &mut Seen<'_>,
     stop: &AtomicBool,
-) -> Result<TuneOutcome, TuneError> {
+) -> Result<Outcome, TuneError> {
     let workspace = Workspace::open(&folder.join(runs)).unwrap();
     let device = Device::flex();
-    tune(recipe, &workspace, &TuneOptions { base: folder, device: &device, stop }, seen)
+    classification::run(recipe, &workspace, TuneOptions { base: folder, device: &device, stop }, seen)
 }
 
 fn folder() -> tempfile::TempDir {
@@ -156,18 +156,18 @@ fn a_task_is_learnt_scored_and_made_once() {
     assert_eq!(same.scores, outcome.scores);
 
     // Another baseline scores anew; other settings train anew, from the same pretraining.
-    let other = TuneRecipe { baseline: ClassifierConfig { epochs: 1, ..recipe().baseline }, ..recipe() };
+    let other = Recipe { baseline: ClassifierConfig { epochs: 1, ..recipe().baseline }, ..recipe() };
     let mut seen = Seen::default();
     run(folder.path(), "runs", &other, &mut seen, &go).unwrap();
     assert_eq!(seen.ran, ["score"]);
     let train = TrainConfig { steps: 5, warmup_steps: 1, learning_rate: 1e-4, ..recipe().train };
-    let other = TuneRecipe { train, ..recipe() };
+    let other = Recipe { train, ..recipe() };
     let mut seen = Seen::default();
     run(folder.path(), "runs", &other, &mut seen, &go).unwrap();
     assert_eq!(seen.ran, ["tune", "score"]);
 
     // A folder to begin with brings its tokenizer and its shape.
-    let from = TuneRecipe { from: Some(outcome.model.clone()), pretrain: None, ..other };
+    let from = Recipe { from: Some(outcome.model.clone()), pretrain: None, ..other };
     let mut seen = Seen::default();
     let tuned = run(folder.path(), "runs", &from, &mut seen, &go).unwrap();
     assert_eq!(seen.ran, ["tune", "score"]);
@@ -177,7 +177,7 @@ fn a_task_is_learnt_scored_and_made_once() {
 #[test]
 fn a_stopped_task_goes_on_to_the_same_weights() {
     let (folder, go) = (folder(), AtomicBool::new(false));
-    let short = TuneRecipe { train: TrainConfig { steps: 60, ..recipe().train }, pretrain: None, ..recipe() };
+    let short = Recipe { train: TrainConfig { steps: 60, ..recipe().train }, pretrain: None, ..recipe() };
     let whole = run(folder.path(), "whole", &short, &mut Seen::default(), &go).unwrap();
     let stop = AtomicBool::new(false);
     let mut seen = Seen { stop_at: Some((33, &stop)), ..Seen::default() };
@@ -187,7 +187,7 @@ fn a_stopped_task_goes_on_to_the_same_weights() {
     let parts = run(folder.path(), "parts", &short, &mut seen, &go).unwrap();
     assert_eq!(seen.ran, ["tune", "score"]);
     assert!(seen.events.iter().any(|event| event.contains("step 33 of 60")), "{:?}", seen.events);
-    let weights = |outcome: &TuneOutcome| hash::of_file(&outcome.model.join("model.safetensors")).unwrap();
+    let weights = |outcome: &Outcome| hash::of_file(&outcome.model.join("model.safetensors")).unwrap();
     assert_eq!(weights(&whole), weights(&parts));
     assert_eq!(whole.scores, parts.scores);
 }
@@ -195,7 +195,7 @@ fn a_stopped_task_goes_on_to_the_same_weights() {
 #[test]
 fn what_cannot_work_is_named_before_any_work() {
     let (folder, go) = (folder(), AtomicBool::new(false));
-    let said = |edit: fn(&mut TuneRecipe)| {
+    let said = |edit: fn(&mut Recipe)| {
         let mut recipe = recipe();
         edit(&mut recipe);
         let mut seen = Seen::default();

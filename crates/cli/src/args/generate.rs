@@ -72,13 +72,13 @@ pub struct GenerateArgs {
     #[arg(long, help_heading = RULES)]
     pub stop: Vec<String>,
     /// Write JSON that this schema validates.
-    #[arg(long, value_name = "FILE", group = "form", conflicts_with = "beams", help_heading = FORM)]
+    #[arg(long, value_name = "FILE", group = "form", help_heading = FORM)]
     pub json_schema: Option<PathBuf>,
     /// Write a text that matches this regular expression as a whole.
-    #[arg(long, value_name = "REGEX", group = "form", conflicts_with = "beams", help_heading = FORM)]
+    #[arg(long, value_name = "REGEX", group = "form", help_heading = FORM)]
     pub regex: Option<String>,
     /// Write a text of this grammar, in Lark's syntax, from its rule `start`.
-    #[arg(long, value_name = "FILE", group = "form", conflicts_with = "beams", help_heading = FORM)]
+    #[arg(long, value_name = "FILE", group = "form", help_heading = FORM)]
     pub grammar: Option<PathBuf>,
     /// End with one JSON line for each text instead of streaming.
     #[arg(long)]

@@ -1,11 +1,11 @@
-//! What encoders are asked about texts: `danlu embed` and `danlu classify`.
+//! What models are asked about texts: `danlu embed`, `danlu classify` and `danlu translate`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use danlu_model::Pooling;
 
-/// Which texts an encoder reads, and how.
+/// Which texts a model reads, and how.
 #[derive(Args, Debug)]
 pub struct TextsArgs {
     /// Texts to read: .jsonl(.gz, .zst), .parquet, .csv, or .txt with blank lines between them; a file or a pattern.
@@ -54,6 +54,32 @@ pub struct ClassifyArgs {
     /// Field with the true label, its name or number; a list of them where several are possible.
     #[arg(long, value_name = "NAME", requires = "data")]
     pub label_field: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct TranslateArgs {
+    /// A model folder with an encoder-decoder: Marian, BART, mBART, T5, mT5.
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub texts: TextsArgs,
+    /// Field with the reference, a translation made by a person.
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub target_field: Option<String>,
+    /// Language of the translations: what BLEU takes for a word (zh: each character).
+    #[arg(long, value_name = "CODE", default_value = "en")]
+    pub target_language: String,
+    /// Translations kept at every step of the search; 1 takes the likeliest token each time.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub beams: usize,
+    /// Translations of each text, best first, up to --beams.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub results: usize,
+    /// Above 0 favours long translations, below 0 short ones.
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub length_penalty: f32,
+    /// Longest translation, in tokens.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub max_new_tokens: usize,
 }
 
 fn pooling(text: &str) -> Result<Pooling, String> {

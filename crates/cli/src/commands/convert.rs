@@ -1,14 +1,17 @@
 //! `danlu import`, `danlu export`, `danlu inspect`: models of other programs.
 
 use std::cell::RefCell;
+use std::path::Path;
 
-use danlu_convert::{Inspection, Precision};
+use danlu_convert::{Exported, Inspection, Precision};
+use danlu_eval::{Agreement, Tolerance};
 use danlu_model::{EncoderConfig, EncoderDecoderConfig, HeadConfig, Problem, SentenceConfig};
 use danlu_weights::Kind;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::args::{ExportArgs, ImportArgs, InspectArgs};
+use crate::Usage;
+use crate::args::{ExportArgs, Global, ImportArgs, InspectArgs};
 use crate::output::{bytes, count, fancy, line, table};
 
 /// A bar of tensors, on a terminal.
@@ -33,18 +36,14 @@ fn bar() -> impl Fn(usize, usize) {
 }
 
 pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
-    let precision = match args.precision.as_str() {
-        "f16" => Precision::F16,
-        "bf16" => Precision::Bf16,
-        _ => Precision::F32,
-    };
+    let precision = args.precision.as_deref().and_then(Precision::from_name);
     let done = danlu_convert::import(&args.file, &args.out, precision, &bar())?;
     let kinds: Vec<String> = done.kinds.iter().map(|(kind, tensors)| format!("{tensors} {kind}")).collect();
     if args.json {
         line(&serde_json::to_string(&json!({
             "architecture": done.architecture, "parameters": done.parameters, "vocabulary": done.vocabulary,
             "chat_template": done.chat_template, "out": args.out, "precision": args.precision,
-            "tensors": done.kinds.iter().map(|(kind, n)| (kind.to_string(), json!(n))).collect::<serde_json::Map<_, _>>(),
+            "tensors": done.kinds.iter().map(|(kind, n)| (kind.clone(), json!(n))).collect::<serde_json::Map<_, _>>(),
         }))?);
         return Ok(());
     }
@@ -57,36 +56,115 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         count(done.vocabulary as u64),
         if done.chat_template { "with a chat template" } else { "without a chat template" },
     ));
-    let chat = if done.chat_template { " --chat" } else { "" };
-    line(&format!("try it: danlu generate {}{chat} --prompt \"...\"", args.out.display()));
+    if !args.file.is_dir() || done.architecture.ends_with("CausalLM") || done.architecture.ends_with("LMHeadModel") {
+        let chat = if done.chat_template { " --chat" } else { "" };
+        line(&format!("try it: danlu generate {}{chat} --prompt \"...\"", args.out.display()));
+    }
     Ok(())
 }
 
-pub fn export(args: &ExportArgs) -> anyhow::Result<()> {
-    let kind = Kind::from_name(&args.kind).unwrap_or(Kind::F16); // clap knows the names
-    let done = danlu_convert::export(&args.model, &args.out, kind, &bar())?;
-    if args.json {
-        line(&serde_json::to_string(&json!({
-            "architecture": done.architecture, "parameters": done.parameters, "bytes": done.bytes, "out": args.out,
-            "kind": kind.name(), "left_f16": done.left_f16,
-        }))?);
-        return Ok(());
+pub fn export(global: &Global, args: &ExportArgs) -> anyhow::Result<()> {
+    let gguf = args.format == "gguf";
+    let kind = args.kind.as_deref().and_then(Kind::from_name); // clap knows the names
+    let precision = args.kind.as_deref().and_then(Precision::from_name);
+    if !gguf && kind.is_some() && precision.is_none() {
+        let hint = "use --format gguf, or `danlu run` with [compress] for int8 that transformers loads";
+        return Err(Usage::new("a folder for transformers has f32, f16 or bf16", hint).into());
     }
-    let parameters = count(done.parameters);
-    line(&format!(
-        "{}: {} with {parameters} parameters as {kind}, {}",
-        args.out.display(),
-        done.architecture,
-        bytes(done.bytes)
-    ));
-    if !done.left_f16.is_empty() {
+    let done = match gguf {
+        true => danlu_convert::export(&args.model, &args.out, kind.unwrap_or(Kind::F16), &bar())?,
+        false => danlu_convert::export_folder(&args.model, &args.out, precision, &bar())?,
+    };
+    let kind = if gguf { Some(kind.unwrap_or(Kind::F16)) } else { kind };
+    let verified = args.verify.then(|| verify(global, args, kind)).transpose()?;
+    let fault = verified.as_ref().and_then(|(agreement, tolerance)| agreement.fault(tolerance));
+    if args.json {
+        let mut said = json!({
+            "architecture": done.architecture, "parameters": done.parameters, "bytes": done.bytes, "out": args.out,
+            "kind": kind.map(Kind::name), "left_f16": done.left_f16,
+        });
+        if let Some((agreement, tolerance)) = &verified {
+            said["verified"] = json!(agreement);
+            said["verified"]["tolerance"] = json!(tolerance);
+            said["verified"]["holds"] = json!(fault.is_none());
+        }
+        line(&serde_json::to_string(&said)?);
+    } else {
+        say_exported(args, &done, kind);
+        if let Some((agreement, tolerance)) = &verified {
+            say_verified(agreement, tolerance);
+        }
+    }
+    match fault {
+        Some(fault) => Err(Disagreement { out: args.out.clone(), fault }.into()),
+        None => Ok(()),
+    }
+}
+
+fn say_exported(args: &ExportArgs, done: &Exported, kind: Option<Kind>) {
+    let (parameters, size) = (count(done.parameters), bytes(done.bytes));
+    let form = kind.map(|kind| format!(" as {kind}")).unwrap_or_default();
+    line(&format!("{}: {} with {parameters} parameters{form}, {size}", args.out.display(), done.architecture));
+    if let Some(kind) = kind.filter(|_| !done.left_f16.is_empty()) {
         line(&format!(
             "left F16, because their rows are not whole blocks of {}: {}",
             kind.block_len(),
             done.left_f16.join(", ")
         ));
     }
-    Ok(())
+}
+
+/// The exported model is not the original within what its element type explains.
+#[derive(Debug)]
+pub struct Disagreement {
+    out: std::path::PathBuf,
+    fault: String,
+}
+
+impl Disagreement {
+    pub fn hint(&self) -> Option<String> {
+        Some("it was written all the same; try an element type with more bits (--kind)".into())
+    }
+}
+
+impl std::fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is not the model it was made of: {}", self.out.display(), self.fault)
+    }
+}
+
+impl std::error::Error for Disagreement {}
+
+/// Reads back what was exported, a GGUF file by way of a folder beside it, and compares.
+fn verify(global: &Global, args: &ExportArgs, kind: Option<Kind>) -> anyhow::Result<(Agreement, Tolerance)> {
+    let device = danlu_pipeline::select_device(&global.device)?;
+    let tolerance = kind.map_or(Tolerance::EXACT, Tolerance::of);
+    if args.format == "hf" {
+        return Ok((danlu_eval::compare_folders(&args.model, &args.out, &device)?, tolerance));
+    }
+    let beside = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let work = tempfile::Builder::new().prefix(".danlu-verify-").tempdir_in(beside)?;
+    let folder = work.path().join("model");
+    danlu_convert::import(&args.out, &folder, None, &bar())?;
+    Ok((danlu_eval::compare_folders(&args.model, &folder, &device)?, tolerance))
+}
+
+fn say_verified(agreement: &Agreement, tolerance: &Tolerance) {
+    let Agreement { prompts, positions, other_ids, max_logit_error, max_relative_error, top1, kl } = agreement;
+    let row = |name: &str, found: String, bound: String| vec![name.to_owned(), found, bound];
+    let rows = [
+        row("prompts with other token ids", other_ids.to_string(), "0".into()),
+        row("largest logit error", format!("{max_logit_error:.3e}"), String::new()),
+        row(
+            "in standard deviations",
+            format!("{max_relative_error:.3e}"),
+            format!("{:e}", tolerance.max_relative_error),
+        ),
+        row("top-1 agreement", format!("{:.2}%", 100.0 * top1), String::new()),
+        row("KL divergence, nats", format!("{kl:.3e}"), format!("{:e}", tolerance.kl)),
+    ];
+    line(&format!("read back and run on {prompts} prompts, {positions} positions:"));
+    line(table(&["figure", "found", "allowed"], &rows).trim_end());
 }
 
 pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {

@@ -14,5 +14,8 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod serve;
+mod texts;
+pub mod transcribe;
+pub mod translate;
 pub mod tune;
 pub mod work;

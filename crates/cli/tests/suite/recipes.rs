@@ -52,8 +52,9 @@ fn language_models() -> Vec<(String, String)> {
         .filter(|path| path.extension().is_some_and(|end| end == "toml"))
         .map(|path| (path.file_stem().unwrap().to_str().unwrap().into(), std::fs::read_to_string(path).unwrap()))
         .collect();
-    let other =
-        |text: &str| ["variants", "pretrain"].iter().any(|key| text.parse::<Table>().unwrap().contains_key(*key));
+    let other = |text: &str| {
+        ["variants", "task", "pretrain"].iter().any(|key| text.parse::<Table>().unwrap().contains_key(*key))
+    };
     recipes.retain(|(_, text)| !other(text));
     recipes.sort();
     recipes

@@ -65,3 +65,60 @@ fn a_wrong_key_is_named_with_the_nearest() {
     assert!(place.fails(1, &["tune", "task.toml"]).contains("reviews.jsonl"));
     assert!(place.fails(2, &["tune", "nothing.toml"]).contains("nothing.toml"));
 }
+
+fn shortened_translation() -> String {
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/translation.toml");
+    let mut recipe: Table = std::fs::read_to_string(recipe).unwrap().parse().unwrap();
+    recipe["data"]["sources"][0]["path"] = "pairs.jsonl".into();
+    for (key, share) in [("valid", 0.2), ("test", 0.2)] {
+        recipe["data"][key] = share.into();
+    }
+    for (key, value) in [("hidden_size", 32), ("ffn_size", 64), ("encoder_layers", 1), ("decoder_layers", 1)] {
+        recipe["model"][key] = value.into();
+    }
+    recipe["tokenizer"]["vocab_size"] = 280.into();
+    let short = [("steps", 4), ("warmup_steps", 1), ("batch_size", 4), ("valid_every", 2)];
+    for (key, value) in short {
+        recipe["train"][key] = Value::from(value);
+    }
+    recipe["translate"]["max_tokens"] = 8.into();
+    toml::to_string(&recipe).unwrap()
+}
+
+#[test]
+fn the_translation_recipe_makes_a_translator_with_scores() {
+    let place = Place::new();
+    let pairs = (0..40).map(|i| format!("{{\"en\": \"Open the file {i}.\", \"zh\": \"打开文件 {i}。\"}}"));
+    std::fs::write(place.path("pairs.jsonl"), pairs.collect::<Vec<_>>().join("\n")).unwrap();
+    std::fs::write(place.path("task.toml"), shortened_translation()).unwrap();
+    let outcome = place.json(&["tune", "task.toml", "--json"]);
+    assert_eq!(outcome["pairs"]["read"], 40);
+    assert_eq!(outcome["scores"]["copy"]["bleu"]["tokenizer"], "zh");
+    let model = outcome["model"].as_str().unwrap();
+    let table = place.ok(&["tune", "task.toml"]);
+    assert!(table.contains("copy of the source") && table.contains("打开文件") && table.contains(model), "{table}");
+
+    let said = place.json(&["translate", model, "--text", "Open the file 3.", "--max-new-tokens", "4"]);
+    assert!(said["translation"].is_string(), "{said}");
+    let scores = place.json(&[
+        "translate",
+        model,
+        "--data",
+        "pairs.jsonl",
+        "--text-field",
+        "en",
+        "--target-field",
+        "zh",
+        "--target-language",
+        "zh",
+        "--beams",
+        "1",
+        "--max-new-tokens",
+        "4",
+        "--json",
+    ]);
+    assert_eq!(scores["texts"], 40);
+    assert!(scores["scores"]["chrf"].is_number(), "{scores}");
+    let wrong = place.fails(1, &["translate", model, "--text", "x", "--beams", "0"]);
+    assert!(wrong.contains("`beams`") || wrong.contains("beams"), "{wrong}");
+}

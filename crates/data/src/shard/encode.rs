@@ -105,6 +105,11 @@ impl Encoder<'_> {
         let mut messages: Vec<Message> =
             serde_json::from_value(messages.clone()).map_err(|e| bad(format!("its messages are malformed: {e}")))?;
         let template = self.template.ok_or_else(|| bad("the tokenizer has no chat template".into()))?;
+        if self.tokenizer.adds_space() {
+            let what =
+                "the tokenizer puts a space before each piece of text, so what is learnt cannot be told by place";
+            return Err(bad(what.into()));
+        }
         for message in &mut messages {
             message.content = self.tokenizer.mark_special(&message.content.replace(MARK, ""), MARK);
         }

@@ -146,7 +146,10 @@ impl<'m> Sequence<'m> {
         if let Some(config) = &self.work.settings.beams {
             let (state, prompt) = (self.state.clone(), self.tokens.clone());
             match BeamSearch::after(state, prompt, &self.chooser.stop_tokens, config) {
-                Ok(search) => self.search = Some(search),
+                Ok(search) => {
+                    let constraint = self.chooser.constraint.as_ref().map(|constraint| constraint.fork());
+                    self.search = Some(search.with_constraint(constraint));
+                }
                 Err(error) => return self.fail_with(&error),
             }
         }
@@ -187,7 +190,9 @@ impl<'m> Sequence<'m> {
         let Some(search) = &mut self.search else {
             return self.take(logits.into_iter().next().unwrap_or_default());
         };
-        search.advance(logits);
+        if let Err(error) = search.advance(logits) {
+            return self.fail_with(&error);
+        }
         if !search.is_done() {
             return Progress::Running;
         }

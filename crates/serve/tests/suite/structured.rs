@@ -170,7 +170,7 @@ fn beam_search_gives_what_the_library_finds_among_other_requests() {
         let source = (State::new(&model), tokenizer.encode(prompt).unwrap());
         let mut ends = vec![tokenizer.eos_id()];
         ends.extend(tokenizer.token_id(danlu_text::IM_END));
-        let found = beam_search(&model, vec![source], &ends, config).unwrap().remove(0);
+        let found = beam_search(&model, vec![source], &ends, config, None).unwrap().remove(0);
         let shown = |ids: &[u32]| ids.iter().copied().filter(|id| !tokenizer.is_special(*id)).collect::<Vec<_>>();
         found.iter().map(|one| tokenizer.decode(&shown(&one.tokens))).collect()
     };
@@ -200,6 +200,13 @@ fn beam_search_gives_what_the_library_finds_among_other_requests() {
         let crowd = crowd.join().unwrap();
         assert_eq!(crowd[0], server.greedy(prompts[0], 60), "beams beside it change nothing");
     });
+    // Every beam has the form that is asked for.
+    let mut formed = body("x");
+    formed["guided_regex"] = "[ab]{3}c".into();
+    let reply = server.complete(formed);
+    let found: Vec<String> = (0..3).map(|index| text(&reply, index)).collect();
+    let fits = |text: &String| text.len() == 4 && text.ends_with('c') && text[..3].chars().all(|c| "ab".contains(c));
+    assert!(found.iter().all(fits) && found[0] != found[1] && found[1] != found[2], "{found:?}");
     // A stop string cuts what was found.
     let whole = expected("Four score", &config).remove(0);
     let stop: String = whole.chars().skip(3).take(2).collect();
@@ -228,7 +235,6 @@ fn searches_that_cannot_be_had_are_refused_by_name() {
     check(json!({"use_beam_search": true, "stream": true}), "stream");
     check(json!({"use_beam_search": true, "echo": true}), "echo");
     check(json!({"use_beam_search": true, "logprobs": 1}), "logprobs");
-    check(json!({"use_beam_search": true, "guided_regex": "a"}), "guided_regex");
     check(json!({"use_beam_search": true, "length_penalty": 1e9}), "length_penalty");
     check(json!({"use_beam_search": true, "early_stopping": "soon"}), "early_stopping");
     check(json!({"length_penalty": 1.0}), "length_penalty");

@@ -11,6 +11,8 @@ const MOST_TENSORS: u64 = 1 << 20;
 const MOST_ENTRIES: u64 = 1 << 16;
 const MOST_DIMENSIONS: u32 = 4;
 const LONGEST_NAME: u64 = 1 << 16;
+/// Of arrays whose values do not lie densely: each takes many times its bytes in the file.
+const MOST_OTHERS: usize = 1 << 22;
 
 /// A tensor as the file's table describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,14 +88,21 @@ impl Gguf {
         file.take(tensor.bytes).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() as u64 != tensor.bytes {
             let what = format!("the file ends within the tensor {:?}", tensor.name);
-            return Err(WeightsError::Malformed { path: self.path.clone(), what });
+            return Err(WeightsError::NotWhole { path: self.path.clone(), what });
         }
         Ok(bytes)
     }
 
     /// The values of one of the file's tensors, whatever their kind, row by row.
     pub fn values(&self, tensor: &Tensor) -> Result<Vec<f32>, WeightsError> {
-        decode(tensor.kind, &self.bytes(tensor)?).ok_or_else(|| {
+        self.part(tensor, 0, 1)
+    }
+
+    /// As [`Self::values`], of the part `index` of `parts` equal ones along the outermost dimension.
+    pub fn part(&self, tensor: &Tensor, index: u64, parts: u64) -> Result<Vec<f32>, WeightsError> {
+        let bytes = tensor.bytes / parts.max(1);
+        let part = Tensor { offset: tensor.offset + index * bytes, bytes, ..tensor.clone() };
+        decode(part.kind, &self.bytes(&part)?).ok_or_else(|| {
             let what = format!("the tensor {:?} is not whole blocks of {}", tensor.name, tensor.kind);
             WeightsError::Malformed { path: self.path.clone(), what }
         })
@@ -113,6 +122,10 @@ impl Header<'_> {
         WeightsError::Malformed { path: self.path.into(), what: what.into() }
     }
 
+    fn not_whole(&self, what: String) -> WeightsError {
+        WeightsError::NotWhole { path: self.path.into(), what }
+    }
+
     fn unsupported(&self, what: impl Into<String>) -> WeightsError {
         WeightsError::Unsupported { path: self.path.into(), what: what.into() }
     }
@@ -127,7 +140,7 @@ impl Header<'_> {
     fn cut(&self, error: std::io::Error) -> WeightsError {
         match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {
-                self.malformed(format!("the file ends at byte {}, within its header: it is not whole", self.size))
+                self.not_whole(format!("the file ends at byte {}, within its header", self.size))
             }
             _ => WeightsError::io("read", self.path, error),
         }
@@ -229,6 +242,9 @@ impl Header<'_> {
             other => return Err(self.malformed(format!("{name}: there is no type of values {other}"))),
         };
         let length = self.length(least, "values in an array")?;
+        if ![5, 6, 8].contains(&kind) && length > MOST_OTHERS {
+            return Err(self.malformed(format!("{name}: an array of {length} values")));
+        }
         Ok(match kind {
             8 => Array::Texts((0..length).map(|_| self.text(u64::MAX, "a text")).collect::<Result<_, _>>()?),
             6 => Array::Floats((0..length).map(|_| self.take().map(f32::from_le_bytes)).collect::<Result<_, _>>()?),
@@ -253,8 +269,8 @@ impl Header<'_> {
                 offset.checked_add(tensor.bytes)
             });
             if end.is_none_or(|end| end > self.size) {
-                return Err(self.malformed(format!(
-                    "the tensor {:?} should have {} bytes, and the file ends before: it is not whole",
+                return Err(self.not_whole(format!(
+                    "the tensor {:?} should have {} bytes, and the file ends before",
                     tensor.name, tensor.bytes
                 )));
             }

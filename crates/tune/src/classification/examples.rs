@@ -7,7 +7,9 @@ use danlu_data::{COLLECTED_FILE, Document, read_documents};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ExamplesConfig, TuneError};
+use super::ExamplesConfig;
+use crate::TuneError;
+use crate::split::fraction;
 
 /// A text and the number of its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,12 +117,6 @@ fn label_of(document: &Document) -> Option<String> {
         label @ (Value::Number(_) | Value::Bool(_)) => Some(label.to_string()),
         _ => None,
     }
-}
-
-/// A place from 0 up to, not including, 1, evenly by the text's hash: 52 of its bits.
-fn fraction(id: &str) -> f64 {
-    let digits = id.get(..13).unwrap_or("0");
-    u64::from_str_radix(digits, 16).unwrap_or(0) as f64 / (1u64 << 52) as f64
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use danlu_eval::{ClassificationScores, EncoderRun, EncoderRunConfig, Prediction,
 use danlu_text::{Analysis, ClassifierConfig, LinearClassifier};
 use serde::{Deserialize, Serialize};
 
-use crate::examples::Example;
-use crate::{Examples, TuneError};
+use super::{Example, Examples};
+use crate::TuneError;
 
 /// Scores on the test split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TuneScores {
+pub struct Scores {
     pub model: ClassificationScores,
     pub baseline: Baseline,
     /// Test examples of which tokens were cut off.
@@ -38,7 +38,7 @@ pub(crate) fn score(
     seq_len: usize,
     baseline: &ClassifierConfig,
     device: &Device,
-) -> Result<TuneScores, TuneError> {
+) -> Result<Scores, TuneError> {
     let run = EncoderRun::load(folder, device, &EncoderRunConfig { max_len: Some(seq_len), ..Default::default() })?;
     let texts: Vec<String> = examples.test.iter().map(|example| example.text.clone()).collect();
     let (predictions, rows) = run.classify(&texts)?;
@@ -54,7 +54,7 @@ pub(crate) fn score(
     let bag_of_words = scores(&bag_of_words(examples, baseline)?)?;
     let most = (0..examples.labels.len()).map(|label| truth.iter().filter(|t| **t == label).count()).max();
     let majority = most.unwrap_or(0) as f64 / truth.len().max(1) as f64;
-    Ok(TuneScores { model: scores(&guesses)?, baseline: Baseline { bag_of_words, majority }, cut })
+    Ok(Scores { model: scores(&guesses)?, baseline: Baseline { bag_of_words, majority }, cut })
 }
 
 /// A number that is no label's where the model is no classifier of one label.

@@ -7,7 +7,7 @@ use danlu_data::{MaskingConfig, MaskingKey, MaskingTokens, mask_tokens};
 use danlu_model::{DropoutKey, Encoder, EncoderConfig, EncoderInput, EncoderTargets, HeadConfig, HeadLoss};
 use danlu_store::hash;
 use danlu_text::EncodedText;
-use danlu_train::tensors::{ParameterSpec, Parameters};
+use danlu_train::tensors::{Parameters, parameters};
 use danlu_train::{LossSum, Task, TrainConfig, TrainError};
 use serde_json::{Map, Value, json};
 
@@ -85,8 +85,7 @@ impl Task for EncoderTask<'_> {
     }
 
     fn parameters(&self, model: &Encoder) -> Parameters {
-        let spec = |p: danlu_model::ParameterInfo| (p.id, ParameterSpec { name: p.name, decay: p.decay });
-        model.parameters().into_iter().map(spec).collect()
+        parameters(model.parameters())
     }
 
     fn size(&self, model: &Encoder) -> (u64, f64) {

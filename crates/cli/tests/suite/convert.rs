@@ -1,0 +1,114 @@
+//! `danlu import` and `export --verify`: every family's logits after the way through another format.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::harness::Place;
+
+/// A tokenizer of so many tokens: letters, signs and the end of a text.
+fn tokenizer(size: usize) -> Value {
+    let letters = "Ġetaoinshrdlucmfwypvbgkqjxz.,:;'?TIHOWABCDEFQ0123456789+(){}\"[]_-=%/";
+    let end = size - 1;
+    let vocabulary: serde_json::Map<String, Value> =
+        letters.chars().take(end).enumerate().map(|(id, c)| (c.to_string(), json!(id))).collect();
+    assert_eq!(vocabulary.len(), end);
+    json!({
+        "added_tokens": [{
+            "id": end, "content": "<|endoftext|>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        }],
+        "normalizer": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    })
+}
+
+/// A folder of the golden models with a tokenizer.
+fn model(place: &Place, name: &str, change: &[(&str, Value)]) -> PathBuf {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden").join(name);
+    let folder = place.path(name);
+    std::fs::create_dir(&folder).unwrap();
+    for file in ["generation_config.json", "model.safetensors"] {
+        std::fs::copy(golden.join(file), folder.join(file)).unwrap();
+    }
+    let mut config: Value = serde_json::from_slice(&std::fs::read(golden.join("config.json")).unwrap()).unwrap();
+    for (key, value) in change {
+        config[key] = value.clone();
+    }
+    let size = config["vocab_size"].as_u64().unwrap() as usize;
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    std::fs::write(folder.join("tokenizer.json"), tokenizer(size).to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn every_family_gives_the_same_logits_after_gguf_and_as_a_folder() {
+    let place = Place::new();
+    let whole = [("sliding_window", Value::Null)];
+    let families: [(&str, &[(&str, Value)]); 10] = [
+        ("llama_tied", &[]),
+        ("llama_untied", &[]),
+        ("rope_linear", &[]),
+        ("mistral", &whole),
+        ("mixtral", &whole),
+        ("gpt2", &[]),
+        ("qwen2", &[]),
+        ("qwen3", &[]),
+        ("gemma", &[]),
+        ("gemma2", &[("query_pre_attn_scalar", json!(8))]),
+    ];
+    for (name, change) in families {
+        model(&place, name, change);
+        let mut args = vec!["export", name, "--out", "out.gguf", "--kind", "f32", "--verify", "--json"];
+        let said = place.json(&args);
+        let verified = &said["verified"];
+        assert_eq!(verified["holds"], true, "{name} {said:#}");
+        assert!(verified["positions"].as_u64().unwrap() > 100 && verified["top1"] == 1.0, "{name} {verified}");
+        let folder = format!("{name}-hf");
+        args = vec!["export", name, "--format", "hf", "--out", &folder, "--verify", "--json"];
+        let verified = &place.json(&args)["verified"];
+        assert_eq!((&verified["max_logit_error"], &verified["holds"]), (&json!(0.0), &json!(true)), "{name}");
+    }
+    let shown = place.ok(&["export", "qwen3", "--out", "half.gguf", "--verify"]);
+    assert!(shown.contains("largest logit error") && shown.contains("KL divergence, nats"), "{shown}");
+    assert!(
+        place.fails(2, &["export", "qwen3", "--format", "hf", "--out", "x", "--kind", "q4_0"]).contains("hint: use")
+    );
+    assert!(!place.path("x").exists());
+}
+
+#[test]
+fn a_model_that_came_out_another_is_told() {
+    let place = Place::new();
+    // Values beyond the largest of f16 become infinite.
+    let folder = model(&place, "llama_tied", &[]);
+    let path = folder.join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&1e6f32.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let said = place.fails(1, &["export", "llama_tied", "--out", "out.gguf", "--kind", "q4_0", "--verify"]);
+    assert!(said.contains("out.gguf") || said.contains("element"), "{said}");
+}
+
+#[test]
+fn pytorch_is_named_with_the_remedy_where_safetensors_are_wanted() {
+    let place = Place::new();
+    let folder = model(&place, "llama_tied", &[]);
+    std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/tests/golden");
+    std::fs::copy(golden.join("code.bin"), folder.join("pytorch_model.bin")).unwrap();
+    let said = place.fails(1, &["generate", "llama_tied", "--prompt", "a"]);
+    assert!(
+        said.contains("is a checkpoint of PyTorch") && said.contains("hint: make a folder of safetensors"),
+        "{said}"
+    );
+    let said = place.fails(1, &["import", "llama_tied", "--out", "out"]);
+    assert!(said.contains("a pickle with code in it: it asks for posix.system") && said.contains("hint: "), "{said}");
+    assert!(!place.path("out").exists());
+    std::fs::copy(golden.join("old.bin"), folder.join("pytorch_model.bin")).unwrap();
+    assert!(place.fails(1, &["import", "llama_tied", "--out", "out"]).contains("hint: save it again in Python"));
+}

@@ -1,0 +1,132 @@
+//! Runs what once crashed a fuzz target (`fuzz/crashers/TARGET/*`) and the golden files, whole and changed, through the fuzz
+//! targets of the files of models as ordinary tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../../../fuzz/model_targets.rs"]
+mod targets;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut all: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    all.sort();
+    all
+}
+
+/// Sound files of each target.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let golden = |room: &str, end: &str| -> Vec<Vec<u8>> {
+        let all = files(&root().join("crates").join(room).join("tests/golden"));
+        let fits = |path: &&PathBuf| path.extension().is_some_and(|found| found == end);
+        all.iter().filter(fits).map(|path| std::fs::read(path).unwrap()).collect()
+    };
+    match target {
+        "gguf" => golden("weights", "gguf"),
+        "pytorch" => golden("weights", "bin"),
+        "sentencepiece" => golden("convert", "model"),
+        "tiktoken" => golden("convert", "tiktoken"),
+        "pickle" => golden("weights", "bin").iter().filter_map(|bytes| pickle_in(bytes)).collect(),
+        "safetensors" => {
+            let table = br#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"BF16","shape":[3],"data_offsets":[16,22]}}"#;
+            vec![[&(table.len() as u64).to_le_bytes()[..], table, &[1; 22]].concat()]
+        }
+        "ctranslate2" => {
+            let head = b"\x06\0\0\0\x0c\0WhisperSpec\0\x03\0\0\0\x02\0\0\0";
+            let matrix = b"\x02\0a\0\x02\x03\0\0\0\x02\0\0\0\x04\x0c\0\0\0twelve bytes";
+            let setting = b"\x04\0b/c\0\0\x01\x01\0\0\0\x01";
+            let aliases = b"\x01\0\0\0\x02\0d\0\x02\0a\0";
+            vec![[&head[..], matrix, setting, aliases].concat()]
+        }
+        _ => vec![
+            br#"{"metadata":{"total_size":3},"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}"#
+                .to_vec(),
+        ],
+    }
+}
+
+fn pickle_in(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).ok()?;
+    let name = archive.file_names().filter_map(Result::ok).find(|name| name.ends_with("data.pkl"))?.into_owned();
+    let mut pickle = Vec::new();
+    std::io::Read::read_to_end(&mut archive.by_name(&name).ok()?, &mut pickle).ok()?;
+    Some(pickle)
+}
+
+#[test]
+fn old_crashers_and_seeds_do_not_crash() {
+    for (name, target) in targets::TARGETS {
+        let crashers = files(&root().join("fuzz/crashers").join(name));
+        crashers.iter().for_each(|path| target(&std::fs::read(path).unwrap()));
+        let seeds = seeds(name);
+        assert!(!seeds.is_empty(), "{name} has no seeds");
+        for seed in &seeds {
+            target(seed);
+            (0..seed.len()).step_by(1 + seed.len() / 40).for_each(|cut| target(&seed[..cut]));
+        }
+    }
+}
+
+/// xorshift64*: the same changes in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % end.max(1)
+    }
+
+    /// Bytes set, numbers made extreme, stretches doubled, moved and taken away.
+    fn change(&mut self, bytes: &mut Vec<u8>) {
+        let at = self.below(bytes.len());
+        let length = self.below(1 + 16.min(bytes.len() - at));
+        match self.below(7) {
+            0 => bytes[at] = self.below(256) as u8,
+            1 => bytes[at] ^= 1 << self.below(8),
+            2 => bytes[at..at + length].fill([0, 0xff, 0x7f, 0x80][self.below(4)]),
+            3 => drop(bytes.drain(at..at + length)),
+            4 => {
+                let copy = bytes[at..at + length].to_vec();
+                let to = self.below(bytes.len());
+                bytes.splice(to..to, copy);
+            }
+            5 => bytes.truncate(at.max(1)),
+            _ => {
+                let from = self.below(bytes.len() - length);
+                bytes.copy_within(from..from + length, at);
+            }
+        }
+        if bytes.is_empty() {
+            bytes.push(0);
+        }
+    }
+}
+
+#[test]
+fn changed_files_do_not_crash() {
+    let seconds = std::env::var("DANLU_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
+    for (number, (name, target)) in targets::TARGETS.iter().enumerate() {
+        let seeds = seeds(name);
+        let mut random = Random(0x9E37_79B9 + number as u64);
+        let begin = Instant::now();
+        let mut runs = 0u64;
+        while seconds.map_or(runs < 2000, |seconds| begin.elapsed() < Duration::from_secs(seconds)) {
+            let mut bytes = seeds[random.below(seeds.len())].clone();
+            (0..=random.below(6)).for_each(|_| random.change(&mut bytes));
+            if seconds.is_some() {
+                // What ends the process is found here.
+                std::fs::write(std::env::temp_dir().join(format!("danlu-fuzz-{name}-last")), &bytes).unwrap();
+            }
+            target(&bytes);
+            runs += 1;
+        }
+        eprintln!("{name}: {runs} changed files");
+    }
+}
