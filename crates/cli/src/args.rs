@@ -53,10 +53,11 @@ pub enum Command {
     Run(RunArgs),
     /// Say what a recipe will need (parameters, memory, time) without running it.
     Plan(PlanArgs),
-    /// Make a model for one task from a task's recipe: examples, vocabulary, pretraining, labels, scores.
+    /// Make a model for one task from a task's recipe: examples, vocabulary, training, scores.
     ///
-    /// An encoder learns the language from the texts alone (masked language modelling), then the labels, and is measured
-    /// on examples that it has not seen, beside a bag of words. What is finished is kept: run the same command again
+    /// Labels (`task = "classification"`): an encoder learns the language from the texts alone (masked language
+    /// modelling), then the labels. Pairs (`task = "translation"`): an encoder-decoder learns to translate. Each is
+    /// measured on examples that it has not seen, beside a bag of words or a copy of the source. What is finished is kept: run the same command again
     /// after a change, or after it was stopped, and only what is missing is done.
     Tune(TuneArgs),
     /// Run variants of a recipe over several seeds and compare their means and deviations.
@@ -133,12 +134,14 @@ pub enum Command {
     /// case and punctuation.
     #[command(verbatim_doc_comment)]
     Transcribe(TranscribeArgs),
-    /// Take over a model from a GGUF file, as a folder in the layout of Hugging Face
+    /// Take over a model of another program, as a folder in the layout of Hugging Face
     ///
-    /// The folder is what every other command takes:
+    /// A GGUF file; a folder with PyTorch checkpoints, or with a SentencePiece or tiktoken tokenizer; a
+    /// Whisper of CTranslate2. The new folder is what every other command takes:
     ///
     ///   danlu import SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2
     ///   danlu generate smollm2 --prompt "The capital of France is"
+    ///   danlu import faster-whisper-tiny.en --out whisper
     #[command(verbatim_doc_comment)]
     Import(ImportArgs),
     /// Write a model for other programs: a GGUF file for llama.cpp and what is built on it, or a folder for transformers
