@@ -1,5 +1,6 @@
 //! The command line: parsed here, resolved and carried out in `commands`.
 
+mod caption;
 mod generate;
 mod texts;
 mod transcribe;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use danlu_bench::{Precision, Recompute, Workload};
 use danlu_pipeline::Stage;
 
+pub use caption::CaptionArgs;
 pub use generate::GenerateArgs;
 pub use texts::{ClassifyArgs, EmbedArgs, TextsArgs, TranslateArgs};
 pub use transcribe::{TranscribeArgs, TranscriptForm};
@@ -122,6 +124,15 @@ pub enum Command {
     /// same way.
     #[command(verbatim_doc_comment)]
     Translate(TranslateArgs),
+    /// Say what is in pictures, by a language model that sees
+    ///
+    ///   danlu caption emoji-captions cat.png dog.png
+    ///   danlu caption llava-1.5 cat.jpg --prompt "USER: <image>\nWhat is this? ASSISTANT:"
+    ///
+    /// PNG and JPEG; by beam search. A model that danlu has tuned names its prompts, one for each language;
+    /// of others say what to ask.
+    #[command(verbatim_doc_comment)]
+    Caption(CaptionArgs),
     /// Write down what is said in sound files, by Whisper; where there are references, say how many words are wrong
     ///
     ///   danlu transcribe whisper-tiny talk.mp3

@@ -202,7 +202,7 @@ fn one_picture_is_read_once_for_samples_and_beams() {
     assert_eq!(said(&each[1]), first);
     assert!(said(&each[0]) != first && each[1].bytes() == 4 * 24 * 4);
     let config = BeamConfig { beams: 3, max_tokens: 4, ..BeamConfig::default() };
-    let beams = beam_search(&model, vec![(state, prompt)], &[], &config).unwrap();
+    let beams = beam_search(&model, vec![(state, prompt)], &[], &config, None).unwrap();
     assert_eq!(beams[0][0].tokens.len(), 4);
 }
 

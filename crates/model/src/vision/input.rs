@@ -37,6 +37,18 @@ pub struct VisionInput {
 }
 
 impl VisionInput {
+    /// A text and its labels for learning an answer: nothing is to be learnt of the prompt, in which the picture is.
+    ///
+    /// * `prompt`: [`VisionLanguage::expanded`]
+    /// * `answer`: with its end token
+    pub fn teacher_forcing(prompt: &[u32], answer: &[u32]) -> (Vec<u32>, Vec<i32>) {
+        let read = answer.len().saturating_sub(1);
+        let unlearnt = std::iter::repeat_n(danlu_ops::IGNORED, prompt.len().saturating_sub(1));
+        // Ids beyond i32 become negative, which `loss_sum` refuses.
+        let labels = unlearnt.chain(answer.iter().map(|id| *id as i32)).collect();
+        (prompt.iter().chain(&answer[..read]).copied().collect(), labels)
+    }
+
     /// Tokens of the longest text.
     pub fn longest(&self) -> usize {
         self.ids.iter().map(Vec::len).max().unwrap_or(0)
@@ -96,6 +108,13 @@ pub(super) fn check_pictures(pictures: &[Pixels], config: &VisionConfig) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_alone_are_learnt() {
+        let (ids, labels) = VisionInput::teacher_forcing(&[9, 9, 1], &[5, 6, 2]);
+        assert_eq!((ids, labels), (vec![9, 9, 1, 5, 6], vec![-100, -100, 5, 6, 2]));
+        assert_eq!(VisionInput::teacher_forcing(&[9], &[2]), (vec![9], vec![2]));
+    }
 
     #[test]
     fn patches_are_those_of_a_convolution() {
