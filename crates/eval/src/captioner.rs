@@ -112,7 +112,9 @@ impl Captioner {
         for batch in pictures.chunks(BATCH_SIZE) {
             let sources = self.model.start_each(batch)?.into_iter().map(|state| (state, prompt.clone())).collect();
             let found = beam_search(&self.model, sources, &self.model.special_tokens().eos, &beams, None)?;
-            captions.extend(found.into_iter().map(|found| found.into_iter().map(|one| self.read_out(one)).collect()));
+            for hypotheses in found {
+                captions.push(hypotheses.into_iter().map(|one| self.read_out(one)).collect());
+            }
             if seen(captions.len()).is_break() {
                 return Ok(None);
             }

@@ -291,7 +291,7 @@ fn seen(model: &VisionLanguage, seed: usize) -> (VisionInput, Vec<Vec<i32>>) {
     let mut ids = texts(seed).ids;
     ids.iter_mut().flatten().for_each(|id| *id %= IMAGE);
     ids[0].insert(2, IMAGE);
-    ids[1].splice(1..1, [IMAGE, 7, IMAGE]);
+    drop(ids[1].splice(1..1, [IMAGE, 7, IMAGE]));
     let ids: Vec<Vec<u32>> = ids.iter().map(|ids| model.expanded(ids)).collect();
     let label = |id: &u32| if *id == IMAGE { -100 } else { *id as i32 };
     let labels = ids.iter().map(|ids| ids[1..].iter().map(label).chain([2]).collect()).collect();

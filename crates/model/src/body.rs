@@ -86,8 +86,10 @@ impl WholePass {
     pub(crate) fn new(model: &CausalLm, batch: usize, time: usize, options: SequenceOptions) -> Self {
         match &model.model {
             Body::Transformer(_) => WholePass::Transformer(Sequences::new(model, batch, time, options)),
-            Body::Recurrent(_) if options.vectors.is_some() => panic!("recurrent layers read tokens alone"),
-            Body::Recurrent(_) => WholePass::Recurrent(Unrolled::new(model, batch, time, options)),
+            Body::Recurrent(_) => {
+                assert!(options.vectors.is_none(), "recurrent layers read tokens alone");
+                WholePass::Recurrent(Unrolled::new(model, batch, time, options))
+            }
         }
     }
 

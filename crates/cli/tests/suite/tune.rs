@@ -136,7 +136,7 @@ fn shortened_captions() -> String {
             recipe["model"][part][key] = value.into();
         }
     }
-    recipe["tokenizer"]["vocab_size"] = 280.into();
+    recipe["tokenizer"]["vocab_size"] = 266.into();
     let short = [("steps", 4), ("warmup_steps", 1), ("batch_size", 4), ("valid_every", 2)];
     for (key, value) in short {
         recipe["train"][key] = Value::from(value);

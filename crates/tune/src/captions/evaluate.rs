@@ -85,7 +85,7 @@ pub(super) fn score(
     for (column, field) in fields.iter().enumerate() {
         let language = Language { captioner: &captioner, field, column, pictures, pixels: &pixels };
         let mut seen = |now: usize| seen(done + now);
-        let Some((figures, samples, unfinished)) = language.score(beams, &mut seen)? else {
+        let Some(Told { figures, samples, unfinished }) = language.score(beams, &mut seen)? else {
             return Err(TuneError::Interrupted { detail: "before the test split was captioned".to_owned() });
         };
         done += samples.len();
@@ -99,6 +99,15 @@ pub(super) fn score(
     Ok(scores)
 }
 
+/// What comes of one language.
+struct Told {
+    /// None where no test picture has a caption.
+    figures: Option<LanguageScores>,
+    /// All captions.
+    samples: Vec<Sample>,
+    unfinished: u64,
+}
+
 /// Captions of one language.
 struct Language<'a> {
     captioner: &'a Captioner,
@@ -110,18 +119,17 @@ struct Language<'a> {
 }
 
 impl Language<'_> {
-    /// Figures (none without pictures), all captions and how many have no end; none if `seen` broke off.
-    #[expect(clippy::type_complexity, reason = "taken apart where it is called")]
+    /// None if `seen` broke off.
     fn score(
         &self,
         beams: &BeamConfig,
         seen: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<Option<(Option<LanguageScores>, Vec<Sample>, u64)>, TuneError> {
+    ) -> Result<Option<Told>, TuneError> {
         let test = &self.pictures.test;
         let (at, references): (Vec<usize>, Vec<&str>) =
             test.iter().enumerate().filter_map(|(at, of)| Some((at, self.caption(of)?))).unzip();
         if at.is_empty() {
-            return Ok(Some((None, Vec::new(), 0)));
+            return Ok(Some(Told { figures: None, samples: Vec::new(), unfinished: 0 }));
         }
         let own: Vec<&Pixels> = at.iter().map(|at| &self.pixels[*at]).collect();
         let shown: Vec<Pixels> = own.iter().map(|&pixels| pixels.clone()).collect();
@@ -133,7 +141,7 @@ impl Language<'_> {
         // Half the split away, where what pictures show has nothing to do with it.
         let another: Vec<usize> = (0..at.len()).map(|i| (i + at.len().div_ceil(2)) % at.len()).collect();
         let others: Vec<&Pixels> = another.iter().map(|i| own[*i]).collect();
-        let bytes = references.iter().map(|text| text.len() as u64).sum();
+        let bytes: u64 = references.iter().map(|text| text.len() as u64).sum();
         let bits = |pixels: &[&Pixels]| -> Result<f64, TuneError> {
             Ok(bits_per_byte(self.captioner.cost(pixels, &self.field.prompt, &references)?, bytes))
         };
@@ -154,7 +162,7 @@ impl Language<'_> {
             nearest: nearest[i].to_owned(),
         };
         let samples = at.iter().enumerate().map(sample).collect();
-        Ok(Some((Some(scores), samples, unfinished)))
+        Ok(Some(Told { figures: Some(scores), samples, unfinished }))
     }
 
     fn caption<'c>(&self, of: &'c Captioned) -> Option<&'c str> {
@@ -173,7 +181,7 @@ impl Language<'_> {
                 for (other, (_, caption)) in pixels.iter().zip(part) {
                     let apart = squares(&picture.values, &other.values);
                     if apart < best.0 {
-                        *best = (apart, caption);
+                        *best = (apart, *caption);
                     }
                 }
             });
