@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Checks that transformers loads what danlu saves, and computes the same logits.
 
-    pip install torch transformers            (and compressed-tensors for the int8 folders)
+    pip install torch transformers pillow     (and compressed-tensors for the int8 folders)
     cargo run --release -p danlu-model --example export_for_check -- /tmp/export
     python scripts/check_transformers.py /tmp/export
 
 Each folder under the given one is a model saved by danlu with danlu's own logits beside it (logits.json; of encoders
-with their hidden states, of a batch of unequal lengths; of encoder-decoders of pairs of unequal lengths). Any model folder
+with their hidden states, of a batch of unequal lengths; of encoder-decoders of pairs of unequal lengths; of models that see
+of texts with pictures, and a picture as their processor has it). Any model folder
 may be checked without logits: it must then load with no tensor missing or left over.
 """
 import json
@@ -89,12 +90,43 @@ def check_encoder_decoder(folder, name):
     return None if worst <= TOLERANCE else f"logits differ by {worst}"
 
 
+def check_vision(folder, name):
+    model, info = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    if wrong := unfit(info):
+        return wrong
+    GenerationConfig.from_pretrained(folder)
+    processor = transformers.CLIPImageProcessorPil.from_pretrained(folder)
+    golden = folder / "logits.json"
+    if not golden.exists():
+        return None
+    golden = json.loads(golden.read_text())
+    size = model.config.vision_config.image_size
+    pixels = torch.tensor(golden["pictures"]).reshape(-1, 3, size, size)
+    ids, _ = padded(golden["texts"], 0)
+    with torch.no_grad():
+        logits = model.eval()(input_ids=ids, pixel_values=pixels).logits
+    worst = 0.0
+    for i, row in enumerate(golden["texts"]):
+        ours = torch.tensor(golden["logits"][i][:len(row)])
+        worst = max(worst, (logits[i, :len(row)] - ours).abs().max().item())
+    told = golden["processed"]
+    picture = (torch.arange(told["height"] * told["width"] * 3) ** 2 % 251).to(torch.uint8)
+    picture = picture.reshape(told["height"], told["width"], 3).numpy()
+    theirs = processor(picture, return_tensors="pt")["pixel_values"].flatten()
+    apart = (theirs - torch.tensor(told["pixels"])).abs().max().item()
+    print(f"{folder.name}: {name}: largest logit {logits.abs().max().item():.3f}, largest difference {worst:.2e}, "
+          f"of pixels {apart:.2e}")
+    return None if max(worst, apart) <= TOLERANCE else f"logits differ by {worst}, pixels by {apart}"
+
+
 def check(folder):
     named = (json.loads((folder / "config.json").read_text()).get("architectures") or [""])[0]
     if named.startswith(("Bert", "Roberta", "DistilBert")):
         return check_encoder(folder, named)
     if named.startswith(("Marian", "Bart", "MBart", "T5", "MT5", "Whisper")):
         return check_encoder_decoder(folder, named)
+    if named.startswith("Llava"):
+        return check_vision(folder, named)
     quantized = "quantization_config" in json.loads((folder / "config.json").read_text())
     # Other implementations of attention leave soft-caps out.
     model, info = AutoModelForCausalLM.from_pretrained(

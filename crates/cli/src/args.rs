@@ -1,5 +1,6 @@
 //! The command line: parsed here, resolved and carried out in `commands`.
 
+mod caption;
 mod generate;
 mod texts;
 mod transcribe;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use danlu_bench::{Precision, Recompute, Workload};
 use danlu_pipeline::Stage;
 
+pub use caption::CaptionArgs;
 pub use generate::GenerateArgs;
 pub use texts::{ClassifyArgs, EmbedArgs, TextsArgs, TranslateArgs};
 pub use transcribe::{TranscribeArgs, TranscriptForm};
@@ -53,10 +55,11 @@ pub enum Command {
     Run(RunArgs),
     /// Say what a recipe will need (parameters, memory, time) without running it.
     Plan(PlanArgs),
-    /// Make a model for one task from a task's recipe: examples, vocabulary, pretraining, labels, scores.
+    /// Make a model for one task from a task's recipe: examples, vocabulary, training, scores.
     ///
-    /// An encoder learns the language from the texts alone (masked language modelling), then the labels, and is measured
-    /// on examples that it has not seen, beside a bag of words. What is finished is kept: run the same command again
+    /// Labels (`task = "classification"`): an encoder learns the language from the texts alone (masked language
+    /// modelling), then the labels. Pairs (`task = "translation"`): an encoder-decoder learns to translate. Each is
+    /// measured on examples that it has not seen, beside a bag of words or a copy of the source. What is finished is kept: run the same command again
     /// after a change, or after it was stopped, and only what is missing is done.
     Tune(TuneArgs),
     /// Run variants of a recipe over several seeds and compare their means and deviations.
@@ -121,6 +124,15 @@ pub enum Command {
     /// same way.
     #[command(verbatim_doc_comment)]
     Translate(TranslateArgs),
+    /// Say what is in pictures, by a language model that sees
+    ///
+    ///   danlu caption emoji-captions cat.png dog.png
+    ///   danlu caption llava-1.5 cat.jpg --prompt "USER: <image>\nWhat is this? ASSISTANT:"
+    ///
+    /// PNG and JPEG; by beam search. A model that danlu has tuned names its prompts, one for each language;
+    /// of others say what to ask.
+    #[command(verbatim_doc_comment)]
+    Caption(CaptionArgs),
     /// Write down what is said in sound files, by Whisper; where there are references, say how many words are wrong
     ///
     ///   danlu transcribe whisper-tiny talk.mp3
@@ -133,12 +145,14 @@ pub enum Command {
     /// case and punctuation.
     #[command(verbatim_doc_comment)]
     Transcribe(TranscribeArgs),
-    /// Take over a model from a GGUF file, as a folder in the layout of Hugging Face
+    /// Take over a model of another program, as a folder in the layout of Hugging Face
     ///
-    /// The folder is what every other command takes:
+    /// A GGUF file; a folder with PyTorch checkpoints, or with a SentencePiece or tiktoken tokenizer; a
+    /// Whisper of CTranslate2. The new folder is what every other command takes:
     ///
     ///   danlu import SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2
     ///   danlu generate smollm2 --prompt "The capital of France is"
+    ///   danlu import faster-whisper-tiny.en --out whisper
     #[command(verbatim_doc_comment)]
     Import(ImportArgs),
     /// Write a model for other programs: a GGUF file for llama.cpp and what is built on it, or a folder for transformers

@@ -80,6 +80,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Embed(args) => commands::encoder::embed(global, args),
         Command::Classify(args) => commands::encoder::classify(global, args),
         Command::Translate(args) => commands::translate::translate(global, args),
+        Command::Caption(args) => commands::caption::caption(global, args),
         Command::Transcribe(args) => commands::transcribe::transcribe(global, args),
         Command::Import(args) => commands::convert::import(args),
         Command::Export(args) => commands::convert::export(global, args),

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use danlu_data::DataError;
+use danlu_formats::FormatError;
 use danlu_model::ModelError;
 use danlu_text::TextError;
 
@@ -32,6 +33,12 @@ pub enum EvalError {
     #[error("{key} = {value}: expected {need}")]
     Setting { key: &'static str, value: String, need: String },
 
+    #[error("cannot read {}", path.display())]
+    Open { path: PathBuf, source: std::io::Error },
+
+    #[error("{}", path.display())]
+    Picture { path: PathBuf, source: FormatError },
+
     #[error("xz compression failed: {0}")]
     Xz(#[from] std::io::Error),
 
@@ -61,6 +68,7 @@ impl EvalError {
             Self::OutsideVocabulary { .. } => {
                 Some("the tokenizer and the model do not belong together: use the folder's own tokenizer.json".into())
             }
+            Self::Picture { .. } => Some("give pictures in PNG or JPEG".into()),
             Self::WrongModel { .. } => Some("`danlu inspect MODEL` says what a folder holds".into()),
             Self::Data(error) => error.hint(),
             Self::Model(error) => error.hint(),

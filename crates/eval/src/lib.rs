@@ -41,10 +41,12 @@
 //! # Translations
 //!
 //! [`Translator`] says what an encoder-decoder makes of texts, [`Transcriber`] what Whisper hears in sounds.
+//! [`Captioner`] says what a model that sees makes of pictures.
 //! [`score_translations`]: BLEU and chrF as sacreBLEU has them; [`score_transcripts`]: error rates of words and characters.
 
 mod agreement;
 mod baselines;
+mod captioner;
 mod choose;
 mod classification;
 mod config;
@@ -64,6 +66,7 @@ mod windows;
 
 pub use agreement::{Agreement, PROMPTS, Tolerance, compare_folders};
 pub use baselines::{Baseline, Baselines, Unigram, XzSize, measure_baselines, xz_size};
+pub use captioner::{CAPTION_PROMPTS_FILE, CaptionPrompt, Captioner, IMAGE_PLACEHOLDER, caption_rows, read_pixels};
 pub use choose::{Chosen, Coverage, choose};
 pub use classification::{ClassScores, ClassificationScores, Quality, score_classes, score_labels};
 pub use config::{EvalConfig, WindowSize};

@@ -1,4 +1,4 @@
-//! Formats: foreign files, from bytes to text. Every parser here is meant for input that nobody vouches for.
+//! Formats: foreign files, from bytes to text, sound or pixels. Every parser here is meant for input that nobody vouches for.
 //!
 //! This room knows no documents, recipes, paths or network: a reader takes `impl BufRead` (or `&[u8]`, `&str`, where a
 //! format must be whole) and yields records. It depends on no other room.
@@ -12,6 +12,7 @@
 //! | [`feed`] | RSS, Atom, RDF | entries |
 //! | [`posts`] | Reddit, Hacker News, Stack Exchange dumps | posts and comments |
 //! | [`epub`], [`pdf`], [`markdown`] | books, papers, notes | chapters, pages, text |
+//! | [`picture`] | PNG, JPEG | pixels |
 //! | [`sound`] | WAV, MP3, FLAC, Ogg Vorbis, MP4 with AAC | samples of one channel |
 //! | [`encoding`] | bytes of unknown encoding | text |
 //! | [`limits`] | decompressed streams | the same, or an error when they grow too far |
@@ -37,6 +38,7 @@ mod lines;
 pub mod mail;
 pub mod markdown;
 pub mod pdf;
+pub mod picture;
 pub mod posts;
 pub mod sound;
 pub mod warc;

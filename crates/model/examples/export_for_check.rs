@@ -8,8 +8,9 @@ use burn::prelude::*;
 use burn::tensor::Gradients;
 use danlu_model::{
     Activation, Architecture, CausalLm, Encoder, EncoderConfig, EncoderDecoder, EncoderDecoderConfig,
-    EncoderDecoderKind, EncoderInput, EncoderKind, EncoderTargets, HeadConfig, LayerType, LogMel, ModelConfig, Problem,
-    RopeScaling, SaveOptions, Seq2SeqInput, SpecialTokens, SpeechInput, Yarn, save,
+    EncoderDecoderKind, EncoderInput, EncoderKind, EncoderTargets, FeatureSelection, HeadConfig, LayerType, LogMel,
+    ModelConfig, Pixels, Problem, RopeScaling, SaveOptions, Seq2SeqInput, SpecialTokens, SpeechInput, VisionConfig,
+    VisionInput, VisionLanguage, VisionLanguageConfig, Yarn, save,
 };
 use std::error::Error;
 use std::path::Path;
@@ -275,6 +276,84 @@ fn encoder_decoders(root: &Path) -> Result<(), Box<dyn Error>> {
     export_whisper(root, "whisper", &whisper)
 }
 
+/// The token that stands for pictures.
+const IMAGE: u32 = 100;
+
+/// Texts of unequal lengths with one picture, two and none, and what is to be learnt of them.
+fn seen(model: &VisionLanguage, seed: usize) -> (VisionInput, Vec<Vec<i32>>) {
+    let size = model.config().vision.image_size;
+    let value = |i: usize| ((i * i * 3 + i * 17 + seed * 41) % 101) as f32 / 50.0 - 1.0;
+    let picture = |at: usize| Pixels {
+        height: size,
+        width: size,
+        values: (0..3 * size * size).map(|i| value(i + at * 7)).collect(),
+    };
+    let mut ids = texts(seed).ids;
+    ids.iter_mut().flatten().for_each(|id| *id %= IMAGE);
+    ids[0].insert(2, IMAGE);
+    ids[1].splice(1..1, [IMAGE, 7, IMAGE]);
+    let ids: Vec<Vec<u32>> = ids.iter().map(|ids| model.expanded(ids)).collect();
+    let label = |id: &u32| if *id == IMAGE { -100 } else { *id as i32 };
+    let labels = ids.iter().map(|ids| ids[1..].iter().map(label).chain([2]).collect()).collect();
+    (VisionInput { pictures: (0..3).map(picture).collect(), ids }, labels)
+}
+
+/// A model that sees after a few steps of plain gradient descent, with its logits.
+fn export_vision(root: &Path, name: &str, config: &VisionLanguageConfig) -> Result<(), Box<dyn Error>> {
+    let mut model = VisionLanguage::new(config, VOCAB, IMAGE, 1, &Device::flex().autodiff())?;
+    for step in 0..20 {
+        let (input, labels) = seen(&model, step);
+        let gradients = model.loss_sum(&input, &labels, None)?.backward();
+        model = model.map(&mut Descent(&gradients));
+    }
+    let (model, dir) = (model.valid(), root.join(name));
+    let special = SpecialTokens { bos: Some(1), eos: vec![2], pad: Some(0), ..SpecialTokens::default() };
+    model.save(&dir, &SaveOptions { special_tokens: Some(special) })?;
+    let (input, _) = seen(&model, 30);
+    let logits = model.logits(&input, None)?;
+    let [_, longest, width] = logits.dims();
+    let logits: Vec<f32> = logits.into_data().try_into_vec()?;
+    // A picture of which the processor, too, is checked.
+    let rgb: Vec<u8> = (0..31 * 17 * 3).map(|i| (i * i % 251) as u8).collect();
+    let record = serde_json::json!({
+        "pictures": input.pictures.iter().map(|picture| &picture.values).collect::<Vec<_>>(),
+        "texts": input.ids,
+        "logits": logits.chunks(width).collect::<Vec<_>>().chunks(longest).collect::<Vec<_>>(),
+        "processed": { "height": 31, "width": 17, "pixels": model.processor().pixels(31, 17, &rgb)?.values },
+    });
+    std::fs::write(dir.join("logits.json"), serde_json::to_vec(&record)?)?;
+    Ok(())
+}
+
+fn visions(root: &Path) -> Result<(), Box<dyn Error>> {
+    let vision = VisionConfig {
+        layers: 3,
+        hidden_size: 40,
+        heads: 4,
+        image_size: 12,
+        patch_size: 4,
+        dropout: 0.1,
+        ..VisionConfig::default()
+    };
+    let text =
+        ModelConfig { layers: 2, hidden_size: 48, heads: 6, kv_heads: Some(2), max_seq_len: 64, ..Default::default() };
+    let llava = VisionLanguageConfig { vision, text: text.clone(), ..Default::default() };
+    export_vision(root, "llava_llama", &llava)?;
+    for (name, architecture) in [
+        ("llava_qwen2", Architecture::Qwen2),
+        ("llava_qwen3", Architecture::Qwen3),
+        ("llava_mistral", Architecture::Mistral),
+    ] {
+        let text = ModelConfig { architecture, tied: false, ..text.clone() };
+        let vision = VisionConfig { activation: Activation::GeluErf, ..llava.vision.clone() };
+        let features = FeatureSelection::Full;
+        let config =
+            VisionLanguageConfig { text, vision, features, feature_layer: -1, projector_bias: false, ..llava.clone() };
+        export_vision(root, name, &config)?;
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args().nth(1).ok_or("usage: export_for_check FOLDER")?;
     let root = Path::new(&root);
@@ -293,5 +372,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     export(root, "llama_int8", &trained(&llama)?.quantized()?)?;
     export(root, "llama_untied_int8", &trained(&wide)?.quantized()?)?;
     encoders(root)?;
-    encoder_decoders(root)
+    encoder_decoders(root)?;
+    visions(root)
 }

@@ -81,10 +81,12 @@ pub(crate) enum WholePass {
 
 impl WholePass {
     /// # Panics
-    /// If `time` is beyond a Transformer's context, or there is not one document number for each token.
+    /// If `time` is beyond a Transformer's context, there is not one document number for each token, or recurrent layers are
+    /// given vectors.
     pub(crate) fn new(model: &CausalLm, batch: usize, time: usize, options: SequenceOptions) -> Self {
         match &model.model {
             Body::Transformer(_) => WholePass::Transformer(Sequences::new(model, batch, time, options)),
+            Body::Recurrent(_) if options.vectors.is_some() => panic!("recurrent layers read tokens alone"),
             Body::Recurrent(_) => WholePass::Recurrent(Unrolled::new(model, batch, time, options)),
         }
     }

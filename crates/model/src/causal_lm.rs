@@ -4,7 +4,7 @@ use crate::body::{Body, WholePass};
 use crate::init::{RandomSource, Source};
 use crate::layers::{Builder, Decoder, Form, Linear, Mix, Pass};
 use crate::positions::{Frequencies, RotaryTables, alibi_slopes};
-use crate::sequences::SequenceOptions;
+use crate::sequences::{SequenceOptions, Vectors};
 use crate::{ModelConfig, ModelError, Positions, SpecialTokens};
 use burn::module::Module;
 use burn::prelude::*;
@@ -224,9 +224,10 @@ impl CausalLm {
         decoder: &Decoder,
         ids: Tensor<1, Int>,
         positions: &[usize],
+        vectors: Option<&Vectors>,
         mix: Mix,
     ) -> Result<Tensor<2>, ModelError> {
-        let mut x = self.embed(decoder, ids, positions);
+        let mut x = self.embed(decoder, ids, positions, vectors);
         let pass = Pass { precision: Precision::F32, dropout: None, imbalance: None };
         for (index, layer) in decoder.layers.iter().enumerate() {
             x = layer.forward(index, x, mix, pass)?;
@@ -234,13 +235,22 @@ impl CausalLm {
         Ok(x)
     }
 
-    /// Vectors of tokens at their positions.
-    pub(crate) fn embed(&self, decoder: &Decoder, ids: Tensor<1, Int>, positions: &[usize]) -> Tensor<2> {
+    /// Vectors of tokens, or what takes their place, at their positions.
+    pub(crate) fn embed(
+        &self,
+        decoder: &Decoder,
+        ids: Tensor<1, Int>,
+        positions: &[usize],
+        vectors: Option<&Vectors>,
+    ) -> Tensor<2> {
         let mut x = decoder.embed_tokens.rows(ids);
         let device = x.device();
         let hidden = self.config().hidden_size;
         if self.config().embedding_scale() || self.config().positions() == Positions::Sinusoidal {
             x = x.mul_scalar((hidden as f64).sqrt());
+        }
+        if let Some(vectors) = vectors {
+            x = vectors.put_into(x);
         }
         if let Some(learned) = &decoder.embed_positions {
             let ids: Vec<i32> = positions.iter().map(|p| *p as i32).collect();

@@ -74,6 +74,8 @@ pub enum Activation {
     Relu,
     /// `down(silu(up(x)))`, `silu` or `swish` of transformers.
     Silu,
+    /// `down(gelu(up(x)))` with the sigmoid approximation, `quick_gelu` of transformers.
+    QuickGelu,
     /// `down(gelu(gate(x)) * up(x))` (Shazeer 2020) with the tanh approximation, `gelu_pytorch_tanh` of transformers.
     Geglu,
 }

@@ -28,6 +28,22 @@ pub(crate) trait Source {
     fn int8(&mut self, name: &str, out: usize, inp: usize) -> Result<Option<Int8Weight>, ModelError>;
 }
 
+/// Gives the parameters of a model that is a part of another, whose names begin with `prefix`.
+pub(crate) struct Prefixed<'a, S> {
+    pub(crate) prefix: &'static str,
+    pub(crate) source: &'a mut S,
+}
+
+impl<S: Source> Source for Prefixed<'_, S> {
+    fn values(&mut self, name: &str, shape: &[usize], start: Start) -> Result<Vec<f32>, ModelError> {
+        self.source.values(&format!("{}{name}", self.prefix), shape, start)
+    }
+
+    fn int8(&mut self, name: &str, out: usize, inp: usize) -> Result<Option<Int8Weight>, ModelError> {
+        self.source.int8(&format!("{}{name}", self.prefix), out, inp)
+    }
+}
+
 /// Random start: the same values for one seed on every device, whatever the order of the calls.
 pub(crate) struct RandomSource {
     pub(crate) seed: u64,

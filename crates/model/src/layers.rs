@@ -307,6 +307,7 @@ impl Activation {
             Activation::GeluErf => danlu_ops::Activation::GeluErf,
             Activation::Relu => danlu_ops::Activation::Relu,
             Activation::Silu => danlu_ops::Activation::Silu,
+            Activation::QuickGelu => danlu_ops::Activation::QuickGelu,
         }
     }
 }

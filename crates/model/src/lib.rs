@@ -2,11 +2,12 @@
 //!
 //! The room owns the language model ([`CausalLm`]), whose body is a decoder-only Transformer or a stack of recurrent
 //! layers ([`Body`]), encoders with their heads ([`Encoder`]: BERT and its kind, for embeddings, classification and
-//! masked language models), encoder-decoders ([`EncoderDecoder`]: the original Transformer, BART, T5, Whisper), what a
-//! model remembers of a sequence while it generates ([`State`]), how the next token is chosen ([`Chooser`]) and whole
-//! continuations are found ([`generate_from`], [`beam_search`], [`contrastive_search`]) by
-//! whatever is a [`Stepper`], and how a model lies on disk ([`save`], [`load`]). It may touch `ops` for arithmetic and `store`
-//! for writing files whole; it holds no training logic and knows nothing of text.
+//! masked language models), encoder-decoders ([`EncoderDecoder`]: the original Transformer, BART, T5, Whisper), language
+//! models that see pictures ([`VisionLanguage`]: LLaVA), what a model remembers of a sequence while it generates
+//! ([`State`]), how the next token is chosen ([`Chooser`]) and whole continuations are found ([`generate_from`],
+//! [`beam_search`], [`contrastive_search`]) by whatever is a [`Stepper`], and how a model lies on disk ([`save`],
+//! [`load`]). It may touch `ops` for arithmetic and `store` for writing files whole; it holds no training logic and knows
+//! nothing of text.
 //!
 //! Three promises:
 //! * One forward code. [`CausalLm::logits`], the training loss and the cached [`CausalLm::step`] run the same layers;
@@ -48,6 +49,7 @@ mod sampler;
 mod sequences;
 mod state;
 mod stepper;
+mod vision;
 mod weights;
 
 pub use beam::{BeamConfig, BeamSearch, EarlyStopping, Hypothesis, beam_search};
@@ -79,6 +81,10 @@ pub use recurrent_config::Nonlinearity;
 pub use rope_scaling::{RopeScaling, Yarn};
 pub use rules::LogitsRules;
 pub use sampler::{Sampler, SamplingConfig, log_softmax, top_log_probabilities};
-pub use sequences::{Recompute, SequenceOptions};
+pub use sequences::{Recompute, SequenceOptions, Vectors};
 pub use state::State;
 pub use stepper::{Stepped, Stepper};
+pub use vision::{
+    FeatureSelection, ImageProcessor, ImageSize, Pixels, VisionConfig, VisionEncoder, VisionInput, VisionLanguage,
+    VisionLanguageConfig, describe_vision_language,
+};

@@ -25,6 +25,28 @@ pub enum Recompute {
     Block,
 }
 
+/// Vectors that stand in the place of those of tokens, such as what a picture is to a language model.
+#[derive(Clone, Debug)]
+pub struct Vectors {
+    /// (vectors, hidden)
+    pub rows: Tensor<2>,
+    /// Of each vector the place that it takes among all tokens, (batch * time) in row-major order; each place once.
+    pub places: Vec<usize>,
+}
+
+impl Vectors {
+    /// `x`, (tokens, hidden), with these rows at their places.
+    pub(crate) fn put_into(&self, x: Tensor<2>) -> Tensor<2> {
+        let ([tokens, _], device) = (x.dims(), x.device());
+        let mut from: Vec<i32> = (0..tokens as i32).collect();
+        for (at, place) in self.places.iter().enumerate() {
+            from[*place] = (tokens + at) as i32;
+        }
+        let from = Tensor::from_data(TensorData::new(from, [tokens]), &device);
+        Tensor::cat(vec![x, self.rows.clone()], 0).select(0, from)
+    }
+}
+
 /// What a pass over whole sequences is told besides the tokens. The default: one document a sequence, no dropout.
 #[derive(Clone, Debug, Default)]
 pub struct SequenceOptions {
@@ -33,11 +55,13 @@ pub struct SequenceOptions {
     /// (batch * time), to which of the documents packed into its sequence each token belongs: attention stays within a
     /// document, positions begin anew with each, and so do recurrent states. A document's tokens are neighbours.
     pub documents: Option<Vec<u32>>,
+    /// What takes the place of tokens' own vectors, before positions are added; Transformers alone read such.
+    pub vectors: Option<Vectors>,
 }
 
 impl From<DropoutKey> for SequenceOptions {
     fn from(key: DropoutKey) -> Self {
-        SequenceOptions { dropout: Some(key), documents: None }
+        SequenceOptions { dropout: Some(key), ..SequenceOptions::default() }
     }
 }
 
@@ -51,6 +75,7 @@ pub(crate) struct Sequences {
     rotary: Option<RotaryTables>,
     dropout: Option<Dropout>,
     key: Option<DropoutKey>,
+    vectors: Option<Vectors>,
     /// How unevenly each mixture of experts that was passed spread the tokens.
     imbalance: RefCell<Vec<Tensor<1>>>,
 }
@@ -73,14 +98,16 @@ impl Sequences {
             let ids: Vec<i64> = documents.into_iter().map(i64::from).collect();
             AttentionSegments::of(Tensor::from_data(TensorData::new(ids, [batch, time]), &device))
         });
-        let key = options.dropout;
+        let SequenceOptions { dropout: key, vectors, .. } = options;
         let dropout = Dropout::new(key, config.dropout, batch);
-        Sequences { batch, time, positions, segments, rotary, dropout, key, imbalance: RefCell::default() }
+        let imbalance = RefCell::default();
+        Sequences { batch, time, positions, segments, rotary, dropout, key, vectors, imbalance }
     }
 
     /// The residual stream before the first layer, (batch * time, hidden).
     pub(crate) fn embed(&self, model: &CausalLm, decoder: &Decoder, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let x = model.embed(decoder, tokens.reshape([self.batch * self.time]), &self.positions);
+        let ids = tokens.reshape([self.batch * self.time]);
+        let x = model.embed(decoder, ids, &self.positions, self.vectors.as_ref());
         match &self.dropout {
             Some(dropout) => dropout.apply(0, x),
             None => x,

@@ -3,7 +3,7 @@
 use crate::layers::{Decoder, read};
 use crate::positions::RotaryTables;
 use crate::recurrent::{RecurrentMemory, RecurrentStack};
-use crate::{Body, CausalLm, ModelConfig, ModelError, Stepped};
+use crate::{Body, CausalLm, ModelConfig, ModelError, Stepped, Vectors};
 use burn::prelude::*;
 use danlu_ops::{CachedAttention, CachedSequence};
 use std::sync::Arc;
@@ -18,6 +18,17 @@ pub struct State {
     pub(crate) memory: Memory,
     pub(crate) len: usize,
     pub(crate) capacity: usize,
+    /// What stands where the sequence has pictures, of a model that sees.
+    pub(crate) pictures: Option<Pictures>,
+}
+
+/// Vectors of a sequence's pictures, of which each place for them takes the next one.
+#[derive(Clone, Debug)]
+pub(crate) struct Pictures {
+    /// (vectors, hidden), shared between clones.
+    pub(crate) rows: Arc<Vec<f32>>,
+    /// The positions that have taken one, in turn.
+    pub(crate) taken: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,7 +81,7 @@ impl State {
 
     /// The state of a sequence not yet begun, of this kind.
     pub(crate) fn of(memory: Memory, capacity: usize) -> Self {
-        State { memory, len: 0, capacity }
+        State { memory, len: 0, capacity, pictures: None }
     }
 
     /// Tokens held.
@@ -91,7 +102,8 @@ impl State {
     /// Bytes held, those that clones share included.
     pub fn bytes(&self) -> usize {
         let of = |caches: &Caches| caches.layers.len() * 2 * self.len * caches.width * size_of::<f32>();
-        match &self.memory {
+        let seen = self.pictures.as_ref().map_or(0, |pictures| pictures.rows.len() * size_of::<f32>());
+        seen + match &self.memory {
             Memory::Attention(caches) => of(caches),
             Memory::Recurrent(memory) => memory.bytes(),
             Memory::EncoderDecoder(caches, source) => of(caches) + source.bytes(),
@@ -110,6 +122,9 @@ impl State {
             Memory::Attention(caches) | Memory::EncoderDecoder(caches, _) => caches.truncate(len),
             Memory::Recurrent(memory) if len == 0 => memory.clear(),
             Memory::Recurrent(_) => return Err(ModelError::CannotRewind { held: self.len, to: len }),
+        }
+        if let Some(pictures) = &mut self.pictures {
+            pictures.taken.retain(|position| *position < len);
         }
         self.len = len;
         Ok(())
@@ -269,7 +284,7 @@ impl CausalLm {
     /// [`ModelError::ContextFull`], [`ModelError::TokenOutOfRange`], [`ModelError::NoTokens`] and what else is wrong with
     /// the arguments, before any state has changed; [`ModelError::NotFiniteLogits`] for a damaged model.
     pub fn step(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Vec<f32>>, ModelError> {
-        self.run_step(tokens, states, None)
+        self.run_step(tokens, states, None, None)
     }
 
     /// As [`CausalLm::step`], with what the head read at each new token.
@@ -278,16 +293,18 @@ impl CausalLm {
     /// As [`CausalLm::step`].
     pub fn step_with_hidden(&self, tokens: &[&[u32]], states: &mut [&mut State]) -> Result<Vec<Stepped>, ModelError> {
         let mut hidden = Vec::new();
-        let logits = self.run_step(tokens, states, Some(&mut hidden))?;
+        let logits = self.run_step(tokens, states, Some(&mut hidden), None)?;
         Ok(logits.into_iter().zip(hidden).map(|(logits, hidden)| Stepped { logits, hidden }).collect())
     }
 
-    /// Leaves each sequence's rows of what the head read in `hidden`, if they are asked for.
-    fn run_step(
+    /// Leaves each sequence's rows of what the head read in `hidden`, if they are asked for. `vectors`: what takes the place
+    /// of new tokens' own, counted over all sequences.
+    pub(crate) fn run_step(
         &self,
         tokens: &[&[u32]],
         states: &mut [&mut State],
         hidden: Option<&mut Vec<Vec<f32>>>,
+        vectors: Option<&Vectors>,
     ) -> Result<Vec<Vec<f32>>, ModelError> {
         check_step(tokens, states, self.vocab_size(), |state| state.fits(self.config()))?;
         if tokens.is_empty() {
@@ -296,7 +313,7 @@ impl CausalLm {
         // Once into the thread pool instead of once for each of some fifty small operations, which from outside costs a
         // wake-up and a wait every time.
         rayon::scope(|_| match &self.model {
-            Body::Transformer(decoder) => self.step_transformer(decoder, tokens, states, hidden),
+            Body::Transformer(decoder) => self.step_transformer(decoder, tokens, states, hidden, vectors),
             Body::Recurrent(stack) => self.step_recurrent(stack, tokens, states, hidden),
         })
     }
@@ -330,13 +347,14 @@ impl CausalLm {
         tokens: &[&[u32]],
         states: &mut [&mut State],
         hidden: Option<&mut Vec<Vec<f32>>>,
+        vectors: Option<&Vectors>,
     ) -> Result<Vec<Vec<f32>>, ModelError> {
         let rows = Rows::new(tokens, states);
         let device = self.device();
         let rotary = self.rotary_tables(&rows.positions, &device);
         let ids = Tensor::from_data(TensorData::new(rows.ids.clone(), [rows.ids.len()]), &device);
         let mut mix = |layer: usize, heads| self.attend_states(layer, heads, rotary.as_ref(), &rows, states);
-        let x = self.rows(decoder, ids, &rows.positions, &mut mix)?;
+        let x = self.rows(decoder, ids, &rows.positions, vectors, &mut mix)?;
         if let Some(hidden) = hidden {
             let width = x.dims()[1];
             let all = read(decoder.norm.forward(x.clone()))?;

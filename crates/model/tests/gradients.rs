@@ -24,7 +24,7 @@ fn loss(model: &CausalLm, dropout: Option<DropoutKey>) -> f64 {
     let (inputs, targets) = batch(&model.device());
     f64::from(
         model
-            .loss_sum(inputs, targets, SequenceOptions { dropout, documents: None })
+            .loss_sum(inputs, targets, SequenceOptions { dropout, ..SequenceOptions::default() })
             .into_data()
             .as_slice::<f32>()
             .unwrap()[0],
@@ -33,7 +33,7 @@ fn loss(model: &CausalLm, dropout: Option<DropoutKey>) -> f64 {
 
 fn gradients(model: &CausalLm, dropout: Option<DropoutKey>) -> BTreeMap<String, Vec<f32>> {
     let (inputs, targets) = batch(&model.device());
-    let loss = model.loss_sum(inputs, targets, SequenceOptions { dropout, documents: None });
+    let loss = model.loss_sum(inputs, targets, SequenceOptions { dropout, ..SequenceOptions::default() });
     let named = common::gradients::gradients(model, model.parameters(), loss).into_iter();
     all(model, named.filter_map(|(name, gradient)| Some((name, gradient?))).collect())
 }
@@ -137,8 +137,13 @@ fn in_pieces(model: &CausalLm, dropout: Option<DropoutKey>, recompute: Recompute
         }
     };
     let (inputs, targets) = batch(&model.device());
-    let loss =
-        model.loss_and_gradients(inputs, targets, SequenceOptions { dropout, documents: None }, recompute, &mut take);
+    let loss = model.loss_and_gradients(
+        inputs,
+        targets,
+        SequenceOptions { dropout, ..SequenceOptions::default() },
+        recompute,
+        &mut take,
+    );
     (loss.into_data().as_slice::<f32>().unwrap()[0], all(model, sums))
 }
 
@@ -281,7 +286,7 @@ fn packed_documents_have_the_losses_that_they_have_alone() {
     for (what, config) in all_kinds() {
         let model = lively(&config, 3);
         let (inputs, targets) = batch(&Device::flex());
-        let options = |documents| SequenceOptions { dropout: None, documents };
+        let options = |documents| SequenceOptions { documents, ..SequenceOptions::default() };
         let value = |loss: Tensor<1>| f64::from(loss.into_data().as_slice::<f32>().unwrap()[0]);
         // Each sequence holds a document of 2 tokens and one with the rest.
         let documents: Vec<u32> = (0..BATCH * TIME).map(|at| u32::from(at % TIME >= 2)).collect();

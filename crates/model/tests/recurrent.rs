@@ -105,7 +105,7 @@ fn trained(config: &ModelConfig, recompute: Recompute, precision: Precision) -> 
     let targets = Tensor::from_data(TensorData::new(ids(8), [batch * time]), &model.device());
     let documents = Some((0..batch * time).map(|at| (at % time / 4) as u32).collect());
     let mut bits = Vec::new();
-    let options = SequenceOptions { dropout: None, documents };
+    let options = SequenceOptions { documents, ..SequenceOptions::default() };
     let loss = model.loss_and_gradients(inputs, targets, options, recompute, &mut |gradients| {
         struct Bits<'a>(&'a burn::tensor::Gradients, Vec<u32>);
         impl burn::module::ModuleVisitor for Bits<'_> {

@@ -117,6 +117,25 @@ impl Tokenizer {
         Self::from_json(json, default_config(), Path::new(TOKENIZER_FILE))
     }
 
+    /// This tokenizer with one more special token, at the end of the vocabulary; as it is where it has it already.
+    ///
+    /// # Errors
+    /// [`TextError::Training`] if the `tokenizers` crate refuses it.
+    pub fn with_special(&self, token: &str) -> Result<Self, TextError> {
+        if self.token_id(token).is_some_and(|id| self.is_special(id)) {
+            return Ok(self.clone());
+        }
+        let training = |e: tokenizers::Error| TextError::Training { message: e.to_string() };
+        let mut inner = Inner::from_bytes(self.json.as_bytes()).map_err(training)?;
+        inner.add_special_tokens([AddedToken::from(token, true)]).map_err(training)?;
+        let mut config = if self.config.is_null() { default_config() } else { self.config.clone() };
+        match config.get_mut("additional_special_tokens").and_then(Value::as_array_mut) {
+            Some(others) => others.push(token.into()),
+            None => config["additional_special_tokens"] = json!([token]),
+        }
+        Self::from_json(inner.to_string(true).map_err(training)?, config, Path::new(TOKENIZER_FILE))
+    }
+
     /// Reads a `tokenizer.json`; `tokenizer_config.json` beside it, where there is one, names the end-of-text token.
     pub fn from_file(path: &Path) -> Result<Self, TextError> {
         let read = |path: &Path| std::fs::read_to_string(path);

@@ -75,7 +75,7 @@ pub(crate) fn learn(
         return Ok(());
     }
     let mut take = |gradients| sum.add_gradients(model, gradients);
-    let options = SequenceOptions { dropout, documents };
+    let options = SequenceOptions { dropout, documents, vectors: None };
     let loss = model.loss_and_gradients(inputs, targets, options, recompute, &mut take);
     sum.add(&loss, tokens)
 }
@@ -96,7 +96,7 @@ pub(crate) fn judge(model: &CausalLm, batch: MicroBatch, sum: &mut LossSum) -> R
     if batch.tokens == 0 {
         return Ok(());
     }
-    let options = SequenceOptions { dropout: None, documents: batch.documents };
+    let options = SequenceOptions { documents: batch.documents, ..SequenceOptions::default() };
     sum.add(&model.loss_sum(batch.inputs, batch.targets, options), batch.tokens)
 }
 

@@ -25,6 +25,9 @@ pub enum TuneError {
     #[error("none of the {read} records has a translation in the field `{field}`")]
     NoTranslations { read: u64, field: String },
 
+    #[error("none of the {read} records has a picture with a caption in `{fields}`; {broken} pictures cannot be read{}", first.as_ref().map(|first| format!(", the first: {first}")).unwrap_or_default())]
+    NoCaptions { read: u64, broken: u64, fields: String, first: Option<String> },
+
     #[error("all {examples} examples have the label {label:?}")]
     OneLabel { label: String, examples: u64 },
 
@@ -67,6 +70,10 @@ impl TuneError {
             Self::NoLabels { .. } => "name the column of labels with `label_field` in [[data.sources]]".to_owned(),
             Self::AllTooLong { .. } => "raise `train.seq_len`".to_owned(),
             Self::NoTranslations { .. } => "name the column of translations with `target_field` in [data]".to_owned(),
+            Self::NoCaptions { broken: 0, .. } => {
+                "name the columns of captions with `field` in [[data.captions]]".to_owned()
+            }
+            Self::NoCaptions { .. } => "name the folder that their paths start from with `folder` in [data]".to_owned(),
             Self::OneLabel { .. } => "give examples of at least two labels".to_owned(),
             Self::EmptySplit { split, .. } => format!("raise `data.{split}` or give more examples"),
             Self::NoMask { .. } => "leave out [pretrain], or begin with a folder that has a mask token".to_owned(),

@@ -4,7 +4,8 @@
 //! with the training loop, its stages (`run`) and its scores beside baselines:
 //!
 //! * [`classification`]: texts with labels, learnt by an encoder that has read them first;
-//! * [`translation`]: texts with their translations, learnt by an encoder-decoder.
+//! * [`translation`]: texts with their translations, learnt by an encoder-decoder;
+//! * [`captions`]: pictures with captions, learnt by a language model that sees.
 //!
 //! It uses `data` for examples, `train` for the loop, `model` for the networks and `eval` for scores; it holds no command
 //! line and prints nothing. Every stage is an artifact as in `pipeline`: it is skipped when nothing that it depends on has
@@ -12,6 +13,7 @@
 //!
 //! Begin reading at [`classification::run`], then `stages.rs`.
 
+pub mod captions;
 pub mod classification;
 mod error;
 mod order;

@@ -31,6 +31,8 @@ pub enum TaskKind {
     Classification,
     /// Texts with their translations; see [`crate::translation`].
     Translation,
+    /// Pictures with captions; see [`crate::captions`].
+    Captions,
 }
 
 /// One stage.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use danlu_convert::{Exported, Inspection, Precision};
 use danlu_eval::{Agreement, Tolerance};
-use danlu_model::{EncoderConfig, EncoderDecoderConfig, HeadConfig, Problem, SentenceConfig};
+use danlu_model::{EncoderConfig, EncoderDecoderConfig, HeadConfig, Problem, SentenceConfig, VisionLanguageConfig};
 use danlu_weights::Kind;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -173,6 +173,7 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let folder = Some(&args.path).filter(|path| path.is_dir());
     let encoder = folder.and_then(|path| danlu_model::describe_encoder(path).ok().flatten());
     let pair = folder.and_then(|path| danlu_model::describe_encoder_decoder(path).ok().flatten());
+    let sees = folder.and_then(|path| danlu_model::describe_vision_language(path).ok().flatten());
     let sentence = danlu_model::SentenceConfig::load(&args.path).ok().flatten();
     if args.json {
         let mut json = as_json(&seen);
@@ -182,6 +183,9 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         }
         if let Some((config, _)) = &pair {
             json["encoder_decoder"] = json!(config.resolved());
+        }
+        if let Some((config, _)) = &sees {
+            json["vision_language"] = json!(config.resolved());
         }
         line(&serde_json::to_string(&json)?);
         return Ok(());
@@ -195,6 +199,9 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     }
     if let Some((config, _)) = &pair {
         line(&of_encoder_decoder(config));
+    }
+    if let Some((config, _)) = &sees {
+        line(&of_vision_language(config));
     }
     line(&format!(
         "parameters: {} in {} tensors, {}",
@@ -221,6 +228,25 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         line(&format!("\nchat template:\n{}", template.trim_end()));
     }
     Ok(())
+}
+
+/// Both parts of a model that sees.
+fn of_vision_language(config: &VisionLanguageConfig) -> String {
+    let (vision, text) = (&config.vision, &config.text);
+    format!(
+        "vision: {} layers of {}, {} heads, pictures of {} pixels a side in patches of {}, {} places in the text\n\
+         language model: {} layers of {}, {} heads, context {} tokens",
+        vision.layers,
+        vision.hidden_size,
+        vision.heads,
+        vision.image_size,
+        vision.patch_size,
+        config.places(),
+        text.layers,
+        text.hidden_size,
+        text.heads,
+        text.max_seq_len
+    )
 }
 
 /// Shape and head of an encoder-decoder.

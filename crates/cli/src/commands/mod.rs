@@ -2,6 +2,7 @@
 
 pub mod ablate;
 pub mod bench;
+pub mod caption;
 pub mod convert;
 pub mod data;
 pub mod encoder;

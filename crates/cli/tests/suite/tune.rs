@@ -122,3 +122,66 @@ fn the_translation_recipe_makes_a_translator_with_scores() {
     let wrong = place.fails(1, &["translate", model, "--text", "x", "--beams", "0"]);
     assert!(wrong.contains("`beams`") || wrong.contains("beams"), "{wrong}");
 }
+
+fn shortened_captions() -> String {
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/captions.toml");
+    let mut recipe: Table = std::fs::read_to_string(recipe).unwrap().parse().unwrap();
+    recipe["data"]["sources"][0]["path"] = "pictures.jsonl".into();
+    recipe["data"]["folder"] = "".into();
+    for (key, share) in [("valid", 0.2), ("test", 0.2)] {
+        recipe["data"][key] = share.into();
+    }
+    for part in ["vision", "text"] {
+        for (key, value) in [("hidden_size", 32), ("layers", 1)] {
+            recipe["model"][part][key] = value.into();
+        }
+    }
+    recipe["tokenizer"]["vocab_size"] = 280.into();
+    let short = [("steps", 4), ("warmup_steps", 1), ("batch_size", 4), ("valid_every", 2)];
+    for (key, value) in short {
+        recipe["train"][key] = Value::from(value);
+    }
+    recipe["caption"]["max_tokens"] = 8.into();
+    toml::to_string(&recipe).unwrap()
+}
+
+#[test]
+fn the_captions_recipe_makes_a_model_that_names_pictures() {
+    let place = Place::new();
+    // One picture of formats' tests under many names.
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../formats/tests/pictures/rgba.png");
+    let lines = (0..40).map(|i| {
+        std::fs::copy(&picture, place.path(&format!("{i}.png"))).unwrap();
+        format!("{{\"image\": \"{i}.png\", \"en\": \"picture {i}\", \"zh\": \"图片 {i}\", \"group\": \"{}\"}}", i / 2)
+    });
+    std::fs::write(place.path("pictures.jsonl"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+    std::fs::write(place.path("task.toml"), shortened_captions()).unwrap();
+    let outcome = place.json(&["tune", "task.toml", "--json"]);
+    assert_eq!(outcome["pictures"]["read"], 40);
+    let languages = outcome["scores"]["languages"].as_array().unwrap();
+    assert_eq!(languages.iter().map(|of| of["language"].as_str().unwrap()).collect::<Vec<_>>(), ["en", "zh"]);
+    let model = outcome["model"].as_str().unwrap();
+    let table = place.ok(&["tune", "task.toml"]);
+    assert!(
+        table.contains("shown another picture") && table.contains("nearest known") && table.contains(model),
+        "{table}"
+    );
+
+    let seen = place.json(&["inspect", model, "--json"]);
+    assert_eq!(seen["parameters"], outcome["training"]["tune"]["parameters"]);
+    assert_eq!(seen["vision_language"]["vision"]["image_size"], 64);
+    assert!(place.ok(&["inspect", model]).contains("64 places in the text"));
+    let said = place.ok(&["caption", model, "0.png", "1.png", "--max-new-tokens", "3", "--json"]);
+    let said: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(said.len(), 4, "{said:?}");
+    assert!(said[1]["language"] == "zh" && said[1]["caption"].is_string() && said[0]["picture"] == "0.png", "{said:?}");
+    let prompt = ["caption", model, "0.png", "--prompt", "<image>?", "--results", "2", "--max-new-tokens", "3"];
+    assert_eq!(place.ok(&prompt).lines().count(), 2);
+
+    assert!(place.fails(1, &["caption", model, "nothing.png"]).contains("nothing.png"));
+    std::fs::write(place.path("text.png"), "no picture").unwrap();
+    let wrong = place.fails(1, &["caption", model, "text.png"]);
+    assert!(wrong.contains("text.png") && wrong.contains("neither PNG nor JPEG") && wrong.contains("hint"), "{wrong}");
+    let blind = place.fails(1, &["caption", model, "0.png", "--prompt", "what?"]);
+    assert!(blind.contains("<image> once"), "{blind}");
+}

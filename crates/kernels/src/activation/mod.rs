@@ -12,12 +12,17 @@ mod tests;
 
 pub use gated::{swiglu, swiglu_grad, swiglu_joined, swiglu_joined_grad};
 pub use pointwise::{
-    gelu_erf, gelu_erf_grad, gelu_tanh, gelu_tanh_grad, relu, relu_grad, relu_squared, relu_squared_grad, silu,
-    silu_grad,
+    gelu_erf, gelu_erf_grad, gelu_tanh, gelu_tanh_grad, quick_gelu, quick_gelu_grad, relu, relu_grad, relu_squared,
+    relu_squared_grad, silu, silu_grad,
 };
 
-pub(crate) use pointwise::{gelu_erf_chunk, gelu_tanh_chunk, relu_chunk, relu_squared_chunk, silu_chunk};
-use pointwise::{gelu_erf_grad_chunk, gelu_tanh_grad_chunk, relu_grad_chunk, relu_squared_grad_chunk, silu_grad_chunk};
+pub(crate) use pointwise::{
+    gelu_erf_chunk, gelu_tanh_chunk, quick_gelu_chunk, relu_chunk, relu_squared_chunk, silu_chunk,
+};
+use pointwise::{
+    gelu_erf_grad_chunk, gelu_tanh_grad_chunk, quick_gelu_grad_chunk, relu_grad_chunk, relu_squared_grad_chunk,
+    silu_grad_chunk,
+};
 
 /// An activation between two linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub enum Activation {
     GeluErf,
     /// [`silu`]
     Silu,
+    /// [`quick_gelu`]
+    QuickGelu,
     /// [`relu`]
     Relu,
     /// [`relu_squared`]
@@ -57,6 +64,7 @@ impl Activation {
             Activation::GeluTanh => map_values(level, x, |x, y| gelu_tanh_chunk(level, x, y)),
             Activation::GeluErf => map_values(level, x, |x, y| gelu_erf_chunk(level, x, y)),
             Activation::Silu => map_values(level, x, |x, y| silu_chunk(level, x, y)),
+            Activation::QuickGelu => map_values(level, x, |x, y| quick_gelu_chunk(level, x, y)),
             Activation::Relu => map_values(level, x, |x, y| relu_chunk(level, x, y)),
             Activation::ReluSquared => map_values(level, x, |x, y| relu_squared_chunk(level, x, y)),
             Activation::Swiglu => gated::joined_values(level, x, width / 2, gated::SWIGLU),
@@ -75,6 +83,7 @@ impl Activation {
             Activation::GeluTanh => through_values(level, x, g, |x, g| gelu_tanh_grad_chunk(level, x, g)),
             Activation::GeluErf => through_values(level, x, g, |x, g| gelu_erf_grad_chunk(level, x, g)),
             Activation::Silu => through_values(level, x, g, |x, g| silu_grad_chunk(level, x, g)),
+            Activation::QuickGelu => through_values(level, x, g, |x, g| quick_gelu_grad_chunk(level, x, g)),
             Activation::Relu => through_values(level, x, g, |x, g| relu_grad_chunk(level, x, g)),
             Activation::ReluSquared => through_values(level, x, g, |x, g| relu_squared_grad_chunk(level, x, g)),
             Activation::Swiglu => gated::joined_values_grad(level, x, width / 2, g.as_values(), gated::SWIGLU),

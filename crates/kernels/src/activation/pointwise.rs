@@ -8,6 +8,8 @@ use crate::math::{Unwritten, exp, fma};
 /// sqrt(2 / pi), of the tanh form of GELU.
 const ROOT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
+/// Of GELU's sigmoid form.
+const QUICK: f32 = 1.702;
 
 multiversion! {
     pub(crate) fn gelu_tanh_chunk(x: &[f32], y: &mut Unwritten) = gelu_tanh_body;
@@ -16,6 +18,8 @@ multiversion! {
     pub(super) fn gelu_erf_grad_chunk(x: &[f32], g: &mut [f32]) = gelu_erf_grad_body;
     pub(crate) fn silu_chunk(x: &[f32], y: &mut Unwritten) = silu_body;
     pub(super) fn silu_grad_chunk(x: &[f32], g: &mut [f32]) = silu_grad_body;
+    pub(crate) fn quick_gelu_chunk(x: &[f32], y: &mut Unwritten) = quick_gelu_body;
+    pub(super) fn quick_gelu_grad_chunk(x: &[f32], g: &mut [f32]) = quick_gelu_grad_body;
     pub(crate) fn relu_chunk(x: &[f32], y: &mut Unwritten) = relu_body;
     pub(super) fn relu_grad_chunk(x: &[f32], g: &mut [f32]) = relu_grad_body;
     pub(crate) fn relu_squared_chunk(x: &[f32], y: &mut Unwritten) = relu_squared_body;
@@ -95,6 +99,21 @@ fn silu_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
     }
 }
 
+#[inline(always)]
+fn quick_gelu_body<const FMA: bool>(x: &[f32], y: &mut Unwritten) {
+    for (x, y) in x.iter().zip(y) {
+        y.write(x * sigmoid::<FMA>(QUICK * x));
+    }
+}
+
+#[inline(always)]
+fn quick_gelu_grad_body<const FMA: bool>(x: &[f32], g: &mut [f32]) {
+    for (x, g) in x.iter().zip(g) {
+        let s = sigmoid::<FMA>(QUICK * x);
+        *g *= fma::<FMA>(QUICK * x * s, 1.0 - s, s);
+    }
+}
+
 /// Positive part; written so that a NaN stays one.
 #[inline(always)]
 fn positive(x: f32) -> f32 {
@@ -167,6 +186,18 @@ pub fn silu(x: &[f32]) -> Vec<f32> {
 pub fn silu_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
     let level = Level::best();
     through(x, g, |x, g| silu_grad_chunk(level, x, g))
+}
+
+/// GELU by its sigmoid form, CLIP's `quick_gelu`: `x * sigmoid(1.702 x)` (Hendrycks and Gimpel 2016).
+pub fn quick_gelu(x: &[f32]) -> Vec<f32> {
+    let level = Level::best();
+    map(x, |x, y| quick_gelu_chunk(level, x, y))
+}
+
+/// Gradient of [`quick_gelu`].
+pub fn quick_gelu_grad(x: &[f32], g: Vec<f32>) -> Vec<f32> {
+    let level = Level::best();
+    through(x, g, |x, g| quick_gelu_grad_chunk(level, x, g))
 }
 
 /// ReLU: `max(x, 0)`.

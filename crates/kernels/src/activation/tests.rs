@@ -14,6 +14,10 @@ fn silu_reference(x: f64) -> f64 {
     x / (1.0 + (-x).exp())
 }
 
+fn quick_gelu_reference(x: f64) -> f64 {
+    x / (1.0 + (-1.702 * x).exp())
+}
+
 fn relu_squared_reference(x: f64) -> f64 {
     x.max(0.0).powi(2)
 }
@@ -61,6 +65,7 @@ fn gradients_in_place_over_several_pieces_and_tasks() {
     assert_eq!(gelu_tanh_grad(&x, g.clone()), through(level, gelu_tanh_grad_chunk, &x, &g));
     assert_eq!(gelu_erf_grad(&x, g.clone()), through(level, gelu_erf_grad_chunk, &x, &g));
     assert_eq!(silu_grad(&x, g.clone()), through(level, silu_grad_chunk, &x, &g));
+    assert_eq!(quick_gelu_grad(&x, g.clone()), through(level, quick_gelu_grad_chunk, &x, &g));
     assert_eq!(relu_grad(&x, g.clone()), through(level, relu_grad_chunk, &x, &g));
     assert_eq!(relu_squared_grad(&x, g.clone()), through(level, relu_squared_grad_chunk, &x, &g));
 }
@@ -73,6 +78,7 @@ fn activations_of_values_kept_in_bf16() {
         Activation::GeluTanh,
         Activation::GeluErf,
         Activation::Silu,
+        Activation::QuickGelu,
         Activation::Relu,
         Activation::ReluSquared,
         Activation::Swiglu,
@@ -120,6 +126,8 @@ proptest! {
             assert_close(&through(level, gelu_erf_grad_chunk, &x, &g), &slopes(&gelu_erf_reference), 2e-6);
             assert_close(&map(&x, |x, y| silu_chunk(level, x, y)), &each(&silu_reference), 1e-6);
             assert_close(&through(level, silu_grad_chunk, &x, &g), &slopes(&silu_reference), 1e-6);
+            assert_close(&map(&x, |x, y| quick_gelu_chunk(level, x, y)), &each(&quick_gelu_reference), 2e-6);
+            assert_close(&through(level, quick_gelu_grad_chunk, &x, &g), &slopes(&quick_gelu_reference), 2e-6);
             assert_close(&map(&x, |x, y| relu_squared_chunk(level, x, y)), &each(&relu_squared_reference), 1e-6);
             assert_close(&map(&x, |x, y| relu_chunk(level, x, y)), &each(&|x| x.max(0.0)), 1e-6);
             let slope: Vec<f64> = x.iter().zip(&g).map(|(x, g)| if *x > 0.0 { f64::from(*g) } else { 0.0 }).collect();
@@ -134,7 +142,7 @@ proptest! {
 #[test]
 fn extremes_stay_finite() {
     let x = [-1e30f32, -200.0, -90.0, -0.0, 90.0, 200.0, 1e30];
-    for y in [gelu_tanh(&x), gelu_erf(&x), swiglu(&x, &[1.0; 7])] {
+    for y in [gelu_tanh(&x), gelu_erf(&x), quick_gelu(&x), swiglu(&x, &[1.0; 7])] {
         assert!(y[..4].iter().all(|y| y.abs() < 1e-6), "{y:?}");
         assert_eq!(&y[4..], &[90.0, 200.0, 1e30]);
     }
@@ -167,6 +175,7 @@ fn nan_stays() {
     let x = [f32::NAN; 20];
     let results = [
         silu(&x),
+        quick_gelu(&x),
         relu(&x),
         relu_squared(&x),
         gelu_tanh(&x),

@@ -79,6 +79,7 @@ impl Activation {
             Activation::GeluTanh => activation::gelu_tanh_chunk(level, x, y),
             Activation::GeluErf => activation::gelu_erf_chunk(level, x, y),
             Activation::Silu => activation::silu_chunk(level, x, y),
+            Activation::QuickGelu => activation::quick_gelu_chunk(level, x, y),
             Activation::Relu => activation::relu_chunk(level, x, y),
             Activation::ReluSquared => activation::relu_squared_chunk(level, x, y),
             Activation::Swiglu | Activation::Geglu => unreachable!("`Epilogue::check` refuses it"),

@@ -140,6 +140,7 @@ fn activated(activation: Activation, x: f64) -> f64 {
         }
         Activation::GeluErf => f64::from(crate::activation::gelu_erf(&[x as f32])[0]),
         Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
         Activation::Relu => x.max(0.0),
         Activation::ReluSquared => x.max(0.0).powi(2),
         Activation::Swiglu | Activation::Geglu => f64::NAN,
@@ -160,6 +161,7 @@ fn options() -> impl Strategy<Value = Options> {
         Just(Activation::GeluTanh),
         Just(Activation::GeluErf),
         Just(Activation::Silu),
+        Just(Activation::QuickGelu),
         Just(Activation::Relu),
         Just(Activation::ReluSquared)
     ]);

@@ -81,7 +81,7 @@ pub(crate) fn check_sounds(sounds: &[LogMel], config: &EncoderDecoderConfig) -> 
     Ok(())
 }
 
-fn count(what: &'static str, found: usize, expected: usize) -> Result<(), ModelError> {
+pub(crate) fn count(what: &'static str, found: usize, expected: usize) -> Result<(), ModelError> {
     match found == expected {
         true => Ok(()),
         false => Err(wrong(what, found.to_string(), expected.to_string())),
@@ -101,7 +101,7 @@ pub(crate) fn check_labels(decoder: &[Vec<u32>], labels: &[Vec<i32>], vocab_size
     Ok(())
 }
 
-fn wrong(what: &'static str, found: String, expected: String) -> ModelError {
+pub(crate) fn wrong(what: &'static str, found: String, expected: String) -> ModelError {
     ModelError::WrongInput { what, found, expected }
 }
 

@@ -6,7 +6,7 @@
 
 mod config;
 mod folder;
-mod input;
+pub(crate) mod input;
 mod layers;
 mod names;
 mod pass;

@@ -8,11 +8,18 @@ pub fn activate<const D: usize>(kind: Activation, x: Tensor<D>) -> Tensor<D> {
         Activation::GeluTanh => gelu_tanh(x),
         Activation::GeluErf => gelu_erf(x),
         Activation::Silu => activation::silu(x),
+        Activation::QuickGelu => quick_gelu(x),
         Activation::Relu => activation::relu(x),
         Activation::ReluSquared => activation::relu(x).square(),
         Activation::Swiglu => swiglu_joined(x),
         Activation::Geglu => geglu_joined(x),
     }
+}
+
+/// `x * sigmoid(1.702 x)`.
+pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let share = activation::sigmoid(x.clone().mul_scalar(1.702));
+    x * share
 }
 
 /// `silu(gate) * up` of the halves [gate | up] of the last dimension.

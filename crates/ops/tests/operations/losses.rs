@@ -67,10 +67,10 @@ proptest! {
 
     #[test]
     fn activations(rows in 1usize..20, half in 1usize..30, seed: u64) {
-        use ops::Activation::{GeluErf, GeluTanh, Relu, ReluSquared, Silu, Swiglu};
+        use ops::Activation::{GeluErf, GeluTanh, QuickGelu, Relu, ReluSquared, Silu, Swiglu};
         let inputs = [data(rows * 2 * half, seed)];
         let x = |t: &[Tensor<1>]| matrix(&t[0], rows, 2 * half).mul_scalar(4.0);
-        for kind in [GeluErf, GeluTanh, Relu, ReluSquared, Silu, Swiglu] {
+        for kind in [GeluErf, GeluTanh, QuickGelu, Relu, ReluSquared, Silu, Swiglu] {
             check(&inputs, &|t| flat(ops::activate(kind, x(t))), &|t| flat(composed::activate(kind, x(t))));
         }
         // Before a linear layer, where the width changes.

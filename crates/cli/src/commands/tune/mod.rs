@@ -1,5 +1,6 @@
 //! `danlu tune RECIPE`.
 
+mod captions;
 mod classification;
 mod translation;
 
@@ -46,6 +47,12 @@ pub fn tune(global: &Global, args: &TuneArgs) -> anyhow::Result<()> {
             let outcome = danlu_tune::translation::run(&recipe, &workspace, options, &mut seen)?;
             drop(seen);
             if args.json { line(&serde_json::to_string(&outcome)?) } else { translation::show(&outcome) }
+        }
+        TaskKind::Captions => {
+            let recipe = danlu_pipeline::parse_toml(&args.recipe, &text)?;
+            let outcome = danlu_tune::captions::run(&recipe, &workspace, options, &mut seen)?;
+            drop(seen);
+            if args.json { line(&serde_json::to_string(&outcome)?) } else { captions::show(&outcome) }
         }
     }
     Ok(())
