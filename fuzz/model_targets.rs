@@ -13,6 +13,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("safetensors", safetensors),
     ("safetensors_index", safetensors_index),
     ("gguf", gguf),
+    ("import", import),
     ("ctranslate2", ctranslate2),
     ("pytorch", pytorch),
     ("pickle", pickle),
@@ -57,6 +58,14 @@ pub fn gguf(bytes: &[u8]) {
     for tensor in &file.tensors {
         let _ = file.values(tensor);
     }
+}
+
+/// A GGUF file all the way to a folder.
+pub fn import(bytes: &[u8]) {
+    let path = file("whole.gguf", bytes);
+    let out = path.with_extension("folder");
+    let _ = std::fs::remove_dir_all(&out);
+    let _ = danlu_convert::import(&path, &out, None, &|_, _| {});
 }
 
 pub fn ctranslate2(bytes: &[u8]) {

@@ -120,6 +120,13 @@ fn placed(
             let what = format!("GGUF's {} has no place for the tensor {:?}", family.name(), stored.name);
             ConvertError::unsupported(model, what)
         })?;
+        if !names::fits(&stored.shape, layout, shape) {
+            let what = format!(
+                "the tensor {:?} of {:?} has no whole pairs of rows for each of {} heads, {} for keys",
+                stored.name, stored.shape, shape.heads, shape.kv_heads
+            );
+            return Err(ConvertError::malformed(model, what));
+        }
         if layout != Layout::Expert {
             placed.push(Placed { name, layout, parts: vec![stored] });
             continue;

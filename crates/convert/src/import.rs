@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::Path;
 
 use danlu_store::atomic;
@@ -88,6 +89,8 @@ fn from_gguf(
     let (mut config, shape) = settings::config(file, &gguf.metadata, family, &|name| gguf.tensor(name).is_some())?;
     let tokens = tokenizer::gguf::from_metadata(file, &gguf.metadata)?;
     let tensors = plan(&gguf, family, shape)?;
+    let layers = config["num_hidden_layers"].as_u64().or(config["n_layer"].as_u64()).unwrap_or(0);
+    check_layers(&gguf, family, layers)?;
     check_embedding(&gguf, tokens.size)?;
     if let Value::Object(config) = &mut config {
         config.insert("vocab_size".into(), json!(tokens.size));
@@ -166,6 +169,13 @@ fn plan(gguf: &Gguf, family: Family, shape: Shape) -> Result<Vec<Placed<'_>>, Co
             let what = format!("a {} has no tensor {:?} that danlu knows", family.name(), tensor.name);
             ConvertError::unsupported(gguf.path(), what)
         })?;
+        if !names::fits(&tensor.shape, layout, shape) {
+            let what = format!(
+                "the tensor {:?} of {:?} has no whole pairs of rows for each of {} heads, {} for keys",
+                tensor.name, tensor.shape, shape.heads, shape.kv_heads
+            );
+            return Err(ConvertError::malformed(gguf.path(), what));
+        }
         if layout != Layout::Expert {
             placed.push(Placed { tensor, name, layout, part: (0, 1) });
             continue;
@@ -181,6 +191,28 @@ fn plan(gguf: &Gguf, family: Family, shape: Shape) -> Result<Vec<Placed<'_>>, Co
         }));
     }
     Ok(placed)
+}
+
+/// Every layer has what its family has, and none is beyond the last.
+fn check_layers(gguf: &Gguf, family: Family, layers: u64) -> Result<(), ConvertError> {
+    let malformed = |what: String| Err(ConvertError::malformed(gguf.path(), what));
+    let there: HashSet<&str> = gguf.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    for pattern in names::required(family) {
+        let count = if pattern.contains("{}") { layers } else { 1 };
+        // It ends at the first that is missing, however many layers the file claims.
+        let mut all = (0..count).map(|layer| pattern.replacen("{}", &layer.to_string(), 1));
+        if let Some(name) = all.find(|name| !there.contains(name.as_str())) {
+            return malformed(format!("the tensor {name:?} is missing"));
+        }
+    }
+    let beyond = |name: &str| {
+        let number = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
+        number.is_some_and(|number| number.parse::<u64>().map_or(true, |layer| layer >= layers))
+    };
+    match gguf.tensors.iter().find(|tensor| beyond(&tensor.name)) {
+        Some(tensor) => malformed(format!("the tensor {:?} of a model of {layers} layers", tensor.name)),
+        None => Ok(()),
+    }
 }
 
 fn check_embedding(gguf: &Gguf, size: usize) -> Result<(), ConvertError> {

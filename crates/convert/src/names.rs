@@ -202,6 +202,28 @@ fn rows(family: Family) -> impl Iterator<Item = &'static Row> {
     tables(family).iter().copied().flatten()
 }
 
+/// Patterns of what every model of a family has in GGUF: all but a head of its own, biases (GPT-2 has them all) and, of
+/// Gemma 2, the norms of heads.
+pub(crate) fn required(family: Family) -> impl Iterator<Item = &'static str> {
+    rows(family).map(|Row(_, gguf, _)| *gguf).filter(move |name| {
+        let bias = family != Family::Gpt2 && name.ends_with(".bias");
+        let of_heads =
+            family == Family::Gemma2 && ["blk.{}.attn_q_norm.weight", "blk.{}.attn_k_norm.weight"].contains(name);
+        *name != "output.weight" && !bias && !of_heads
+    })
+}
+
+/// Whether a tensor of this shape can be laid out: queries and keys have whole pairs of rows for each head.
+pub(crate) fn fits(from: &[u64], layout: Layout, shape: Shape) -> bool {
+    let heads = match layout {
+        Layout::Pairs(Heads::Query) => shape.heads,
+        Layout::Pairs(Heads::Key) => shape.kv_heads,
+        _ => return true,
+    };
+    let pairs = (heads as u64).saturating_mul(2);
+    from.first().is_some_and(|rows| pairs > 0 && *rows > 0 && rows.is_multiple_of(pairs))
+}
+
 /// The numbers in a name for which a pattern has `{}`; `None` where the name is not of the pattern.
 fn numbers<'a>(pattern: &str, name: &'a str) -> Option<Vec<&'a str>> {
     let mut parts = pattern.split("{}");
@@ -285,7 +307,7 @@ pub(crate) enum Direction {
     ToGguf,
 }
 
-/// The values of a tensor, whose shape is that of where it comes from, as they lie on the other side.
+/// The values of a tensor, whose shape is that of where it comes from and [`fits`], as they lie on the other side.
 pub(crate) fn laid_out(values: Vec<f32>, from: &[u64], layout: Layout, shape: Shape, direction: Direction) -> Vec<f32> {
     let rows = from.first().map_or(1, |rows| *rows as usize);
     let back = direction == Direction::ToGguf;

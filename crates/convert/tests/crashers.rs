@@ -8,6 +8,9 @@ mod targets;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use danlu_weights::Kind;
+use danlu_weights::gguf::{Array, Metadata, Value, Writer};
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -28,6 +31,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     };
     match target {
         "gguf" => golden("weights", "gguf"),
+        "import" => vec![llama()],
         "pytorch" => golden("weights", "bin"),
         "sentencepiece" => golden("convert", "model"),
         "tiktoken" => golden("convert", "tiktoken"),
@@ -48,6 +52,50 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
                 .to_vec(),
         ],
     }
+}
+
+/// A Llama of one layer, with a tokenizer of five tokens.
+fn llama() -> Vec<u8> {
+    let mut metadata = Metadata::default();
+    let mut set = |name: &str, value: Value| metadata.set(name, value);
+    set("general.architecture", Value::Text("llama".into()));
+    for (name, n) in [
+        ("context_length", 16),
+        ("embedding_length", 8),
+        ("block_count", 1),
+        ("feed_forward_length", 16),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+    ] {
+        set(&format!("llama.{name}"), Value::U32(n));
+    }
+    set("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5));
+    set("tokenizer.ggml.model", Value::Text("gpt2".into()));
+    set("tokenizer.ggml.pre", Value::Text("gpt-2".into()));
+    let texts = |all: &[&str]| Value::Array(Array::Texts(all.iter().map(|text| (*text).to_owned()).collect()));
+    set("tokenizer.ggml.tokens", texts(&["a", "b", "ab", "Ġ", "<|endoftext|>"]));
+    set("tokenizer.ggml.token_type", Value::Array(Array::Ints(vec![1, 1, 1, 1, 3])));
+    set("tokenizer.ggml.merges", texts(&["a b"]));
+    set("tokenizer.ggml.eos_token_id", Value::U32(4));
+    let tensor = |name: &str, shape: &[u64]| (name.to_owned(), shape.to_vec(), Kind::F32);
+    let mut plan = vec![tensor("token_embd.weight", &[5, 8]), tensor("output_norm.weight", &[8])];
+    let layer: [(&str, &[u64]); 9] = [
+        ("attn_q", &[8, 8]),
+        ("attn_k", &[4, 8]),
+        ("attn_v", &[4, 8]),
+        ("attn_output", &[8, 8]),
+        ("ffn_gate", &[16, 8]),
+        ("ffn_up", &[16, 8]),
+        ("ffn_down", &[8, 16]),
+        ("attn_norm", &[8]),
+        ("ffn_norm", &[8]),
+    ];
+    plan.extend(layer.iter().map(|(name, shape)| tensor(&format!("blk.0.{name}.weight"), shape)));
+    let mut writer = Writer::begin(Vec::new(), Path::new("llama.gguf"), &metadata, &plan).unwrap();
+    for (name, shape, _) in &plan {
+        writer.tensor(name, &vec![0.5; shape.iter().product::<u64>() as usize]).unwrap();
+    }
+    writer.finish().unwrap()
 }
 
 fn pickle_in(bytes: &[u8]) -> Option<Vec<u8>> {

@@ -507,6 +507,60 @@ fn refused(error: ConvertError) -> String {
     error.to_string().rsplit_once(": ").map_or_else(|| error.to_string(), |(_, what)| what.to_owned())
 }
 
+/// The file with another list of tensors, of no particular values.
+fn with_tensors(from: &Path, to: &Path, change: &dyn Fn(&mut Vec<(String, Vec<u64>, Kind)>)) {
+    let gguf = Gguf::open(from).unwrap();
+    let mut plan: Vec<_> = gguf.tensors.iter().map(|t| (t.name.clone(), t.shape.clone(), t.kind)).collect();
+    change(&mut plan);
+    let mut writer = Writer::begin(Vec::new(), to, &gguf.metadata, &plan).unwrap();
+    for (name, shape, _) in &plan {
+        writer.tensor(name, &vec![0.5; shape.iter().product::<u64>() as usize]).unwrap();
+    }
+    fs::write(to, writer.finish().unwrap()).unwrap();
+}
+
+#[test]
+fn tensors_that_are_missing_too_many_or_of_another_shape_are_named() {
+    let temporary = tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name);
+    let tensors = llama(&at("m"));
+    export(&at("m"), &at("m.gguf"), Kind::F32, &quiet).unwrap();
+    let said = |change: &dyn Fn(&mut Vec<(String, Vec<u64>, Kind)>)| {
+        with_tensors(&at("m.gguf"), &at("n.gguf"), change);
+        let said = import(&at("n.gguf"), &at("out"), None, &quiet).unwrap_err().to_string();
+        assert!(said.contains("n.gguf") && !at("out").exists(), "{said}");
+        said
+    };
+    for name in ["blk.0.attn_q.weight", "output_norm.weight", "token_embd.weight"] {
+        let said = said(&|all| all.retain(|(other, ..)| other != name));
+        assert!(said.ends_with(&format!("the tensor {name:?} is missing")), "{said}");
+    }
+    let more = |name: &str| {
+        let name = name.to_owned();
+        said(&move |all| all.push((name.clone(), vec![16, 32], Kind::F32)))
+    };
+    assert!(more("blk.0.strange.weight").contains("no tensor \"blk.0.strange.weight\" that danlu knows"));
+    for name in ["blk.1.attn_v.weight", "blk.99999999999999999999.attn_v.weight"] {
+        assert!(more(name).ends_with(&format!("the tensor {name:?} of a model of 1 layers")), "{}", more(name));
+    }
+    for rows in [0, 3, 4, 12] {
+        let of = |tensor: &'static str| {
+            said(&move |all| {
+                all.iter_mut().filter(|(name, ..)| name == tensor).for_each(|(_, shape, _)| shape[0] = rows)
+            })
+        };
+        let query = of("blk.0.attn_q.weight");
+        assert!(query.ends_with("has no whole pairs of rows for each of 4 heads, 2 for keys"), "{query}");
+    }
+    // The same in a folder.
+    let mut tensors = tensors;
+    tensors[3].1[0] = 4;
+    write_folder(&at("m"), &json_of(&at("m/config.json")), &tensors);
+    let said = export(&at("m"), &at("no.gguf"), Kind::F32, &quiet).unwrap_err().to_string();
+    assert!(said.contains("q_proj.weight\" of [4, 32] has no whole pairs of rows"), "{said}");
+    assert!(!at("no.gguf").exists());
+}
+
 #[test]
 fn what_cannot_be_taken_over_is_named_and_leaves_nothing() {
     let temporary = tempdir().unwrap();

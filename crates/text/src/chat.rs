@@ -16,6 +16,10 @@ pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + messa
 /// The file in a model folder that holds the chat template where tokenizer_config.json has none.
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 
+/// What rendering one prompt may cost: an instruction is 1, and so are 64 bytes of text made. Ten thousand messages of 600 bytes are
+/// within it.
+const FUEL: u64 = 8_000_000;
+
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -57,6 +61,7 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let syntax = minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(bad)?);
+        environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(python_method);
         environment.add_function("raise_exception", |message: String| -> Result<Jinja, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
@@ -75,10 +80,16 @@ impl ChatTemplate {
             messages => Jinja::from(messages), add_generation_prompt => add_generation_prompt,
             bos_token => optional(&self.bos), eos_token => optional(&self.eos),
         };
-        self.environment
-            .get_template("chat")
-            .and_then(|template| template.render(context))
-            .map_err(|e| TextError::ChatTemplate { message: format!("{e:#}") })
+        self.environment.get_template("chat").and_then(|template| template.render(context)).map_err(|e| {
+            match e.kind() {
+                ErrorKind::OutOfFuel => {
+                    let message =
+                        format!("it does not end within {FUEL} instructions or {} MB of text", FUEL * 64 / 1_000_000);
+                    TextError::ChatTemplate { message }
+                }
+                _ => TextError::ChatTemplate { message: format!("{e:#}") },
+            }
+        })
     }
 }
 
@@ -147,10 +158,10 @@ fn python_method(state: &mut State, value: &Jinja, method: &str, args: &[Jinja])
         };
     }
     let Some(text) = value.as_str() else { return Err(Error::from(ErrorKind::UnknownMethod)) };
-    string_method(text, method, args)
+    string_method(state, text, method, args)
 }
 
-fn string_method(text: &str, method: &str, args: &[Jinja]) -> Result<Jinja, Error> {
+fn string_method(state: &State, text: &str, method: &str, args: &[Jinja]) -> Result<Jinja, Error> {
     let set = |args: &[Jinja]| -> Result<Vec<char>, Error> {
         let (characters,): (Option<String>,) = from_args(args)?;
         Ok(characters.unwrap_or_else(|| " \t\n\r\x0b\x0c".into()).chars().collect())
@@ -166,6 +177,9 @@ fn string_method(text: &str, method: &str, args: &[Jinja]) -> Result<Jinja, Erro
         "title" | "capitalize" => capitalize(text).into(),
         "replace" => {
             let (from, to): (String, String) = from_args(args)?;
+            // Paid for before it is made: minijinja counts a method's result afterwards.
+            let bytes = text.len().saturating_add(text.matches(&from).count().saturating_mul(to.len()));
+            state.consume_fuel(bytes as u64 / 64)?;
             text.replace(&from, &to).into()
         }
         "split" => {
@@ -225,5 +239,22 @@ mod tests {
         let error = template.render(&[], false).unwrap_err();
         assert!(error.to_string().contains("roles must alternate"), "{error}");
         assert!(ChatTemplate::new("{% if %}".into(), None, None).is_err());
+    }
+
+    #[test]
+    fn templates_that_run_or_grow_without_end_are_stopped() {
+        let loops = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
+        let doubles = format!("{{% set x = 'ab' %}}{}", "{% set x = x ~ x %}".repeat(60));
+        let replaces = format!("{{% set x = 'abcdefgh' * 100000 %}}{}", "{% set x = x.replace('', x) %}".repeat(2));
+        let recurses = "{% macro again(n) %}{{ again(n + 1) }}{{ again(n + 1) }}{% endmacro %}{{ again(0) }}";
+        for template in [loops, &doubles, &replaces, recurses] {
+            let template = ChatTemplate::new(template.to_owned(), None, None).unwrap();
+            let said = template.render(&[], true).unwrap_err().to_string();
+            assert!(said.contains("it does not end within 8000000") || said.contains("recursion"), "{said}");
+        }
+        // What must not be stopped: a long conversation with long messages.
+        let template = ChatTemplate::new(CHATML.into(), None, None).unwrap();
+        let long: Vec<Message> = (0..10_000).map(|_| Message::new("user", "春眠不觉晓".repeat(40))).collect();
+        assert_eq!(template.render(&long, true).unwrap().matches("<|im_end|>").count(), 10_000);
     }
 }

@@ -125,10 +125,13 @@ impl Kind {
 
     /// What a number that is no [`Kind`] is called.
     pub(crate) fn name_of(number: u32) -> String {
-        OTHERS.iter().find(|(known, _)| *known == number).map_or_else(
-            || format!("of the unknown element type {number}"),
-            |(_, name)| format!("of the element type {name}, which danlu does not read"),
-        )
+        let name = OTHERS.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
+        let known: Vec<&str> = Self::all().map(Self::name).collect();
+        let named = match name {
+            Some(name) => format!("of the element type {name}"),
+            None => format!("of the unknown element type {number}"),
+        };
+        format!("{named}; danlu reads {}", known.join(", "))
     }
 }
 

@@ -126,7 +126,8 @@ fn broken_files_are_named_with_the_place() {
     let iq = [&b"half.weight"[..], &1u32.to_le_bytes(), &5u64.to_le_bytes(), &23u32.to_le_bytes()].concat();
     assert_eq!(
         error(&patched(&second, &iq)),
-        "the tensor \"half.weight\" is of the element type IQ4_XS, which danlu does not read"
+        "the tensor \"half.weight\" is of the element type IQ4_XS; danlu reads F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, \
+         Q5_K, Q6_K, BF16"
     );
 }
 
