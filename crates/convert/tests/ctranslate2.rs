@@ -55,7 +55,8 @@ fn variables() -> Vec<Variable> {
     let values = |name: &str| tensors[name].values().unwrap();
     let mut variables = Vec::new();
     let mut one = |theirs: &str, ours: &[String]| {
-        let shape = &tensors[&ours[0]].shape;
+        // The first may be the keys' bias, which is none.
+        let shape = &tensors[&ours[ours.len() - 1]].shape;
         let mut whole = shape.clone();
         whole[0] *= ours.len() as u64;
         let rows = ours.iter().flat_map(|name| match tensors.contains_key(name) {

@@ -58,7 +58,7 @@ fn every_family_gives_the_same_logits_after_gguf_and_as_a_folder() {
         ("qwen2", &[]),
         ("qwen3", &[]),
         ("gemma", &[]),
-        ("gemma2", &[("query_pre_attn_scalar", json!(8))]),
+        ("gemma2", &[("query_pre_attn_scalar", json!(16))]),
     ];
     for (name, change) in families {
         model(&place, name, change);

@@ -145,7 +145,8 @@ fn check_generation(place: &Place, model: &str) {
     assert!(fails(1, &["6", "-n", "0"]).contains("--samples"));
     assert!(fails(1, &["6", "--typical-p", "2"]).contains("`typical_p`"));
     assert!(fails(2, &["6", "--beams", "2", "--contrastive", "0.6"]).contains("--contrastive"));
-    assert!(fails(2, &["6", "--beams", "2", "--regex", "a"]).contains("--regex"));
+    let formed = place.json(&[&base[..], &["6", "--beams", "2", "--regex", "[ab]{2}"]].concat());
+    assert!(["aa", "ab", "ba", "bb"].contains(&formed["text"].as_str().unwrap()), "{formed}");
     assert!(fails(2, &["6", "--logit-bias", "five"]).contains("42=-5"));
 }
 

@@ -73,7 +73,9 @@ fn shortened_translation() -> String {
     for (key, share) in [("valid", 0.2), ("test", 0.2)] {
         recipe["data"][key] = share.into();
     }
-    for (key, value) in [("hidden_size", 32), ("ffn_size", 64), ("encoder_layers", 1), ("decoder_layers", 1)] {
+    for (key, value) in
+        [("hidden_size", 32), ("heads", 2), ("ffn_size", 64), ("encoder_layers", 1), ("decoder_layers", 1)]
+    {
         recipe["model"][key] = value.into();
     }
     recipe["tokenizer"]["vocab_size"] = 280.into();

@@ -210,8 +210,9 @@ impl Transcriber {
         let (parts, next) = segments(&best.tokens, self.marks.times, length);
         for Part { start, end, tokens } in parts {
             let text = self.tokenizer.decode(&tokens)?;
-            if !text.trim().is_empty() {
-                let (start, end) = (seconds(at) + start, seconds(at) + end.min(length));
+            // Times count to the end of a whole window; what begins behind the sound's end is made up.
+            if !text.trim().is_empty() && start < length {
+                let (start, end) = (seconds(at) + start, seconds(at) + end.clamp(start, length));
                 transcript.segments.push(TranscriptSegment { start, end, text, log_probability, no_speech });
             }
         }
@@ -311,10 +312,12 @@ impl Marks {
         let languages = || {
             let special = tokenizer.special_ids().iter().filter_map(|id| Some((tokenizer.token(*id)?, *id)));
             let code = |token: String| Some(token.strip_prefix("<|")?.strip_suffix("|>")?.to_owned());
-            special
+            let mut languages: Vec<(String, u32)> = special
                 .filter_map(|(token, id)| Some((code(token)?, id)))
                 .filter(|(code, _)| (2..=3).contains(&code.len()) && code.chars().all(|c| c.is_ascii_lowercase()))
-                .collect()
+                .collect();
+            languages.sort_by_key(|(_, id)| *id);
+            languages
         };
         let tasks = match multilingual {
             true => Some(Tasks {
