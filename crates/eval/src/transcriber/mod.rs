@@ -230,7 +230,8 @@ impl Transcriber {
         let rules = Rules {
             never: self.never.clone(),
             not_first: self.not_first.clone(),
-            times: options.timestamps.then_some(self.marks.times),
+            times: self.marks.times,
+            timestamps: options.timestamps,
             latest_start: 50,
             said: Vec::new(),
         };

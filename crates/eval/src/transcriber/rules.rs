@@ -15,8 +15,9 @@ pub(super) struct Rules {
     pub(super) never: Arc<[u32]>,
     /// `begin_suppress_tokens`: a text begins with neither a space nor its end.
     pub(super) not_first: Arc<[u32]>,
-    /// Left out: a text without times.
-    pub(super) times: Option<TimeTokens>,
+    pub(super) times: TimeTokens,
+    /// Whether the text has times; else none may come.
+    pub(super) timestamps: bool,
     /// Latest first time, in steps.
     pub(super) latest_start: u32,
     pub(super) said: Vec<u32>,
@@ -67,8 +68,9 @@ impl LogitsConstraint for Rules {
         for token in self.never.iter().chain(first) {
             forbid(logits, *token as usize, *token as usize + 1);
         }
-        if let Some(tokens) = self.times {
-            self.mask_times(tokens, logits);
+        match self.timestamps {
+            true => self.mask_times(self.times, logits),
+            false => forbid(logits, self.times.first as usize, logits.len()),
         }
         Ok(())
     }
@@ -114,8 +116,9 @@ mod tests {
     /// Words 0 to 4, the end 5, no times 6, times from 7 on.
     const TOKENS: TimeTokens = TimeTokens { first: 7, none: 6, end: 5 };
 
-    fn rules(times: Option<TimeTokens>) -> Rules {
-        Rules { never: [3].into(), not_first: [0, 5].into(), times, latest_start: 2, said: Vec::new() }
+    fn rules(timestamps: bool) -> Rules {
+        let (never, not_first) = ([3].into(), [0, 5].into());
+        Rules { never, not_first, times: TOKENS, timestamps, latest_start: 2, said: Vec::new() }
     }
 
     fn allowed(mut rules: Rules, said: &[u32], logits: &[f32]) -> Vec<usize> {
@@ -127,8 +130,8 @@ mod tests {
 
     #[test]
     fn what_a_folder_forbids_does_not_come() {
-        assert_eq!(allowed(rules(None), &[], &[0.0; 8]), [1, 2, 4, 6, 7]);
-        assert_eq!(allowed(rules(None), &[1], &[0.0; 8]), [0, 1, 2, 4, 5, 6, 7]);
+        assert_eq!(allowed(rules(false), &[], &[0.0; 9]), [1, 2, 4, 6]);
+        assert_eq!(allowed(rules(false), &[1], &[0.0; 9]), [0, 1, 2, 4, 5, 6]);
     }
 
     #[test]
@@ -136,7 +139,7 @@ mod tests {
         // Words are likelier than all times.
         let mut words = [0.0; 12];
         words[..6].fill(9.0);
-        let allowed = |said: &[u32], logits: &[f32]| allowed(rules(Some(TOKENS)), said, logits);
+        let allowed = |said: &[u32], logits: &[f32]| allowed(rules(true), said, logits);
         assert_eq!(allowed(&[], &words), [7, 8, 9]);
         assert_eq!(allowed(&[7], &words), [0, 1, 2, 4, 5]);
         assert_eq!(allowed(&[7, 1], &words), [0, 1, 2, 4, 5, 8, 9, 10, 11]);

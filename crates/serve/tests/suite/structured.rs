@@ -206,7 +206,8 @@ fn beam_search_gives_what_the_library_finds_among_other_requests() {
     let reply = server.complete(formed);
     let found: Vec<String> = (0..3).map(|index| text(&reply, index)).collect();
     let fits = |text: &String| text.len() == 4 && text.ends_with('c') && text[..3].chars().all(|c| "ab".contains(c));
-    assert!(found.iter().all(fits) && found[0] != found[1] && found[1] != found[2], "{found:?}");
+    // Texts may be the same: other tokens spell them.
+    assert!(found.iter().all(fits), "{found:?}");
     // A stop string cuts what was found.
     let whole = expected("Four score", &config).remove(0);
     let stop: String = whole.chars().skip(3).take(2).collect();

@@ -92,7 +92,9 @@ impl Task for CaptionTask<'_> {
     }
 
     fn parameters(&self, model: &VisionLanguage) -> Parameters {
-        parameters(model.parameters())
+        // What CLIP normalises its class token's last vector by is read by nobody here, and never has a gradient.
+        let read = model.parameters().into_iter().filter(|told| !told.name.starts_with("vision.post_norm"));
+        parameters(read.collect())
     }
 
     fn size(&self, model: &VisionLanguage) -> (u64, f64) {
