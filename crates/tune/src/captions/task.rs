@@ -91,6 +91,11 @@ impl Task for CaptionTask<'_> {
         Ok(model.with_precision(self.config.precision).with_loss(self.config.loss()))
     }
 
+    /// Captions are short: the loss of a batch jumps by chance.
+    fn spikes_are_failures(&self) -> bool {
+        false
+    }
+
     fn parameters(&self, model: &VisionLanguage) -> Parameters {
         // What CLIP normalises its class token's last vector by is read by nobody here, and never has a gradient.
         let read = model.parameters().into_iter().filter(|told| !told.name.starts_with("vision.post_norm"));
