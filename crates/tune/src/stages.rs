@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -155,6 +157,14 @@ impl<'a> Stages<'a> {
         Ok(artifact)
     }
 
+    /// Tells of the scores as they are made, and breaks them off when a stop is asked for.
+    pub(crate) fn judging(&mut self, total: u64, unit: &'static str) -> impl FnMut(usize) -> ControlFlow<()> {
+        move |done| {
+            self.watch.progress(TuneStage::Evaluate, done as u64, total, unit);
+            if self.options.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+
     /// The documents of the recipe's sources, in one table.
     pub(crate) fn collect(&mut self, sources: &[SourceConfig], strict: bool) -> Result<Artifact, TuneError> {
         let mut state = serde_json::Map::new();
@@ -213,6 +223,16 @@ impl<'a> Stages<'a> {
         let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
         serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))
     }
+}
+
+/// Writes a JSON line for each sample.
+pub(crate) fn write_lines<S: Serialize>(samples: &[S], path: &Path) -> Result<(), TuneError> {
+    let mut lines = Vec::new();
+    for sample in samples {
+        // Writing to memory cannot fail.
+        let _ = writeln!(lines, "{}", json!(sample));
+    }
+    Ok(atomic::write_bytes(path, &lines)?)
 }
 
 /// Checkpoints are of no more use; what stays is the model folder.

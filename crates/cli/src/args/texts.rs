@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use danlu_model::Pooling;
 
+use super::BeamArgs;
+
 /// Which texts a model reads, and how.
 #[derive(Args, Debug)]
 pub struct TextsArgs {
@@ -68,18 +70,8 @@ pub struct TranslateArgs {
     /// Language of the translations: what BLEU takes for a word (zh: each character).
     #[arg(long, value_name = "CODE", default_value = "en")]
     pub target_language: String,
-    /// Translations kept at every step of the search; 1 takes the likeliest token each time.
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub beams: usize,
-    /// Translations of each text, best first, up to --beams.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub results: usize,
-    /// Above 0 favours long translations, below 0 short ones.
-    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
-    pub length_penalty: f32,
-    /// Longest translation, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub max_new_tokens: usize,
+    #[command(flatten)]
+    pub search: BeamArgs,
 }
 
 fn pooling(text: &str) -> Result<Pooling, String> {

@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use danlu_eval::{CaptionPrompt, Captioner, Hypothesis};
-use danlu_model::BeamConfig;
 use serde_json::json;
 
 use crate::Usage;
@@ -12,14 +11,7 @@ use crate::args::{CaptionArgs, Global};
 use crate::output::line;
 
 pub fn caption(global: &Global, args: &CaptionArgs) -> anyhow::Result<()> {
-    let beams = BeamConfig {
-        beams: args.beams,
-        results: args.results,
-        length_penalty: args.length_penalty,
-        max_tokens: args.max_new_tokens,
-        ..BeamConfig::default()
-    };
-    beams.validate()?;
+    let beams = args.search.config()?;
     let device = danlu_pipeline::select_device(&global.device)?;
     let captioner = Captioner::load(&args.model, &device)?;
     let prompts = match &args.prompt {

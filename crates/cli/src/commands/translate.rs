@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 
 use danlu_eval::{BleuTokenizer, Translated, TranslationScores, Translator, score_translations};
-use danlu_model::BeamConfig;
 use serde_json::{Value, json};
 
 use super::texts::{Account, each_part, written};
@@ -12,14 +11,7 @@ use crate::args::{Global, TranslateArgs};
 use crate::output::{count, line, note, table};
 
 pub fn translate(global: &Global, args: &TranslateArgs) -> anyhow::Result<()> {
-    let beams = BeamConfig {
-        beams: args.beams,
-        results: args.results,
-        length_penalty: args.length_penalty,
-        max_tokens: args.max_new_tokens,
-        ..BeamConfig::default()
-    };
-    beams.validate()?;
+    let beams = args.search.config()?;
     let device = danlu_pipeline::select_device(&global.device)?;
     let mut translator = Translator::load(&args.model, &device)?;
     if let Some(tokens) = args.texts.max_tokens {

@@ -147,6 +147,13 @@ impl VisionLanguageConfig {
         self.vision.patches() + usize::from(self.features == FeatureSelection::Full)
     }
 
+    /// A text with each `image_token` repeated as often as a picture has vectors.
+    pub fn expanded(&self, ids: &[u32], image_token: u32) -> Vec<u32> {
+        let places = self.places();
+        let times = |id: &u32| std::iter::repeat_n(*id, if *id == image_token { places } else { 1 });
+        ids.iter().flat_map(times).collect()
+    }
+
     /// The settings with nothing left to defaults.
     pub fn resolved(&self) -> Self {
         let vision = VisionConfig { ffn_size: Some(self.vision.ffn_size()), ..self.vision.clone() };

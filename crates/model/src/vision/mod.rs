@@ -164,9 +164,7 @@ impl VisionLanguage {
 
     /// A text with each token for a picture repeated as often as the picture has vectors.
     pub fn expanded(&self, ids: &[u32]) -> Vec<u32> {
-        let places = self.config().places();
-        let times = |id: &u32| std::iter::repeat_n(*id, if *id == self.image_token() { places } else { 1 });
-        ids.iter().flat_map(times).collect()
+        self.config().expanded(ids, self.image_token())
     }
 
     /// What the language model reads of pictures.

@@ -1,19 +1,17 @@
 //! What captions are worth on pictures that nothing has seen, beside those of another picture and of the nearest known one.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::prelude::Device;
 use danlu_eval::{BleuTokenizer, Captioner, bits_per_byte, score_translations};
 use danlu_model::{BeamConfig, FinishReason, Pixels};
-use danlu_store::atomic;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::{CaptionField, Captioned, Pictures};
 use crate::TuneError;
+use crate::stages::write_lines;
 
 /// Each caption of a test picture with its reference, a line each.
 const CAPTIONS_FILE: &str = "captions.jsonl";
@@ -95,7 +93,7 @@ pub(super) fn score(
         scores.samples.extend(samples.iter().step_by(step).cloned());
         all.extend(samples);
     }
-    write(&all, &work.join(CAPTIONS_FILE))?;
+    write_lines(&all, &work.join(CAPTIONS_FILE))?;
     Ok(scores)
 }
 
@@ -201,13 +199,4 @@ fn caption_scores(captions: &[&str], references: &[&str]) -> CaptionScores {
     let chrf = score_translations(captions, &each, BleuTokenizer::Char).map_or(0.0, |scores| scores.chrf);
     let right = captions.iter().zip(references).filter(|(caption, reference)| caption == reference).count();
     CaptionScores { chrf, exact: right as f64 / references.len().max(1) as f64 }
-}
-
-fn write(samples: &[Sample], path: &Path) -> Result<(), TuneError> {
-    let mut lines = Vec::new();
-    for sample in samples {
-        // Writing to memory cannot fail.
-        let _ = writeln!(lines, "{}", json!(sample));
-    }
-    Ok(atomic::write_bytes(path, &lines)?)
 }

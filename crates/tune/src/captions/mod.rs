@@ -12,9 +12,7 @@ pub use recipe::{CaptionField, PicturesConfig, Recipe};
 pub use task::{CaptionTask, EncodedCaption, Start};
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 use danlu_eval::{CaptionPrompt, IMAGE_PLACEHOLDER, caption_rows};
 use danlu_model::{ImageProcessor, SpecialTokens, VisionLanguageConfig, describe_vision_language};
@@ -119,9 +117,7 @@ impl Vocabulary {
 
     /// A prompt's ids, the picture's places included.
     fn prompt(&self, prompt: &str) -> Result<Vec<u32>, TuneError> {
-        let ids = self.tokenizer.encode(prompt)?;
-        let times = |id: &u32| std::iter::repeat_n(*id, if *id == self.image_token { self.config.places() } else { 1 });
-        Ok(ids.iter().flat_map(times).collect())
+        Ok(self.config.expanded(&self.tokenizer.encode(prompt)?, self.image_token))
     }
 
     /// All captions of a split that have no more than `longest` tokens with their prompts, and how many have.
@@ -212,10 +208,7 @@ fn score(recipe: &Recipe, tuned: &Artifact, pictures: &Pictures, stages: &mut St
     stages.score(json!({ "caption": recipe.caption }), tuned, |stages, work| {
         let (folder, device) = (tuned.path.join(MODEL), stages.options.device);
         let total = (pictures.test.len() * fields.len()) as u64;
-        let seen = &mut |done: usize| {
-            stages.watch.progress(TuneStage::Evaluate, done as u64, total, "captions");
-            if stages.options.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
+        let seen = &mut stages.judging(total, "captions");
         let scores = evaluate::score(&folder, pictures, fields, &recipe.caption, device, work, seen)?;
         let told = scores.languages.iter().map(|of| {
             let (model, another, nearest) = (of.model, of.another_picture, of.nearest_picture);

@@ -8,13 +8,14 @@ use danlu_model::{
     DropoutKey, ImageProcessor, LossOptions, Pixels, SaveOptions, SpecialTokens, VisionInput, VisionLanguage,
     VisionLanguageConfig,
 };
-use danlu_store::{atomic, hash};
+use danlu_store::atomic;
 use danlu_train::tensors::{Parameters, parameters};
 use danlu_train::{LossSum, Task, TrainConfig, TrainError};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::Order;
+use crate::split::fingerprint;
 
 /// Where the weights come from.
 #[derive(Clone, Debug)]
@@ -148,14 +149,8 @@ impl Task for CaptionTask<'_> {
     }
 
     fn data(&self) -> (String, Value) {
-        let of = |captions: &[EncodedCaption]| {
-            // Lengths, too, so that no two splits of the same ids are one.
-            let ids = |caption: &EncodedCaption| {
-                std::iter::once(caption.ids.len() as u32).chain(caption.ids.clone()).collect::<Vec<_>>()
-            };
-            let bytes: Vec<u8> = captions.iter().flat_map(ids).flat_map(u32::to_le_bytes).collect();
-            json!([captions.len(), hash::of_bytes(&bytes)])
-        };
+        let of =
+            |captions: &[EncodedCaption]| fingerprint(captions.len(), captions.iter().map(|caption| &caption.ids[..]));
         // The tokenizer shows in the ids.
         (String::new(), json!({ "train": of(self.train), "valid": of(self.valid), "pictures": self.content }))
     }

@@ -1,18 +1,16 @@
 //! What translations are worth on texts that nothing has seen, beside copying the source.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::prelude::Device;
 use danlu_eval::{BleuTokenizer, TranslationScores, Translator, score_translations};
 use danlu_model::BeamConfig;
-use danlu_store::atomic;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::{Pair, PairsConfig};
 use crate::TuneError;
+use crate::stages::write_lines;
 
 /// Each test text with its reference and its translation, a line each.
 const TRANSLATIONS_FILE: &str = "translations.jsonl";
@@ -70,7 +68,7 @@ pub(super) fn score(
             translation: translation.clone(),
         })
         .collect();
-    write(&samples, &work.join(TRANSLATIONS_FILE))?;
+    write_lines(&samples, &work.join(TRANSLATIONS_FILE))?;
     Ok(Scores {
         model: scores(&translations)?,
         copy: scores(&sources)?,
@@ -78,13 +76,4 @@ pub(super) fn score(
         unfinished: said.iter().filter(|said| !said.finished()).count() as u64,
         samples: samples.into_iter().step_by(test.len().div_ceil(SHOWN).max(1)).collect(),
     })
-}
-
-fn write(samples: &[Sample], path: &Path) -> Result<(), TuneError> {
-    let mut lines = Vec::new();
-    for sample in samples {
-        // Writing to memory cannot fail.
-        let _ = writeln!(lines, "{}", json!(sample));
-    }
-    Ok(atomic::write_bytes(path, &lines)?)
 }

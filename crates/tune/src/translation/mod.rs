@@ -12,9 +12,7 @@ pub use recipe::{PairsConfig, Recipe};
 pub use task::{EncodedPair, Start, TranslationTask};
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 use danlu_model::{SpecialTokens, describe_encoder_decoder};
 use danlu_store::{Artifact, Workspace, hash};
@@ -156,10 +154,7 @@ fn score(recipe: &Recipe, tuned: &Artifact, pairs: &Pairs, stages: &mut Stages<'
     let config = json!({ "translate": recipe.translate, "language": recipe.data.target_language });
     stages.score(config, tuned, |stages, work| {
         let (folder, device) = (tuned.path.join(MODEL), stages.options.device);
-        let seen = &mut |done: usize| {
-            stages.watch.progress(TuneStage::Evaluate, done as u64, pairs.test.len() as u64, "translations");
-            if stages.options.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
+        let seen = &mut stages.judging(pairs.test.len() as u64, "translations");
         let scores = evaluate::score(&folder, &pairs.test, &recipe.data, &recipe.translate, device, work, seen)?;
         let (model, copy) = (&scores.model, &scores.copy);
         let line = format!(

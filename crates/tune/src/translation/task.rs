@@ -6,12 +6,12 @@ use burn::prelude::*;
 use danlu_model::{
     DropoutKey, EncoderDecoder, EncoderDecoderConfig, LossOptions, SaveOptions, Seq2SeqInput, SpecialTokens,
 };
-use danlu_store::hash;
 use danlu_train::tensors::{Parameters, parameters};
 use danlu_train::{LossSum, Task, TrainConfig, TrainError};
 use serde_json::{Map, Value, json};
 
 use crate::Order;
+use crate::split::fingerprint;
 
 /// Where the weights come from.
 #[derive(Clone, Debug)]
@@ -135,11 +135,7 @@ impl Task for TranslationTask<'_> {
 
     fn data(&self) -> (String, Value) {
         let of = |pairs: &[EncodedPair]| {
-            // Lengths, too, so that no two splits of the same ids are one.
-            let side = |ids: &[u32]| std::iter::once(ids.len() as u32).chain(ids.to_vec());
-            let words = pairs.iter().flat_map(|pair| side(&pair.source).chain(side(&pair.target)));
-            let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
-            json!([pairs.len(), hash::of_bytes(&bytes)])
+            fingerprint(pairs.len(), pairs.iter().flat_map(|pair| [&pair.source[..], &pair.target[..]]))
         };
         // The tokenizer shows in the ids.
         (String::new(), json!({ "train": of(self.train), "valid": of(self.valid) }))
