@@ -68,7 +68,7 @@ impl EncoderRun {
     pub fn load(dir: &Path, device: &Device, config: &EncoderRunConfig) -> Result<Self, EvalError> {
         if describe_encoder(dir)?.is_none() {
             let found = "a model that is no encoder".into();
-            return Err(EvalError::WrongModel { path: dir.into(), found, expected: "BERT, RoBERTa or DistilBERT" });
+            return Err(EvalError::WrongModel { path: dir.into(), found, expected: "an encoder" });
         }
         let model = Encoder::load(dir, device)?;
         let tokenizer = EncoderTokenizer::from_dir(dir)?;

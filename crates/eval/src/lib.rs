@@ -54,6 +54,7 @@ mod encoder;
 mod error;
 mod evaluate;
 mod lengths;
+mod ranking;
 mod score;
 mod scores;
 #[cfg(test)]
@@ -74,6 +75,7 @@ pub use encoder::{EncoderRun, EncoderRunConfig, Prediction, Rows};
 pub use error::EvalError;
 pub use evaluate::{Evaluation, Progress, evaluate, evaluate_path, evaluate_source};
 pub use lengths::{LENGTH_FACTORS, LengthScores, length_report};
+pub use ranking::{RankingScores, score_rankings};
 pub use scores::{Scores, Tally, bits_per_byte, token_cost};
 pub use transcriber::{TranscribeOptions, Transcriber, Transcript, TranscriptSegment};
 pub use transcription::{TranscriptScores, TranscriptUnit, plain_transcript, score_transcripts};

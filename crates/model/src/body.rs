@@ -2,8 +2,9 @@
 //! whole sequences.
 
 use crate::layers::{Attention, Decoder, Embedding};
-use crate::recurrent::{RecurrentStack, Unrolled};
+use crate::recurrent::{CellState, RecurrentStack, Unrolled};
 use crate::sequences::{SequenceOptions, Sequences};
+use crate::truncated::Piece;
 use crate::{CausalLm, ModelError};
 use burn::module::Module;
 use burn::prelude::*;
@@ -84,12 +85,31 @@ impl WholePass {
     /// If `time` is beyond a Transformer's context, there is not one document number for each token, or recurrent layers are
     /// given vectors.
     pub(crate) fn new(model: &CausalLm, batch: usize, time: usize, options: SequenceOptions) -> Self {
+        Self::piece(model, [batch, time], options, Piece::default())
+    }
+
+    /// As [`WholePass::new`], over (batch, time) tokens that are a piece of their sequences.
+    ///
+    /// # Panics
+    /// As there, and of a Transformer if anything went before.
+    pub(crate) fn piece(model: &CausalLm, dims: [usize; 2], options: SequenceOptions, piece: Piece) -> Self {
         match &model.model {
-            Body::Transformer(_) => WholePass::Transformer(Sequences::new(model, batch, time, options)),
+            Body::Transformer(_) => {
+                assert!(piece.index == 0, "a Transformer has no state to carry from piece to piece");
+                WholePass::Transformer(Sequences::new(model, dims[0], dims[1], options))
+            }
             Body::Recurrent(_) => {
                 assert!(options.vectors.is_none(), "recurrent layers read tokens alone");
-                WholePass::Recurrent(Unrolled::new(model, batch, time, options))
+                WholePass::Recurrent(Unrolled::new(model, dims, options, piece))
             }
+        }
+    }
+
+    /// Each recurrent layer's state after the last step, on no tape.
+    pub(crate) fn into_states(self) -> Vec<CellState> {
+        match self {
+            WholePass::Transformer(_) => Vec::new(),
+            WholePass::Recurrent(pass) => pass.into_states(),
         }
     }
 

@@ -39,6 +39,7 @@ mod init;
 mod labels;
 pub mod layers;
 mod log_mel;
+mod next_item;
 mod parameters;
 mod positions;
 mod recurrent;
@@ -49,6 +50,7 @@ mod sampler;
 mod sequences;
 mod state;
 mod stepper;
+mod truncated;
 mod vision;
 mod weights;
 
@@ -75,6 +77,7 @@ pub use generate::{FinishReason, GenerateOptions, Generation, generate, generate
 pub use hf_config::SpecialTokens;
 pub use layers::{Form, Linear};
 pub use log_mel::{HOP, LogMel, SAMPLE_RATE};
+pub use next_item::{NextItemConfig, ScoredItem};
 pub use parameters::ParameterInfo;
 pub use recurrent::{RecurrentLayer, RecurrentStack};
 pub use recurrent_config::Nonlinearity;

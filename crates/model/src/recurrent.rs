@@ -5,10 +5,12 @@ use crate::dropout::Dropout;
 use crate::init::{Source, Start};
 use crate::layers::{Builder, Embedding, Form, Int8, Linear, read};
 use crate::sequences::SequenceOptions;
+use crate::truncated::Piece;
 use crate::{CausalLm, ModelConfig, ModelError};
 use burn::module::{Module, Param};
 use burn::prelude::*;
 use danlu_ops::{Cell, Int8RecurrentWeights, Nonlinearity, Precision, RecurrentOptions, RecurrentWeights};
+use std::cell::RefCell;
 
 /// Everything below the head.
 #[derive(Module, Debug)]
@@ -42,9 +44,28 @@ pub(crate) struct CellState {
     c: Option<Tensor<2>>,
 }
 
+impl CellState {
+    /// The same numbers on no tape.
+    fn kept(self) -> Self {
+        let inner = |x: Tensor<2>| if x.device().is_autodiff() { x.inner() } else { x };
+        CellState { h: self.h.map(inner), c: self.c.map(inner) }
+    }
+
+    /// The same numbers where `device` computes, as constants.
+    fn on(&self, device: &Device) -> Self {
+        let on = |x: &Tensor<2>| if device.is_autodiff() { Tensor::from_inner(x.clone()) } else { x.clone() };
+        CellState { h: self.h.as_ref().map(on), c: self.c.as_ref().map(on) }
+    }
+}
+
 impl RecurrentLayer {
     /// From (batch, time, in) to all states (batch, time, hidden) and the last.
-    fn forward(&self, x: Tensor<3>, state: CellState, options: &RecurrentOptions) -> (Tensor<3>, CellState) {
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        state: CellState,
+        options: &RecurrentOptions,
+    ) -> (Tensor<3>, CellState) {
         let [input_bias, hidden_bias] = [&self.bias_ih, &self.bias_hh].map(|bias| bias.as_ref().map(Param::val));
         let (input, hidden) = match (&self.weight_ih, &self.weight_hh) {
             (Form::Dense(input), Form::Dense(hidden)) => (input.val(), hidden.val()),
@@ -69,19 +90,25 @@ impl RecurrentLayer {
         (y, CellState { h: Some(h), c: None })
     }
 
-    /// Whole sequences from the zero state, which comes back at every cut.
-    fn sequences(&self, x: Tensor<3>, cuts: &[Cut], options: &RecurrentOptions) -> Tensor<3> {
-        if let [_] = cuts {
-            return self.forward(x, CellState::default(), options).0;
+    /// All steps of sequences from a state, which is zero again at every cut, and the state after them.
+    fn sequences(
+        &self,
+        x: Tensor<3>,
+        mut state: CellState,
+        cuts: &[Cut],
+        options: &RecurrentOptions,
+    ) -> (Tensor<3>, CellState) {
+        if let [cut] = cuts {
+            return self.forward(x, cut.kept(state), options);
         }
-        let (mut state, mut parts) = (CellState::default(), Vec::with_capacity(cuts.len()));
+        let mut parts = Vec::with_capacity(cuts.len());
         for cut in cuts {
             let part = x.clone().narrow(1, cut.start, cut.length);
             let (y, last) = self.forward(part, cut.kept(state), options);
             parts.push(y);
             state = last;
         }
-        Tensor::cat(parts, 1)
+        (Tensor::cat(parts, 1), state)
     }
 }
 
@@ -115,12 +142,12 @@ struct Cut {
 }
 
 impl Cut {
-    /// Where documents begin, in whichever of the sequences.
-    fn all(documents: Option<&[u32]>, batch: usize, time: usize) -> Vec<Cut> {
-        let Some(documents) = documents else { return vec![Cut { start: 0, length: time, keep: Vec::new() }] };
+    /// Where documents begin, in whichever of the sequences; `keep` is that of the first step.
+    fn all(documents: Option<&[u32]>, batch: usize, time: usize, keep: Vec<f32>) -> Vec<Cut> {
+        let Some(documents) = documents else { return vec![Cut { start: 0, length: time, keep }] };
         assert_eq!(documents.len(), batch * time, "document numbers of {batch} x {time} tokens");
         let begins = |row: usize, t: usize| documents[row * time + t] != documents[row * time + t - 1];
-        let mut cuts = vec![Cut { start: 0, length: 0, keep: Vec::new() }];
+        let mut cuts = vec![Cut { start: 0, length: 0, keep }];
         for t in 1..time {
             if (0..batch).any(|row| begins(row, t)) {
                 let keep = (0..batch).map(|row| if begins(row, t) { 0.0 } else { 1.0 }).collect();
@@ -156,21 +183,36 @@ pub(crate) struct Unrolled {
     /// Whether a mask holds for all steps of a sequence.
     variational: bool,
     options: RecurrentOptions,
+    /// The number of the piece that is read, of sequences that are read in pieces.
+    piece: usize,
+    /// Each layer's state before the first step; zero where there is none.
+    before: Vec<CellState>,
+    /// Each layer's state after the last step, once it was passed.
+    after: RefCell<Vec<CellState>>,
 }
 
 impl Unrolled {
     /// # Panics
     /// If there is not one document number for each token.
-    pub(crate) fn new(model: &CausalLm, batch: usize, time: usize, options: SequenceOptions) -> Self {
+    pub(crate) fn new(model: &CausalLm, [batch, time]: [usize; 2], options: SequenceOptions, piece: Piece) -> Self {
         let config = model.config();
+        let Piece { index, before, keep } = piece;
         Unrolled {
             batch,
             time,
-            cuts: Cut::all(options.documents.as_deref(), batch, time),
+            cuts: Cut::all(options.documents.as_deref(), batch, time, keep),
+            piece: index,
+            before,
+            after: RefCell::new(vec![CellState::default(); config.layers]),
             dropout: Dropout::new(options.dropout, config.dropout, batch),
             variational: config.variational_dropout.unwrap_or(false),
             options: RecurrentOptions { precision: model.precision, ..RecurrentOptions::default() },
         }
+    }
+
+    /// Each layer's state after the last step, on no tape.
+    pub(crate) fn into_states(self) -> Vec<CellState> {
+        self.after.into_inner()
     }
 
     /// Vectors of all tokens, (batch * time, embedding_size).
@@ -180,8 +222,11 @@ impl Unrolled {
 
     /// One layer over (batch * time, in), with dropout on its output.
     pub(crate) fn layer(&self, index: usize, layer: &RecurrentLayer, x: Tensor<2>) -> Tensor<2> {
-        let width = x.dims()[1];
-        let y = layer.sequences(x.reshape([self.batch, self.time, width]), &self.cuts, &self.options);
+        let (width, device) = (x.dims()[1], x.device());
+        let state = self.before.get(index).map(|state| state.on(&device)).unwrap_or_default();
+        let x = x.reshape([self.batch, self.time, width]);
+        let (y, state) = layer.sequences(x, state, &self.cuts, &self.options);
+        self.after.borrow_mut()[index] = state.kept();
         let width = y.dims()[2];
         self.drop(index + 1, y.reshape([self.batch * self.time, width]))
     }
@@ -190,8 +235,14 @@ impl Unrolled {
         match &self.dropout {
             None => x,
             Some(dropout) if self.variational => dropout.apply_to_sequences(site, x),
-            Some(dropout) => dropout.apply(site, x),
+            // Each piece of a sequence has masks of its own.
+            Some(dropout) => dropout.apply(self.piece * self.sites() + site, x),
         }
+    }
+
+    /// Sites of dropout in one pass: the embedding and each layer.
+    fn sites(&self) -> usize {
+        1 + self.after.borrow().len()
     }
 }
 
@@ -335,14 +386,31 @@ impl<S: Source> Builder<'_, S> {
     fn recurrent_layer(&mut self, cell: Cell, index: usize) -> Result<RecurrentLayer, ModelError> {
         let hidden = self.config.hidden_size;
         let inp = if index == 0 { self.config.embedding_size() } else { hidden };
+        self.cell_layer(&format!("model.layers.{index}"), &CellShape { cell, inp, hidden, bias: self.config.bias() })
+    }
+}
+
+/// What a recurrent layer is made of.
+pub(crate) struct CellShape {
+    pub cell: Cell,
+    /// Width of what it reads.
+    pub inp: usize,
+    pub hidden: usize,
+    pub bias: bool,
+}
+
+impl<S: Source, C> Builder<'_, S, C> {
+    /// One recurrent layer in one direction, whose parameters' names begin with `name`.
+    pub(crate) fn cell_layer(&mut self, name: &str, shape: &CellShape) -> Result<RecurrentLayer, ModelError> {
+        let CellShape { cell, inp, hidden, bias } = *shape;
         let (rows, std) = (cell.gates() * hidden, uniform_std(hidden));
-        let at = |part: &str| format!("model.layers.{index}.{part}");
+        let at = |part: &str| format!("{name}.{part}");
         let weight_ih = self.form(&at("weight_ih"), rows, inp, std)?;
         let weight_hh = self.form(&at("weight_hh"), rows, hidden, std)?;
         let (weight_ih, weight_hh) = self.one_form(weight_ih, weight_hh);
         // An LSTM that begins by remembering learns long dependencies sooner (Jozefowicz et al. 2015).
         let start = if cell == Cell::Lstm { Start::OnesWithin(hidden, 2 * hidden) } else { Start::Zeros };
-        let (bias_ih, bias_hh) = match self.config.bias() {
+        let (bias_ih, bias_hh) = match bias {
             false => (None, None),
             true => (
                 Some(self.parameter(&at("bias_ih"), [rows], start)?),
@@ -380,10 +448,12 @@ mod tests {
     #[test]
     fn cuts_are_where_a_document_begins_in_any_sequence() {
         let cut = |start, length, keep: &[f32]| Cut { start, length, keep: keep.to_vec() };
-        assert_eq!(Cut::all(None, 2, 5), [cut(0, 5, &[])]);
-        assert_eq!(Cut::all(Some(&[3; 10]), 2, 5), [cut(0, 5, &[])]);
+        assert_eq!(Cut::all(None, 2, 5, vec![]), [cut(0, 5, &[])]);
+        assert_eq!(Cut::all(Some(&[3; 10]), 2, 5, vec![]), [cut(0, 5, &[])]);
         let documents = [0, 0, 1, 1, 1, 7, 7, 8, 8, 9];
         let want = [cut(0, 2, &[]), cut(2, 2, &[0.0, 0.0]), cut(4, 1, &[1.0, 0.0])];
-        assert_eq!(Cut::all(Some(&documents), 2, 5), want);
+        assert_eq!(Cut::all(Some(&documents), 2, 5, vec![]), want);
+        let begun = Cut::all(Some(&documents), 2, 5, vec![0.0, 1.0]);
+        assert_eq!((&begun[0], &begun[1..]), (&cut(0, 2, &[0.0, 1.0]), &want[1..]));
     }
 }

@@ -57,6 +57,9 @@ pub struct SequenceOptions {
     pub documents: Option<Vec<u32>>,
     /// What takes the place of tokens' own vectors, before positions are added; Transformers alone read such.
     pub vectors: Option<Vectors>,
+    /// Steps through which gradients of a recurrent model flow back, at least 1; none stands for all. The state is carried
+    /// beyond them.
+    pub bptt: Option<usize>,
 }
 
 impl From<DropoutKey> for SequenceOptions {
@@ -189,8 +192,11 @@ impl CausalLm {
     ///
     /// The numbers are the same to the bit whatever is computed again, but for the sums of the two losses' gradients.
     ///
+    /// With [`SequenceOptions::bptt`] they are those of truncated back-propagation, and activations are kept for so many
+    /// steps alone.
+    ///
     /// # Panics
-    /// As [`CausalLm::hidden`].
+    /// As [`CausalLm::hidden`]; if a Transformer's sequences are longer than `bptt`.
     pub fn loss_and_gradients(
         &self,
         tokens: Tensor<2, Int>,
@@ -200,9 +206,24 @@ impl CausalLm {
         take: &mut dyn FnMut(Gradients),
     ) -> Tensor<1> {
         let [batch, time] = tokens.dims();
+        if let Some(length) = options.bptt.filter(|length| *length < time) {
+            return self.truncated_gradients((tokens, targets), &options, length, recompute, take);
+        }
         let pass = WholePass::new(self, batch, time, options);
+        self.pass_gradients(&pass, tokens, targets, recompute, take)
+    }
+
+    /// [`CausalLm::loss_and_gradients`] of one pass.
+    pub(crate) fn pass_gradients(
+        &self,
+        pass: &WholePass,
+        tokens: Tensor<2, Int>,
+        targets: Tensor<1, Int>,
+        recompute: Recompute,
+        take: &mut dyn FnMut(Gradients),
+    ) -> Tensor<1> {
         if recompute == Recompute::None {
-            let loss = self.head_loss(self.hidden_rows(tokens, &pass), targets);
+            let loss = self.head_loss(self.hidden_rows(tokens, pass), targets);
             match pass.balance_loss(self) {
                 None => take(loss.backward()),
                 Some(balance) => take((loss.clone() + balance).backward()),

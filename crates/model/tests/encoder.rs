@@ -218,7 +218,7 @@ fn a_batch_without_targets_has_no_loss() {
     let loss = model.loss_sum(&input, &EncoderTargets::Tokens(vec![vec![-100, -100]]), None).unwrap();
     let gradients = loss.backward();
     assert_eq!(loss.into_data().as_slice::<f32>().unwrap(), [0.0]);
-    let g = model.model.embed_tokens.weight.val().grad(&gradients).unwrap().into_data();
+    let g = model.model.embed_tokens().weight.val().grad(&gradients).unwrap().into_data();
     assert!(g.as_slice::<f32>().unwrap().iter().all(|x| *x == 0.0));
 }
 

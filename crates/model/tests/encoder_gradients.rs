@@ -62,6 +62,16 @@ fn all_kinds() -> Vec<(&'static str, EncoderConfig, EncoderTargets, HeadLoss)> {
     };
     let distil = |config| EncoderConfig { architecture: EncoderKind::DistilBert, token_types: 0, ..config };
     let token = HeadConfig::TokenClassification { labels: labels(&["a", "b", "c"]) };
+    let ctc = HeadConfig::Ctc { labels: labels(&["a", "b", "c"]) };
+    let spelt = EncoderTargets::Labels(vec![vec![0, 0, 2], vec![], vec![1, 2]]);
+    let recurrent = |architecture, config: EncoderConfig| EncoderConfig {
+        architecture,
+        heads: 4,
+        ffn_size: None,
+        attention_dropout: 0.1,
+        ..config
+    };
+    let (lstm, gru, rnn) = (EncoderKind::Lstm, EncoderKind::Gru, EncoderKind::Rnn);
     let plain = HeadLoss::default();
     vec![
         ("bert, masked", tiny(HeadConfig::MaskedLm), tokens.clone(), plain.clone()),
@@ -71,13 +81,18 @@ fn all_kinds() -> Vec<(&'static str, EncoderConfig, EncoderTargets, HeadLoss)> {
             tokens.clone(),
             HeadLoss { label_smoothing: 0.1, class_weights: None },
         ),
-        ("distilbert, masked", distil(tiny(HeadConfig::MaskedLm)), tokens, plain.clone()),
+        ("distilbert, masked", distil(tiny(HeadConfig::MaskedLm)), tokens.clone(), plain.clone()),
         ("bert, classes", tiny(sequence(Problem::SingleLabel)), classes.clone(), smoothed),
         ("roberta, several labels", roberta(tiny(sequence(Problem::MultiLabel))), values.clone(), weighted.clone()),
         ("distilbert, regression", distil(tiny(sequence(Problem::Regression))), values, plain),
         ("bert, tokens", tiny(token.clone()), marks.clone(), weighted),
-        ("distilbert, classes", distil(tiny(sequence(Problem::SingleLabel))), classes, HeadLoss::default()),
-        ("roberta, tokens", roberta(tiny(token)), marks, HeadLoss::default()),
+        ("distilbert, classes", distil(tiny(sequence(Problem::SingleLabel))), classes.clone(), HeadLoss::default()),
+        ("roberta, tokens", roberta(tiny(token.clone())), marks.clone(), HeadLoss::default()),
+        ("bert, ctc", tiny(ctc.clone()), spelt.clone(), HeadLoss::default()),
+        ("lstm, ctc", recurrent(lstm, tiny(ctc)), spelt, HeadLoss::default()),
+        ("lstm, masked", recurrent(lstm, tiny(HeadConfig::MaskedLm)), tokens.clone(), HeadLoss::default()),
+        ("gru, classes", recurrent(gru, tiny(sequence(Problem::SingleLabel))), classes, HeadLoss::default()),
+        ("rnn, tokens", recurrent(rnn, tiny(token)), marks, HeadLoss::default()),
     ]
 }
 
@@ -85,10 +100,12 @@ fn all_kinds() -> Vec<(&'static str, EncoderConfig, EncoderTargets, HeadLoss)> {
 fn lively(config: &EncoderConfig, loss: &HeadLoss, device: &Device) -> Encoder {
     let model = Encoder::new(config, VOCAB, 9, device).unwrap().with_loss(loss.clone()).unwrap();
     let mut values = model.named_parameters().unwrap();
-    for (i, data) in values.values_mut().enumerate() {
+    for (i, (name, data)) in values.iter_mut().enumerate() {
         let shape = data.shape().to_vec();
         let of = |(j, x): (usize, &f32)| match shape.len() {
             1 => x + 0.3 * ((i * 31 + j * 17) % 13) as f32 / 13.0,
+            // Recurrent matrices start near 1 / sqrt(width) already.
+            _ if name.contains(".weight_") => x * 1.5,
             _ => x * 12.0,
         };
         let changed: Vec<f32> = data.as_slice::<f32>().unwrap().iter().enumerate().map(of).collect();
@@ -132,6 +149,29 @@ fn every_parameter_under_an_embedding() {
     }
 }
 
+/// The probability that a path spells `labels`, summed over each path there is; class 0 is the blank.
+fn all_paths(rows: &[Vec<f64>], labels: &[i32]) -> f64 {
+    let classes = rows[0].len();
+    let softmax = |row: &Vec<f64>| {
+        let total: f64 = row.iter().map(|x| x.exp()).sum();
+        row.iter().map(|x| x.exp() / total).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<f64>> = rows.iter().map(softmax).collect();
+    let path = |mut number: usize| -> Vec<usize> {
+        rows.iter().map(|_| (number % classes, number /= classes).0).collect()
+    };
+    let spells = |path: &[usize]| {
+        let mut path = path.to_vec();
+        path.dedup();
+        path.into_iter().filter(|class| *class > 0).map(|class| class as i32 - 1).collect::<Vec<_>>()
+    };
+    (0..classes.pow(rows.len() as u32))
+        .map(path)
+        .filter(|path| spells(path) == labels)
+        .map(|path| path.iter().zip(&rows).map(|(class, row)| row[*class]).product::<f64>())
+        .sum()
+}
+
 /// The losses from the logits by their formulas in f64.
 #[test]
 fn losses_are_those_of_the_logits() {
@@ -162,6 +202,12 @@ fn losses_are_those_of_the_logits() {
                 .chunks(7)
                 .zip(targets)
                 .flat_map(|(rows, targets)| rows.iter().zip(targets).map(|(row, t)| cross_entropy(row, *t)))
+                .sum(),
+            EncoderTargets::Labels(labels) => rows
+                .chunks(7)
+                .zip([7, 3, 5])
+                .zip(labels)
+                .map(|((rows, length), labels)| -all_paths(&rows[..length], labels).ln())
                 .sum(),
             EncoderTargets::Values(values) => {
                 let row = |(row, y): (&Vec<f64>, &Vec<f32>)| -> f64 {

@@ -77,6 +77,11 @@ pub struct TrainConfig {
     /// What the backward pass computes again instead of keeping: `none`, or `block`, every layer, for a longer context or
     /// a larger batch in the same memory at about a third more time. The weights are the same to the bit.
     pub recompute: Recompute,
+    /// Recurrent models: steps through which gradients flow back (truncated back-propagation). The state is carried through
+    /// the whole sequence of `seq_len` tokens all the same, and activations are kept for `bptt` steps at a time. Left out:
+    /// all steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bptt: Option<usize>,
     /// The highest learning rate, reached at the end of the warm-up.
     pub learning_rate: f64,
     /// The last learning rate, as a part of the highest (cosine, wsd, linear, polynomial, one_cycle; plateau's lowest).
@@ -169,6 +174,7 @@ impl Default for TrainConfig {
             packing: Packing::Stream,
             precision: Precision::F32,
             recompute: Recompute::None,
+            bptt: None,
             learning_rate: 1e-3,
             min_lr_ratio: 0.1,
             schedule: ScheduleKind::Cosine,
@@ -228,6 +234,7 @@ impl TrainConfig {
             ("batch_size", self.batch_size as u64),
             ("accumulate", self.accumulate as u64),
             ("seq_len", self.seq_len as u64),
+            ("bptt", self.bptt.unwrap_or(1) as u64),
             ("keep_checkpoints", self.keep_checkpoints as u64),
             ("log_every", self.log_every),
             ("max_failures", u64::from(self.max_failures)),

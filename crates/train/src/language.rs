@@ -73,6 +73,13 @@ fn check(job: &Job<'_>) -> Result<(), TrainError> {
             need: format!("at most the model's `max_seq_len`, {most}"),
         });
     }
+    if let (Some(bptt), None) = (job.config.bptt, job.model.cell()) {
+        return Err(TrainError::Config {
+            key: "bptt".to_owned(),
+            value: bptt.to_string(),
+            need: "it left out, as a Transformer has no state to carry".to_owned(),
+        });
+    }
     Ok(())
 }
 
@@ -120,7 +127,8 @@ impl Task for LanguageModelling<'_> {
 
     fn learn(&self, model: &CausalLm, index: u64, dropout: DropoutKey, sum: &mut LossSum) -> Result<(), TrainError> {
         let batch = self.micro_batch(&self.train, index);
-        step::learn(model, batch, self.job.config.recompute, Some(dropout), sum)
+        let TrainConfig { recompute, bptt, .. } = self.job.config;
+        step::learn(model, batch, (recompute, bptt), Some(dropout), sum)
     }
 
     fn valid_batches(&self) -> u64 {

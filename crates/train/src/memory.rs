@@ -64,7 +64,10 @@ pub(crate) fn memory(config: &TrainConfig, model: &ModelConfig, vocab_size: usiz
     let counts = model.parameter_counts(vocab_size);
     let parameters = F32 * counts.total() as u64;
     let tokens = (config.batch_size * config.seq_len) as u64;
-    let summed = if config.accumulate > 1 { parameters } else { 0 };
+    // Those of which activations exist at a time.
+    let kept = (config.batch_size * config.bptt.map_or(config.seq_len, |bptt| bptt.min(config.seq_len))) as u64;
+    // With pieces or micro-batches there is a sum of gradients beside those of the last one.
+    let summed = if config.accumulate > 1 || kept < tokens { parameters } else { 0 };
     let always = MemoryPlan {
         weights: parameters,
         optimizer: optimizer(config, model, vocab_size),
@@ -76,8 +79,8 @@ pub(crate) fn memory(config: &TrainConfig, model: &ModelConfig, vocab_size: usiz
     let head = F32 * if model.tied { counts.embedding } else { counts.head } as u64;
     let begin = MemoryPlan {
         gradients: summed + head,
-        activations: tokens * activations_per_token(config, model),
-        workspace: PACKED + workspace(config, model, tokens, vocab_size),
+        activations: kept * activations_per_token(config, model),
+        workspace: PACKED + workspace(config, model, kept, vocab_size),
         ..always
     };
     let end = MemoryPlan { gradients: summed + parameters, workspace: PACKED, ..always };

@@ -56,16 +56,18 @@ pub fn accumulate(
 ) -> Result<LossSum, TrainError> {
     let mut sum = LossSum::default();
     for (index, batch) in batches.into_iter().enumerate() {
-        learn(model, batch, recompute, dropout(index as u64), &mut sum)?;
+        learn(model, batch, (recompute, None), dropout(index as u64), &mut sum)?;
     }
     Ok(sum)
 }
 
 /// Forward and backward of one micro-batch, added to `sum`.
+///
+/// * `bptt`: steps through which gradients flow back, of recurrent models
 pub(crate) fn learn(
     model: &CausalLm,
     batch: MicroBatch,
-    recompute: Recompute,
+    (recompute, bptt): (Recompute, Option<usize>),
     dropout: Option<DropoutKey>,
     sum: &mut LossSum,
 ) -> Result<(), TrainError> {
@@ -75,7 +77,7 @@ pub(crate) fn learn(
         return Ok(());
     }
     let mut take = |gradients| sum.add_gradients(model, gradients);
-    let options = SequenceOptions { dropout, documents, vectors: None };
+    let options = SequenceOptions { dropout, documents, bptt, ..SequenceOptions::default() };
     let loss = model.loss_and_gradients(inputs, targets, options, recompute, &mut take);
     sum.add(&loss, tokens)
 }

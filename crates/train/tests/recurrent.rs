@@ -92,3 +92,32 @@ fn threads_recomputation_and_packing_keep_the_losses() {
         }
     }
 }
+
+#[test]
+fn long_sequences_are_learnt_in_pieces() {
+    let fixture = Fixture::new();
+    let pieces = |steps| TrainConfig {
+        steps,
+        seq_len: 32,
+        bptt: Some(8),
+        learning_rate: 1e-2,
+        warmup_steps: 10,
+        checkpoint_every: 5,
+        ..common::config()
+    };
+    let learnt = losses(&fixture, &model(Architecture::Lstm, 0.1), pieces(200), &fixture.path("learnt"));
+    assert!(learnt[199] < 3.2, "{}", learnt[199]);
+
+    let whole = losses(&fixture, &model(Architecture::Lstm, 0.1), TrainConfig { bptt: None, ..pieces(2) }, &fixture.path("whole"));
+    assert!(learnt[0] != whole[0] && (learnt[0] - whole[0]).abs() < 0.05, "{} {}", learnt[0], whole[0]);
+}
+
+#[test]
+fn a_transformer_has_no_state_to_carry() {
+    let fixture = Fixture::new();
+    let config = TrainConfig { bptt: Some(8), ..common::config() };
+    let error = train(&fixture.job(config, &fixture.path("run")), &mut Silent, &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("bptt"), "{error}");
+    let zero = TrainConfig { bptt: Some(0), ..common::config() };
+    assert!(zero.check().unwrap_err().to_string().contains("bptt"));
+}

@@ -2,9 +2,11 @@
 
 use crate::config::check;
 use crate::{Activation, ModelError};
+use danlu_ops::Cell;
 use serde::{Deserialize, Serialize};
 
-/// Whose names and small differences an encoder has. The layers are the same: post-norm, learned positions.
+/// What an encoder's layers are. Those of Transformers differ by names and small things alone: post-norm, learned
+/// positions. Recurrent ones read from both ends; each direction has half of `hidden_size`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EncoderKind {
@@ -16,6 +18,24 @@ pub enum EncoderKind {
     Roberta,
     /// Sanh et al. 2019. No token types; the classifier's first layer has ReLU.
     DistilBert,
+    /// Long short-term memory in both directions (Graves and Schmidhuber 2005).
+    Lstm,
+    /// Gated recurrent units in both directions.
+    Gru,
+    /// The plain recurrent layer with tanh in both directions (Schuster and Paliwal 1997).
+    Rnn,
+}
+
+impl EncoderKind {
+    /// What recurrent layers are made of; `None` for Transformers.
+    pub fn cell(self) -> Option<Cell> {
+        match self {
+            EncoderKind::Bert | EncoderKind::Roberta | EncoderKind::DistilBert => None,
+            EncoderKind::Lstm => Some(Cell::Lstm),
+            EncoderKind::Gru => Some(Cell::Gru),
+            EncoderKind::Rnn => Some(Cell::Tanh),
+        }
+    }
 }
 
 /// What the numbers of a sequence classifier mean, and so its loss.
@@ -46,6 +66,8 @@ pub enum HeadConfig {
     SequenceClassification { labels: Vec<String>, problem: Problem },
     /// A label for each token.
     TokenClassification { labels: Vec<String> },
+    /// Labels that are spelt along the sequence, fewer than its tokens and without an alignment (Graves et al. 2006).
+    Ctc { labels: Vec<String> },
 }
 
 /// A head as a table has it. Serde's own reading of a tagged enum lets a variant without fields pass with keys that mean
@@ -66,6 +88,13 @@ enum HeadName {
     MaskedLm,
     SequenceClassification,
     TokenClassification,
+    Ctc,
+}
+
+impl HeadName {
+    fn has_labels(self) -> bool {
+        matches!(self, HeadName::SequenceClassification | HeadName::TokenClassification | HeadName::Ctc)
+    }
 }
 
 impl TryFrom<HeadTable> for HeadConfig {
@@ -76,8 +105,8 @@ impl TryFrom<HeadTable> for HeadConfig {
             return Err("unknown field `problem`: only a head of kind `sequence_classification` has one".to_owned());
         }
         let labels = match (kind, labels) {
-            (HeadName::SequenceClassification | HeadName::TokenClassification, Some(labels)) => labels,
-            (HeadName::SequenceClassification | HeadName::TokenClassification, None) => {
+            (kind, Some(labels)) if kind.has_labels() => labels,
+            (kind, None) if kind.has_labels() => {
                 return Err("missing field `labels`: the names of the classes".to_owned());
             }
             (_, Some(_)) => return Err("unknown field `labels`: only classifiers have them".to_owned()),
@@ -91,6 +120,7 @@ impl TryFrom<HeadTable> for HeadConfig {
                 HeadConfig::SequenceClassification { labels, problem: problem.unwrap_or_default() }
             }
             HeadName::TokenClassification => HeadConfig::TokenClassification { labels },
+            HeadName::Ctc => HeadConfig::Ctc { labels },
         })
     }
 }
@@ -99,7 +129,9 @@ impl HeadConfig {
     /// Names of the classes; none for other heads.
     pub fn labels(&self) -> &[String] {
         match self {
-            HeadConfig::SequenceClassification { labels, .. } | HeadConfig::TokenClassification { labels } => labels,
+            HeadConfig::SequenceClassification { labels, .. }
+            | HeadConfig::TokenClassification { labels }
+            | HeadConfig::Ctc { labels } => labels,
             _ => &[],
         }
     }
@@ -112,6 +144,7 @@ impl HeadConfig {
             HeadConfig::MaskedLm => "a masked language model's head",
             HeadConfig::SequenceClassification { .. } => "a sequence classifier",
             HeadConfig::TokenClassification { .. } => "a token classifier",
+            HeadConfig::Ctc { .. } => "a CTC head",
         }
     }
 }
@@ -199,15 +232,10 @@ impl EncoderConfig {
         range("token_types", self.token_types, 0, 1 << 16)?;
         let offset = usize::from(self.architecture == EncoderKind::Roberta);
         range("position_offset", self.position_offset, offset, if offset == 1 { 1 << 24 } else { 0 })?;
-        check(self.hidden_size.is_multiple_of(self.heads), "heads", self.heads, || {
-            format!("a divisor of hidden_size = {}", self.hidden_size)
-        })?;
-        let typed = self.architecture != EncoderKind::DistilBert;
-        check(typed == (self.token_types > 0), "token_types", self.token_types, || {
-            (if typed { "1 or more" } else { "0, as DistilBERT has none" }).to_string()
-        })?;
-        let fits = matches!(self.activation, Activation::Gelu | Activation::GeluErf);
-        check(fits, "activation", format!("{:?}", self.activation).to_lowercase(), || "gelu or gelu_erf".to_string())?;
+        match self.architecture.cell() {
+            None => self.validate_transformer()?,
+            Some(_) => self.validate_recurrent()?,
+        }
         check(self.norm_eps.is_finite() && self.norm_eps > 0.0, "norm_eps", self.norm_eps, || {
             "a positive number".to_string()
         })?;
@@ -223,13 +251,46 @@ impl EncoderConfig {
         self.validate_head()
     }
 
+    fn validate_transformer(&self) -> Result<(), ModelError> {
+        check(self.hidden_size.is_multiple_of(self.heads), "heads", self.heads, || {
+            format!("a divisor of hidden_size = {}", self.hidden_size)
+        })?;
+        let typed = self.architecture != EncoderKind::DistilBert;
+        check(typed == (self.token_types > 0), "token_types", self.token_types, || {
+            (if typed { "1 or more" } else { "0, as DistilBERT has none" }).to_string()
+        })?;
+        let fits = matches!(self.activation, Activation::Gelu | Activation::GeluErf);
+        check(fits, "activation", format!("{:?}", self.activation).to_lowercase(), || "gelu or gelu_erf".to_string())
+    }
+
+    /// Keys that only Transformers have must be as they are when left out.
+    fn validate_recurrent(&self) -> Result<(), ModelError> {
+        check(self.hidden_size.is_multiple_of(2), "hidden_size", self.hidden_size, || {
+            "an even number, one half for each direction".to_string()
+        })?;
+        let usual = EncoderConfig::default();
+        let left_out = [
+            ("heads", self.heads.to_string(), self.heads == usual.heads),
+            ("ffn_size", format!("{:?}", self.ffn_size), self.ffn_size.is_none()),
+            ("token_types", self.token_types.to_string(), self.token_types == usual.token_types),
+            ("activation", format!("{:?}", self.activation).to_lowercase(), self.activation == usual.activation),
+            ("attention_dropout", self.attention_dropout.to_string(), self.attention_dropout == usual.attention_dropout),
+        ];
+        left_out.into_iter().try_for_each(|(key, found, fits)| {
+            check(fits, key, found, || "it left out, as recurrent layers have no such thing".to_string())
+        })
+    }
+
     fn validate_head(&self) -> Result<(), ModelError> {
-        let pooler = self.head == HeadConfig::Pooler && self.architecture == EncoderKind::DistilBert;
-        check(!pooler, "head", "pooler", || "another head, as DistilBERT has no pooler".to_string())?;
+        let has_pooler = matches!(self.architecture, EncoderKind::Bert | EncoderKind::Roberta);
+        check(has_pooler || self.head != HeadConfig::Pooler, "head", "pooler", || {
+            "another head, as only BERT and RoBERTa have a pooler".to_string()
+        })?;
         let (labels, least) = match &self.head {
             HeadConfig::SequenceClassification { labels, problem: Problem::SingleLabel } => (labels, 2),
             HeadConfig::SequenceClassification { labels, .. } => (labels, 1),
             HeadConfig::TokenClassification { labels } => (labels, 2),
+            HeadConfig::Ctc { labels } => (labels, 1),
             _ => return Ok(()),
         };
         let fits = (least..=1 << 20).contains(&labels.len());
@@ -244,13 +305,18 @@ impl EncoderConfig {
 
     /// Parameters of one layer's matrices.
     fn layer_weights(&self) -> usize {
+        if let Some(cell) = self.architecture.cell() {
+            let half = self.hidden_size / 2;
+            return 2 * cell.gates() * half * (self.hidden_size + half);
+        }
         4 * self.hidden_size * self.hidden_size + 2 * self.hidden_size * self.ffn_size()
     }
 
     /// Floating-point operations per trained token, forward and backward, of the layers' matrix products over sequences
     /// of `seq_len`: 6 for every weight, and the attention's two products over all positions. Heads are left out.
     pub fn flops_per_token(&self, seq_len: usize) -> f64 {
-        let attention = 4.0 * (self.layers * self.hidden_size) as f64 * seq_len as f64;
+        let attends = self.architecture.cell().is_none();
+        let attention = if attends { 4.0 * (self.layers * self.hidden_size) as f64 * seq_len as f64 } else { 0.0 };
         6.0 * (self.layers * self.layer_weights()) as f64 + 3.0 * attention
     }
 }

@@ -16,6 +16,7 @@ use std::path::Path;
 const KNOWN: &[&str] = &[
     "BertModel, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification",
     "the same of Roberta, XLMRoberta and DistilBert",
+    "DanluLstmEncoderModel and so on, also Gru and Rnn, and ForCTC of all of them with Danlu before their names",
 ];
 
 /// What the config.json in `dir` says of an encoder, and its vocabulary's size; `None` for a model of another kind.
@@ -108,7 +109,7 @@ fn without_prefix(kind: EncoderKind, name: &str) -> &str {
 
 /// Whether a tensor's name is that of a layer or an embedding.
 fn is_of_body(name: &str) -> bool {
-    ["embeddings.", "encoder.layer.", "transformer.layer."].iter().any(|part| name.contains(part))
+    ["embeddings.", "encoder.layer.", "transformer.layer.", "model.embed_tokens.", "model.layers."].iter().any(|part| name.contains(part))
 }
 
 /// Whether the folder of a model with this head leaves the prefix out.
@@ -182,16 +183,33 @@ fn named(json: &Map<String, Value>) -> Option<(EncoderKind, &str)> {
         ("Roberta", EncoderKind::Roberta),
         ("DistilBert", EncoderKind::DistilBert),
         ("Bert", EncoderKind::Bert),
+        ("LstmEncoder", EncoderKind::Lstm),
+        ("GruEncoder", EncoderKind::Gru),
+        ("RnnEncoder", EncoderKind::Rnn),
     ];
-    kinds.iter().find_map(|(name, kind)| Some((*kind, architecture.strip_prefix(name)?)))
+    let own = architecture.strip_prefix(OWN);
+    kinds.iter().find_map(|(name, kind)| {
+        let task = own.unwrap_or(architecture).strip_prefix(name)?;
+        // A name is danlu's own just where transformers has no such model.
+        (own.is_some() == is_own(*kind, task)).then_some((*kind, task))
+    })
 }
+
+/// Stands before the names of models that transformers does not have.
+const OWN: &str = "Danlu";
+
+fn is_own(kind: EncoderKind, task: &str) -> bool {
+    kind.cell().is_some() || task == FOR_CTC
+}
+
+const FOR_CTC: &str = "ForCTC";
 
 fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Read, ModelError> {
     let keys = Keys { path, json };
     let unknown = || keys.unknown_architecture(KNOWN);
     let (kind, task) = named(json).ok_or_else(unknown)?;
     let head = match task {
-        "Model" if kind == EncoderKind::DistilBert => HeadConfig::None,
+        "Model" if kind == EncoderKind::DistilBert || kind.cell().is_some() => HeadConfig::None,
         "Model" => HeadConfig::Pooler,
         "ForMaskedLM" | "ForPreTraining" => {
             keys.only("tie_word_embeddings", json!(true))?;
@@ -203,11 +221,13 @@ fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Read, ModelError>
             HeadConfig::SequenceClassification { labels, problem }
         }
         "ForTokenClassification" => HeadConfig::TokenClassification { labels: labels(&keys)? },
+        FOR_CTC => HeadConfig::Ctc { labels: labels(&keys)? },
         _ => return Err(unknown()),
     };
     let special = SpecialTokens::default().updated(json);
     let config = match kind {
         EncoderKind::DistilBert => distilbert(&keys, head)?,
+        EncoderKind::Lstm | EncoderKind::Gru | EncoderKind::Rnn => recurrent(&keys, kind, head)?,
         _ => bert(&keys, kind, &special, head)?,
     };
     config.validate()?;
@@ -268,6 +288,20 @@ fn distilbert(keys: &Keys<'_>, head: HeadConfig) -> Result<EncoderConfig, ModelE
     })
 }
 
+fn recurrent(keys: &Keys<'_>, kind: EncoderKind, head: HeadConfig) -> Result<EncoderConfig, ModelError> {
+    Ok(EncoderConfig {
+        architecture: kind,
+        layers: keys.count("num_hidden_layers")?,
+        hidden_size: keys.count("hidden_size")?,
+        max_seq_len: keys.count("max_position_embeddings")?,
+        dropout: keys.number("hidden_dropout_prob", 0.1)?,
+        norm_eps: keys.number("layer_norm_eps", 1e-12)?,
+        classifier_dropout: rate(keys, "classifier_dropout")?,
+        head,
+        ..EncoderConfig::default()
+    })
+}
+
 fn rate(keys: &Keys<'_>, key: &str) -> Result<Option<f64>, ModelError> {
     keys.given(key).map(|value| value.as_f64().ok_or_else(|| keys.wrong(key, "a number"))).transpose()
 }
@@ -312,19 +346,24 @@ fn to_json(config: &EncoderConfig, vocab_size: usize, special: &SpecialTokens) -
         HeadConfig::MaskedLm => "ForMaskedLM",
         HeadConfig::SequenceClassification { .. } => "ForSequenceClassification",
         HeadConfig::TokenClassification { .. } => "ForTokenClassification",
+        HeadConfig::Ctc { .. } => FOR_CTC,
     };
     let (name, model_type) = match config.architecture {
         EncoderKind::Bert => ("Bert", "bert"),
         EncoderKind::Roberta => ("Roberta", "roberta"),
         EncoderKind::DistilBert => ("DistilBert", "distilbert"),
+        EncoderKind::Lstm => ("LstmEncoder", "danlu_lstm_encoder"),
+        EncoderKind::Gru => ("GruEncoder", "danlu_gru_encoder"),
+        EncoderKind::Rnn => ("RnnEncoder", "danlu_rnn_encoder"),
     };
+    let own = if is_own(config.architecture, task) { OWN } else { "" };
     let mut special = special.clone();
     if config.architecture == EncoderKind::Roberta {
         special.pad = u32::try_from(config.position_offset - 1).ok();
     }
     let mut json = shape_json(config);
     special.insert_into(&mut json);
-    json.insert("architectures".into(), json!([format!("{name}{task}")]));
+    json.insert("architectures".into(), json!([format!("{own}{name}{task}")]));
     json.insert("model_type".into(), json!(model_type));
     json.insert("vocab_size".into(), json!(vocab_size));
     json.insert("initializer_range".into(), json!(0.02));
@@ -364,7 +403,15 @@ fn shape_json(c: &EncoderConfig) -> Map<String, Value> {
             "attention_dropout": c.attention_dropout,
             "seq_classif_dropout": c.classifier_dropout(),
         }),
-        _ => json!({
+        EncoderKind::Lstm | EncoderKind::Gru | EncoderKind::Rnn => json!({
+            "hidden_size": c.hidden_size,
+            "num_hidden_layers": c.layers,
+            "max_position_embeddings": c.max_seq_len,
+            "layer_norm_eps": c.norm_eps,
+            "hidden_dropout_prob": c.dropout,
+            "classifier_dropout": c.classifier_dropout,
+        }),
+        EncoderKind::Bert | EncoderKind::Roberta => json!({
             "hidden_size": c.hidden_size,
             "intermediate_size": c.ffn_size(),
             "num_hidden_layers": c.layers,

@@ -14,6 +14,8 @@ pub enum Head {
     MaskedLm(MaskedLm),
     Sequence(SequenceClassifier),
     Tokens(TokenClassifier),
+    /// A class for each label, and the first for none.
+    Ctc(TokenClassifier),
 }
 
 /// `tanh(dense(first token))`.
@@ -118,6 +120,6 @@ pub(crate) fn sequence_loss(
         (EncoderTargets::Classes(classes), _) => class_loss(logits, classes, options),
         (EncoderTargets::Values(values), Problem::Regression) => squared_error(logits, values),
         (EncoderTargets::Values(values), _) => label_loss(logits, values, options),
-        (EncoderTargets::Tokens(_), _) => unreachable!("targets are checked before"),
+        (EncoderTargets::Tokens(_) | EncoderTargets::Labels(_), _) => unreachable!("targets are checked before"),
     }
 }

@@ -100,6 +100,8 @@ pub enum EncoderTargets {
     /// A number for each label or output of each sequence: 0 or 1 (or between) with several labels, anything in
     /// regression.
     Values(Vec<Vec<f32>>),
+    /// The labels that each sequence spells, by their numbers.
+    Labels(Vec<Vec<i32>>),
 }
 
 impl EncoderTargets {
@@ -110,6 +112,7 @@ impl EncoderTargets {
             EncoderTargets::Tokens(rows) => rows.iter().map(|row| classes(row)).sum(),
             EncoderTargets::Classes(row) => classes(row),
             EncoderTargets::Values(rows) => rows.iter().flatten().filter(|value| !value.is_nan()).count(),
+            EncoderTargets::Labels(rows) => rows.len(),
         }
     }
 
@@ -154,6 +157,13 @@ impl EncoderTargets {
                 }
                 Ok(())
             }
+            (EncoderTargets::Labels(rows), HeadConfig::Ctc { .. }) => {
+                count("sequences of labels", rows.len(), input.sequences())?;
+                let strange = rows.iter().flatten().find(|label| !(0..classes as i32).contains(*label));
+                strange.map_or(Ok(()), |label| {
+                    Err(wrong("targets", label.to_string(), format!("0 to {}", classes - 1)))
+                })
+            }
             _ => Err(wrong("targets", self.kind().to_string(), format!("those of {}", head.name()))),
         }
     }
@@ -163,6 +173,7 @@ impl EncoderTargets {
             EncoderTargets::Tokens(_) => "one for each token",
             EncoderTargets::Classes(_) => "a class for each sequence",
             EncoderTargets::Values(_) => "numbers for each sequence",
+            EncoderTargets::Labels(_) => "labels along each sequence",
         }
     }
 }

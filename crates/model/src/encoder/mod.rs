@@ -1,32 +1,41 @@
-//! Encoders: BERT and what is built like it, with the heads that it is used with.
+//! Encoders: BERT and what is built like it, and recurrent layers that read from both ends, with the heads that they are
+//! used with.
 //!
-//! Begin reading at [`EncoderConfig`], then [`Encoder`]; `heads.rs` has the heads and their losses, `names.rs` what the
+//! Begin reading at [`EncoderConfig`], then [`Encoder`]; `transformer.rs` and `bidirectional.rs` have the layers, `heads.rs` and
+//! `ctc.rs` the heads and their losses, `names.rs` what the
 //! parameters are called in folders, `folder.rs` how those are read and written, `sentence.rs` embeddings.
 
+mod bidirectional;
 mod config;
+mod ctc;
 mod folder;
 mod heads;
 mod input;
 mod names;
 mod sentence;
+mod transformer;
 
+pub use bidirectional::{BidirectionalLayer, BidirectionalStack};
 pub use config::{EncoderConfig, EncoderKind, HeadConfig, Problem};
 pub use folder::describe_encoder;
 pub use heads::{Head, HeadLoss, MaskedLm, Pooler, SequenceClassifier, TokenClassifier};
 pub use input::{EncoderInput, EncoderTargets};
 pub use sentence::{Pooling, SentenceConfig};
+pub use transformer::{EncoderAttention, EncoderFeedForward, EncoderLayer, EncoderTransformer};
 
 use crate::dropout::Dropout;
 use crate::init::{RandomSource, Source};
 use crate::labels::{biased_cross_entropy, labelled};
-use crate::layers::{Builder, Embedding, Linear, Norm, Pass, project};
+use crate::layers::{Builder, Embedding, Linear};
 use crate::parameters::{parameters_of, values_of, with_values};
 use crate::{Activation, DropoutKey, ModelError, ParameterInfo, SpecialTokens};
 use burn::module::Module;
 use burn::prelude::*;
-use danlu_ops::{AttentionOptions, Before, CrossEntropy, IGNORED, JoinedHeads, KeyPadding, Precision};
+use bidirectional::BidirectionalPass;
+use danlu_ops::{CrossEntropy, IGNORED, Precision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use transformer::EncoderPass;
 
 /// An encoder-only Transformer with its head (Devlin et al. 2019, "BERT").
 ///
@@ -44,40 +53,21 @@ pub struct Encoder {
     loss: Arc<HeadLoss>,
 }
 
-/// Everything below the head.
+/// Everything below the head. Parameters of both have names that begin with `model.embed_tokens` and `model.layers.0`.
 #[derive(Module, Debug)]
-pub struct EncoderBody {
-    pub embed_tokens: Embedding,
-    pub embed_positions: Embedding,
-    /// Token types.
-    pub embed_types: Option<Embedding>,
-    pub embed_norm: Norm,
-    pub layers: Vec<EncoderLayer>,
+pub enum EncoderBody {
+    Transformer(EncoderTransformer),
+    Bidirectional(BidirectionalStack),
 }
 
-/// One layer: attention and feed-forward, each added to the residual stream and normalised after.
-#[derive(Module, Debug)]
-pub struct EncoderLayer {
-    pub self_attn: EncoderAttention,
-    pub post_attention_layernorm: Norm,
-    pub mlp: EncoderFeedForward,
-    pub post_feedforward_layernorm: Norm,
-}
-
-/// Projections into and out of the attention core.
-#[derive(Module, Debug)]
-pub struct EncoderAttention {
-    pub q_proj: Linear,
-    pub k_proj: Linear,
-    pub v_proj: Linear,
-    pub o_proj: Linear,
-}
-
-/// `down(activation(up(x)))`.
-#[derive(Module, Debug)]
-pub struct EncoderFeedForward {
-    pub up_proj: Linear,
-    pub down_proj: Linear,
+impl EncoderBody {
+    /// Of each token a vector.
+    pub fn embed_tokens(&self) -> &Embedding {
+        match self {
+            EncoderBody::Transformer(body) => &body.embed_tokens,
+            EncoderBody::Bidirectional(stack) => &stack.embed_tokens,
+        }
+    }
 }
 
 /// What all clones and snapshots of a model have in common.
@@ -110,7 +100,10 @@ impl Encoder {
             "a whole number from 1 to 16777216".to_string()
         })?;
         let mut builder = Builder { config, source, device };
-        let model = builder.body(vocab_size)?;
+        let model = match config.architecture.cell() {
+            None => EncoderBody::Transformer(builder.transformer(vocab_size)?),
+            Some(cell) => EncoderBody::Bidirectional(builder.bidirectional(cell, vocab_size)?),
+        };
         let head = builder.head(vocab_size)?;
         let shared = Arc::new(Shared { config: config.clone(), vocab_size, special });
         Ok(Encoder { model, head, shared, precision: Precision::F32, loss: Arc::default() })
@@ -132,7 +125,7 @@ impl Encoder {
 
     /// Where the weights lie.
     pub fn device(&self) -> Device {
-        self.model.embed_tokens.weight.val().device()
+        self.model.embed_tokens().weight.val().device()
     }
 
     /// This model with another precision of its products.
@@ -199,16 +192,24 @@ impl Encoder {
     /// [`ModelError::WrongInput`].
     pub fn hidden(&self, input: &EncoderInput, dropout: Option<DropoutKey>) -> Result<Tensor<3>, ModelError> {
         input.check(self.config(), self.vocab_size())?;
-        let pass = EncoderPass::new(self, input, dropout);
-        let mut x = pass.embed(self, input);
-        for (index, layer) in self.model.layers.iter().enumerate() {
-            x = pass.layer(self, index, layer, x);
-        }
-        Ok(x.reshape([pass.batch, pass.time, self.config().hidden_size]))
+        let x = match &self.model {
+            EncoderBody::Transformer(body) => {
+                let pass = EncoderPass::new(self, input, dropout);
+                let layers = body.layers.iter().enumerate();
+                layers.fold(pass.embed(self, body, input), |x, (index, layer)| pass.layer(self, index, layer, x))
+            }
+            EncoderBody::Bidirectional(stack) => {
+                let pass = BidirectionalPass::new(self, input, dropout);
+                let layers = stack.layers.iter().enumerate();
+                layers.fold(pass.embed(stack, input), |x, (index, layer)| pass.layer(index, layer, x))
+            }
+        };
+        Ok(x.reshape([input.sequences(), input.longest(), self.config().hidden_size]))
     }
 
     /// What the head says: of a pooler (sequences, hidden); of a masked language model (sequences * longest,
-    /// vocabulary); of a sequence classifier (sequences, labels); of a token classifier (sequences * longest, labels).
+    /// vocabulary); of a sequence classifier (sequences, labels); of a token classifier (sequences * longest, labels); of a
+    /// CTC head (sequences * longest, labels + 1), the first being the blank.
     ///
     /// # Errors
     /// As [`Encoder::hidden`]; [`ModelError::InvalidConfig`] if the model has no head.
@@ -217,16 +218,16 @@ impl Encoder {
         let hidden = self.hidden(input, dropout)?;
         let drop = HeadDropout::new(self, input, dropout);
         Ok(match head {
-            Head::Pooler(pooler) => self.pooled(&pooler.dense, hidden, &drop),
+            Head::Pooler(pooler) => self.pooled(&pooler.dense, input, hidden, &drop),
             Head::MaskedLm(head) => {
                 let x = self.transformed(head, rows(hidden));
-                danlu_ops::linear(x, self.model.embed_tokens.weight.val(), Some(head.bias.val()), self.precision)
+                danlu_ops::linear(x, self.model.embed_tokens().weight.val(), Some(head.bias.val()), self.precision)
             }
             Head::Sequence(head) => {
-                let pooled = self.pooled(&head.dense, hidden, &drop);
+                let pooled = self.pooled(&head.dense, input, hidden, &drop);
                 head.out_proj.forward(drop.apply(1, pooled), self.precision)
             }
-            Head::Tokens(head) => head.out_proj.forward(drop.apply(1, rows(hidden)), self.precision),
+            Head::Tokens(head) | Head::Ctc(head) => head.out_proj.forward(drop.apply(1, rows(hidden)), self.precision),
         })
     }
 
@@ -260,6 +261,9 @@ impl Encoder {
                 let targets: Vec<i32> = padded.collect();
                 Ok(heads::class_loss(self.logits(input, dropout)?, &targets, &self.loss))
             }
+            (Some(Head::Ctc(_)), EncoderTargets::Labels(labels), _) => {
+                Ok(ctc::ctc_loss(self.logits(input, dropout)?, input.lengths(), labels))
+            }
             (Some(_), targets, HeadConfig::SequenceClassification { problem, .. }) => {
                 Ok(heads::sequence_loss(self.logits(input, dropout)?, targets, *problem, &self.loss))
             }
@@ -275,7 +279,7 @@ impl Encoder {
             precision: self.precision,
             ..CrossEntropy::default()
         };
-        let (x, weight) = (self.transformed(head, x), self.model.embed_tokens.weight.val());
+        let (x, weight) = (self.transformed(head, x), self.model.embed_tokens().weight.val());
         biased_cross_entropy(x, weight, head.bias.val(), labels, &options)
     }
 
@@ -289,12 +293,16 @@ impl Encoder {
         head.norm.forward(x)
     }
 
-    /// The first token's row through a classifier's first layer.
-    fn pooled(&self, dense: &Linear, hidden: Tensor<3>, dropout: &HeadDropout) -> Tensor<2> {
+    /// What stands for the whole sequence, through a classifier's first layer: the first token's row, or what recurrent
+    /// layers have read at their ends.
+    fn pooled(&self, dense: &Linear, input: &EncoderInput, hidden: Tensor<3>, dropout: &HeadDropout) -> Tensor<2> {
         let [batch, _, width] = hidden.dims();
-        let first: Tensor<2> = hidden.narrow(1, 0, 1).reshape([batch, width]);
+        let first: Tensor<2> = match &self.model {
+            EncoderBody::Transformer(_) => hidden.narrow(1, 0, 1).reshape([batch, width]),
+            EncoderBody::Bidirectional(_) => BidirectionalPass::new(self, input, None).ends(&hidden),
+        };
         match self.config().architecture {
-            EncoderKind::Bert => dense.forward(first, self.precision).tanh(),
+            EncoderKind::Bert | EncoderKind::Lstm | EncoderKind::Gru | EncoderKind::Rnn => dense.forward(first, self.precision).tanh(),
             // RoBERTa's classifier drops before its first layer, too; its pooler does not.
             EncoderKind::Roberta if self.config().head != HeadConfig::Pooler => {
                 dense.forward(dropout.apply(0, first), self.precision).tanh()
@@ -344,108 +352,7 @@ impl HeadDropout {
     }
 }
 
-/// What all layers share in one pass over padded sequences.
-struct EncoderPass {
-    batch: usize,
-    time: usize,
-    padding: KeyPadding,
-    key: Option<DropoutKey>,
-    dropout: Option<Dropout>,
-}
-
-impl EncoderPass {
-    fn new(model: &Encoder, input: &EncoderInput, key: Option<DropoutKey>) -> Self {
-        let (batch, time, lengths) = (input.sequences(), input.longest(), input.lengths());
-        let full = lengths.iter().all(|length| *length == time);
-        let padding = if full { KeyPadding::None } else { KeyPadding::Lengths(lengths) };
-        EncoderPass { batch, time, padding, key, dropout: Dropout::new(key, model.config().dropout, batch) }
-    }
-
-    /// Sum of the three embeddings, normalised, (batch * time, hidden). It has dropout site 0.
-    fn embed(&self, model: &Encoder, input: &EncoderInput) -> Tensor<2> {
-        let (body, device) = (&model.model, model.device().inner());
-        let mut x = body.embed_tokens.rows(EncoderInput::padded(&input.ids, self.time, &device));
-        if let Some(types) = &body.embed_types {
-            let kinds = match input.types.is_empty() {
-                true => EncoderInput::padded(&vec![vec![]; self.batch], self.time, &device),
-                false => EncoderInput::padded(&input.types, self.time, &device),
-            };
-            x = x + types.rows(kinds);
-        }
-        let first = model.config().position_offset as u32;
-        let places = vec![(first..first + self.time as u32).collect(); self.batch];
-        let x = x + body.embed_positions.rows(EncoderInput::padded(&places, self.time, &device));
-        let x = body.embed_norm.forward(x);
-        match &self.dropout {
-            Some(dropout) => dropout.apply(0, x),
-            None => x,
-        }
-    }
-
-    /// Layer number `index`, with the dropout sites 3 index + 1 (attention), + 2 and + 3.
-    fn layer(&self, model: &Encoder, index: usize, layer: &EncoderLayer, x: Tensor<2>) -> Tensor<2> {
-        let precision = model.precision;
-        let pass = Pass { precision, dropout: self.dropout.as_ref(), imbalance: None };
-        let EncoderAttention { q_proj, k_proj, v_proj, o_proj } = &layer.self_attn;
-        let heads = project(x.clone(), Before::Nothing, &[q_proj, k_proj, v_proj], None, precision, precision);
-        let mixed = self.attend(model, 3 * index + 1, heads);
-        let x = pass.add(3 * index + 2, x, mixed, Before::Nothing, o_proj, None);
-        let x = layer.post_attention_layernorm.forward(x);
-        let EncoderFeedForward { up_proj, down_proj } = &layer.mlp;
-        let up = project(x.clone(), Before::Nothing, &[up_proj], None, precision, precision);
-        let x = pass.add(3 * index + 3, x, up, Before::Activation(model.activation()), down_proj, None);
-        layer.post_feedforward_layernorm.forward(x)
-    }
-
-    fn attend(&self, model: &Encoder, site: usize, heads: Tensor<2>) -> Tensor<2> {
-        let config = model.config();
-        let (head_dim, batch, time) = (config.head_dim(), self.batch, self.time);
-        let shape = JoinedHeads { batch, time, heads: config.heads, kv_heads: config.heads, head_dim };
-        let options = AttentionOptions {
-            precision: model.precision,
-            padding: self.padding.clone(),
-            dropout: self.key.and_then(|key| key.attention_mask(site as u32, config.attention_dropout)),
-            ..AttentionOptions::full(1.0 / (head_dim as f64).sqrt())
-        };
-        danlu_ops::self_attention(heads, None, shape, &options)
-    }
-}
-
 impl<S: Source> Builder<'_, S, EncoderConfig> {
-    fn body(&mut self, vocab_size: usize) -> Result<EncoderBody, ModelError> {
-        let c = self.config;
-        let (hidden, eps) = (c.hidden_size, c.norm_eps);
-        Ok(EncoderBody {
-            embed_tokens: self.vectors("model.embed_tokens", vocab_size, hidden)?,
-            embed_positions: self.vectors("model.embed_positions", c.max_seq_len + c.position_offset, hidden)?,
-            embed_types: match c.token_types {
-                0 => None,
-                kinds => Some(self.vectors("model.embed_types", kinds, hidden)?),
-            },
-            embed_norm: self.layer_norm("model.embed_norm", hidden, eps)?,
-            layers: (0..c.layers).map(|index| self.encoder_layer(index)).collect::<Result<_, _>>()?,
-        })
-    }
-
-    fn encoder_layer(&mut self, index: usize) -> Result<EncoderLayer, ModelError> {
-        let (hidden, ffn, eps) = (self.config.hidden_size, self.config.ffn_size(), self.config.norm_eps);
-        let at = |part: &str| format!("model.layers.{index}.{part}");
-        Ok(EncoderLayer {
-            self_attn: EncoderAttention {
-                q_proj: self.biased(&at("self_attn.q_proj"), hidden, hidden)?,
-                k_proj: self.biased(&at("self_attn.k_proj"), hidden, hidden)?,
-                v_proj: self.biased(&at("self_attn.v_proj"), hidden, hidden)?,
-                o_proj: self.biased(&at("self_attn.o_proj"), hidden, hidden)?,
-            },
-            post_attention_layernorm: self.layer_norm(&at("post_attention_layernorm"), hidden, eps)?,
-            mlp: EncoderFeedForward {
-                up_proj: self.biased(&at("mlp.up_proj"), ffn, hidden)?,
-                down_proj: self.biased(&at("mlp.down_proj"), hidden, ffn)?,
-            },
-            post_feedforward_layernorm: self.layer_norm(&at("post_feedforward_layernorm"), hidden, eps)?,
-        })
-    }
-
     fn head(&mut self, vocab_size: usize) -> Result<Option<Head>, ModelError> {
         let (hidden, eps) = (self.config.hidden_size, self.config.norm_eps);
         let labels = self.config.head.labels().len();
@@ -463,6 +370,9 @@ impl<S: Source> Builder<'_, S, EncoderConfig> {
             }),
             HeadConfig::TokenClassification { .. } => {
                 Head::Tokens(TokenClassifier { out_proj: self.biased("head.out_proj", labels, hidden)? })
+            }
+            HeadConfig::Ctc { .. } => {
+                Head::Ctc(TokenClassifier { out_proj: self.biased("head.out_proj", labels + 1, hidden)? })
             }
         }))
     }

@@ -8,11 +8,16 @@ pub(super) fn prefix(kind: EncoderKind) -> &'static str {
         EncoderKind::Bert => "bert.",
         EncoderKind::Roberta => "roberta.",
         EncoderKind::DistilBert => "distilbert.",
+        EncoderKind::Lstm | EncoderKind::Gru | EncoderKind::Rnn => "model.",
     }
 }
 
 /// The name of danlu's parameter `name` in a folder with a prefix before the names of the body.
 pub(super) fn place(kind: EncoderKind, head: &HeadConfig, name: &str) -> String {
+    if kind.cell().is_some() {
+        // transformers has no such model.
+        return name.to_string();
+    }
     let (stem, last) = name.rsplit_once('.').unwrap_or((name, ""));
     if let Some(part) = stem.strip_prefix("model.") {
         return format!("{}{}.{last}", prefix(kind), body_place(kind, part));
