@@ -63,8 +63,16 @@ def paragraphs(path):
     return {key: text for key, text in texts.items() if text}
 
 
+def download(folder):
+    command = ["apt-get", "download", "-q", *PACKAGES.values()]
+    if subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        # The machine's lists are missing, or older than what the server still has.
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(command, cwd=folder, check=True)
+
+
 def fetch(folder):
-    subprocess.run(["apt-get", "download", "-q", *PACKAGES.values()], cwd=folder, check=True, stderr=subprocess.DEVNULL)
+    download(folder)
     packages = sorted(pathlib.Path(folder).glob("*.deb"))
     for package in packages:
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
