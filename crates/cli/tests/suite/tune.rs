@@ -24,14 +24,34 @@ fn shortened() -> String {
     toml::to_string(&recipe).unwrap()
 }
 
-#[test]
-fn the_sentiment_recipe_makes_a_classifier_with_scores() {
-    let place = Place::new();
+fn write_reviews(place: &Place) {
     let reviews = (0..60).map(|i| {
         let (label, text) = if i % 2 == 0 { ("positive", "很好，喜欢") } else { ("negative", "不好，失望") };
         format!("{{\"text\": \"第{i}本书{text}\", \"label\": \"{label}\"}}")
     });
     std::fs::write(place.path("reviews.jsonl"), reviews.collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+#[test]
+fn recurrent_layers_take_the_place_of_a_transformer() {
+    let place = Place::new();
+    write_reviews(&place);
+    let mut recipe: Table = shortened().parse().unwrap();
+    recipe["model"] = "architecture = \"lstm\"\nlayers = 1\nhidden_size = 32".parse::<Table>().unwrap().into();
+    std::fs::write(place.path("task.toml"), toml::to_string(&recipe).unwrap()).unwrap();
+    let outcome = place.json(&["tune", "task.toml", "--json"]);
+    let model = outcome["model"].as_str().unwrap();
+    assert_eq!(place.json(&["inspect", model, "--json"])["architecture"], "DanluLstmEncoderForSequenceClassification");
+    let said = place.ok(&["classify", model, "--text", "很好，喜欢"]);
+    assert!(said.contains("positive") || said.contains("negative"), "{said}");
+    let exported = place.fails(1, &["export", model, "--format", "hf", "--out", "out"]);
+    assert!(exported.contains("only danlu loads it"), "{exported}");
+}
+
+#[test]
+fn the_sentiment_recipe_makes_a_classifier_with_scores() {
+    let place = Place::new();
+    write_reviews(&place);
     std::fs::write(place.path("task.toml"), shortened()).unwrap();
     let outcome = place.json(&["tune", "task.toml", "--json"]);
     assert_eq!(outcome["examples"]["read"], 60);
