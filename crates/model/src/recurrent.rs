@@ -60,12 +60,7 @@ impl CellState {
 
 impl RecurrentLayer {
     /// From (batch, time, in) to all states (batch, time, hidden) and the last.
-    pub(crate) fn forward(
-        &self,
-        x: Tensor<3>,
-        state: CellState,
-        options: &RecurrentOptions,
-    ) -> (Tensor<3>, CellState) {
+    pub(crate) fn forward(&self, x: Tensor<3>, state: CellState, options: &RecurrentOptions) -> (Tensor<3>, CellState) {
         let [input_bias, hidden_bias] = [&self.bias_ih, &self.bias_hh].map(|bias| bias.as_ref().map(Param::val));
         let (input, hidden) = match (&self.weight_ih, &self.weight_hh) {
             (Form::Dense(input), Form::Dense(hidden)) => (input.val(), hidden.val()),

@@ -157,9 +157,8 @@ fn all_paths(rows: &[Vec<f64>], labels: &[i32]) -> f64 {
         row.iter().map(|x| x.exp() / total).collect::<Vec<_>>()
     };
     let rows: Vec<Vec<f64>> = rows.iter().map(softmax).collect();
-    let path = |mut number: usize| -> Vec<usize> {
-        rows.iter().map(|_| (number % classes, number /= classes).0).collect()
-    };
+    let path =
+        |mut number: usize| -> Vec<usize> { rows.iter().map(|_| (number % classes, number /= classes).0).collect() };
     let spells = |path: &[usize]| {
         let mut path = path.to_vec();
         path.dedup();

@@ -72,9 +72,8 @@ fn a_reversed_sequence_with_the_directions_exchanged_is_the_same_reversed() {
             (name, data.clone())
         });
         let mirror = model.clone().load_named(exchanged.collect()).unwrap();
-        let hidden = |model: &Encoder, ids: &[u32]| {
-            numbers(model.hidden(&EncoderInput::of(vec![ids.to_vec()]), None).unwrap())
-        };
+        let hidden =
+            |model: &Encoder, ids: &[u32]| numbers(model.hidden(&EncoderInput::of(vec![ids.to_vec()]), None).unwrap());
         let (there, back) = (hidden(&model, &[5, 9, 2, 14, 3]), hidden(&mirror, &[3, 14, 2, 9, 5]));
         for step in 0..5 {
             let (a, b) = (&there[step * 24..][..24], &back[(4 - step) * 24..][..24]);

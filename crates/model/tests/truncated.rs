@@ -31,7 +31,8 @@ fn trained(
 ) -> (f64, Gradients) {
     let inputs: Vec<i32> = tokens(BATCH * TIME, 3).iter().map(|t| *t as i32).collect();
     let targets = tokens(BATCH * TIME, 8);
-    let targets = targets.iter().enumerate().map(|(at, t)| if learnt.contains(&(at % TIME)) { *t as i32 } else { -100 });
+    let targets =
+        targets.iter().enumerate().map(|(at, t)| if learnt.contains(&(at % TIME)) { *t as i32 } else { -100 });
     let inputs = Tensor::from_data(TensorData::new(inputs, [BATCH, TIME]), &model.device());
     let targets = Tensor::from_data(TensorData::new(targets.collect::<Vec<_>>(), [BATCH * TIME]), &model.device());
     let mut sum = Gradients::new();
@@ -83,12 +84,13 @@ fn gradients_are_those_of_each_piece_from_a_state_that_is_given() {
         // Where documents begin anew at each border, nothing flows over it either way.
         let apart = SequenceOptions { documents: documents(4), bptt: Some(4), ..of(None) };
         let whole = SequenceOptions { documents: documents(4), ..of(None) };
-        let (a, b) = (
-            trained(&model, &apart, 0..8, Recompute::None).1,
-            trained(&model, &whole, 0..8, Recompute::None).1,
-        );
+        let (a, b) =
+            (trained(&model, &apart, 0..8, Recompute::None).1, trained(&model, &whole, 0..8, Recompute::None).1);
         let crossing = trained(&model, &of(Some(4)), 0..8, Recompute::None).1;
-        assert!(a.keys().any(|name| crossing[name] != a[name]), "{what}: the state is carried where no document begins");
+        assert!(
+            a.keys().any(|name| crossing[name] != a[name]),
+            "{what}: the state is carried where no document begins"
+        );
         // Steps 4..8 are one piece of the same document as 8..11, of which nothing is learnt.
         assert_close(what, &a, &b);
     }
@@ -100,7 +102,8 @@ fn what_is_learnt_of_a_later_piece_says_nothing_to_an_earlier_one() {
     let config = ModelConfig { tied: false, layers: 2, ..tiny_recurrent(Architecture::Lstm) };
     let model = model(&config);
     let rows = |options: &SequenceOptions| {
-        let gradient = trained(&model, options, 8..TIME, Recompute::None).1.remove("model.embed_tokens.weight").unwrap();
+        let gradient =
+            trained(&model, options, 8..TIME, Recompute::None).1.remove("model.embed_tokens.weight").unwrap();
         let row = |token: u32| gradient[token as usize * 24..][..24].iter().any(|g| *g != 0.0);
         let inputs = tokens(BATCH * TIME, 3);
         let later: Vec<u32> = inputs.chunks(TIME).flat_map(|row| row[8..].to_vec()).collect();
@@ -126,8 +129,13 @@ fn gradients_of_the_last_piece_are_those_by_finite_differences() {
         let at = |width: f64| {
             let mut values = model.named_parameters().unwrap();
             let data = &values[name];
-            let moved: Vec<f32> = data.as_slice::<f32>().unwrap().iter().zip(gradient)
-                .map(|(x, g)| x + (width * f64::from(*g) / length) as f32).collect();
+            let moved: Vec<f32> = data
+                .as_slice::<f32>()
+                .unwrap()
+                .iter()
+                .zip(gradient)
+                .map(|(x, g)| x + (width * f64::from(*g) / length) as f32)
+                .collect();
             let moved = TensorData::new(moved, data.shape().clone());
             values.insert(name.to_owned(), moved);
             trained(&model.clone().load_named(values).unwrap(), &of(Some(6)), 6..TIME, Recompute::None).0

@@ -1,8 +1,8 @@
 //! Recurrent encoders in the training loop: what has no alignment is learnt by the CTC loss.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use burn::prelude::*;
 use burn::module::Module;
+use burn::prelude::*;
 use danlu_model::{DropoutKey, Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, HeadConfig};
 use danlu_train::tensors::{Parameters, parameters};
 use danlu_train::{LossSum, Run, Silent, Task, TrainConfig, TrainError, run};
@@ -117,7 +117,8 @@ fn a_bidirectional_lstm_learns_to_spell_what_it_hears() {
     let model = Encoder::load(&outcome.model_dir.unwrap(), &Device::flex()).unwrap();
     let (input, EncoderTargets::Labels(labels)) = batch(0) else { unreachable!() };
     let spelt = model.spell(&input).unwrap();
-    let right = spelt.iter().zip(&labels).filter(|(found, want)| found.iter().map(|x| *x as i32).eq(want.iter().copied()));
+    let right =
+        spelt.iter().zip(&labels).filter(|(found, want)| found.iter().map(|x| *x as i32).eq(want.iter().copied()));
     let right = right.count();
     assert!(right >= 15, "{right} of 16");
     let fresh = Spelling.model(&Device::flex()).unwrap().valid();

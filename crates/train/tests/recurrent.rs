@@ -108,7 +108,12 @@ fn long_sequences_are_learnt_in_pieces() {
     let learnt = losses(&fixture, &model(Architecture::Lstm, 0.1), pieces(200), &fixture.path("learnt"));
     assert!(learnt[199] < 3.2, "{}", learnt[199]);
 
-    let whole = losses(&fixture, &model(Architecture::Lstm, 0.1), TrainConfig { bptt: None, ..pieces(2) }, &fixture.path("whole"));
+    let whole = losses(
+        &fixture,
+        &model(Architecture::Lstm, 0.1),
+        TrainConfig { bptt: None, ..pieces(2) },
+        &fixture.path("whole"),
+    );
     assert!(learnt[0] != whole[0] && (learnt[0] - whole[0]).abs() < 0.05, "{} {}", learnt[0], whole[0]);
 }
 

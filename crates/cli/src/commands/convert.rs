@@ -264,10 +264,11 @@ fn of_encoder_decoder(config: &EncoderDecoderConfig) -> String {
 
 /// Shape, head and pooling of an encoder.
 fn of_encoder(config: &EncoderConfig, sentence: Option<SentenceConfig>) -> String {
-    let mut text = format!(
-        "encoder: {} layers of {}, {} heads, context {} tokens",
-        config.layers, config.hidden_size, config.heads, config.max_seq_len
-    );
+    let layers = match config.architecture.cell() {
+        None => format!("{} layers of {}, {} heads", config.layers, config.hidden_size, config.heads),
+        Some(_) => format!("{} layers of {}, in both directions", config.layers, config.hidden_size),
+    };
+    let mut text = format!("encoder: {layers}, context {} tokens", config.max_seq_len);
     let head = match &config.head {
         HeadConfig::None | HeadConfig::Pooler => None,
         HeadConfig::MaskedLm => Some("masked language model"),
@@ -277,6 +278,7 @@ fn of_encoder(config: &EncoderConfig, sentence: Option<SentenceConfig>) -> Strin
         }
         HeadConfig::SequenceClassification { problem: Problem::Regression, .. } => Some("regression"),
         HeadConfig::TokenClassification { .. } => Some("token classification"),
+        HeadConfig::Ctc { .. } => Some("labels without an alignment (CTC)"),
     };
     text.extend(head.map(|head| format!("\nhead: {head}")));
     if !config.head.labels().is_empty() {

@@ -37,11 +37,8 @@ impl BidirectionalPass {
     pub(super) fn new(model: &Encoder, input: &EncoderInput, key: Option<DropoutKey>) -> Self {
         let (batch, time, lengths) = (input.sequences(), input.longest(), input.lengths());
         let ragged = lengths.iter().any(|length| *length != time);
-        let options = RecurrentOptions {
-            reversed: false,
-            lengths: ragged.then(|| lengths.clone()),
-            precision: model.precision,
-        };
+        let options =
+            RecurrentOptions { reversed: false, lengths: ragged.then(|| lengths.clone()), precision: model.precision };
         let dropout = Dropout::new(key, model.config().dropout, batch);
         BidirectionalPass { batch, time, lengths, dropout, options }
     }

@@ -274,7 +274,11 @@ impl EncoderConfig {
             ("ffn_size", format!("{:?}", self.ffn_size), self.ffn_size.is_none()),
             ("token_types", self.token_types.to_string(), self.token_types == usual.token_types),
             ("activation", format!("{:?}", self.activation).to_lowercase(), self.activation == usual.activation),
-            ("attention_dropout", self.attention_dropout.to_string(), self.attention_dropout == usual.attention_dropout),
+            (
+                "attention_dropout",
+                self.attention_dropout.to_string(),
+                self.attention_dropout == usual.attention_dropout,
+            ),
         ];
         left_out.into_iter().try_for_each(|(key, found, fits)| {
             check(fits, key, found, || "it left out, as recurrent layers have no such thing".to_string())

@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn repetitions_count_once_unless_a_blank_parts_them() {
         let path = |classes: &[usize]| {
-            let rows: Vec<f32> = classes.iter().flat_map(|c| (0..3).map(move |k| f32::from(u8::from(k == *c)))).collect();
+            let rows: Vec<f32> =
+                classes.iter().flat_map(|c| (0..3).map(move |k| f32::from(u8::from(k == *c)))).collect();
             best_path(&rows, 3)
         };
         assert_eq!(path(&[0, 1, 1, 0, 1, 2, 2, 0]), [0, 0, 1]);

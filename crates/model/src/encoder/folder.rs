@@ -109,7 +109,9 @@ fn without_prefix(kind: EncoderKind, name: &str) -> &str {
 
 /// Whether a tensor's name is that of a layer or an embedding.
 fn is_of_body(name: &str) -> bool {
-    ["embeddings.", "encoder.layer.", "transformer.layer.", "model.embed_tokens.", "model.layers."].iter().any(|part| name.contains(part))
+    ["embeddings.", "encoder.layer.", "transformer.layer.", "model.embed_tokens.", "model.layers."]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// Whether the folder of a model with this head leaves the prefix out.

@@ -160,9 +160,8 @@ impl EncoderTargets {
             (EncoderTargets::Labels(rows), HeadConfig::Ctc { .. }) => {
                 count("sequences of labels", rows.len(), input.sequences())?;
                 let strange = rows.iter().flatten().find(|label| !(0..classes as i32).contains(*label));
-                strange.map_or(Ok(()), |label| {
-                    Err(wrong("targets", label.to_string(), format!("0 to {}", classes - 1)))
-                })
+                strange
+                    .map_or(Ok(()), |label| Err(wrong("targets", label.to_string(), format!("0 to {}", classes - 1))))
             }
             _ => Err(wrong("targets", self.kind().to_string(), format!("those of {}", head.name()))),
         }

@@ -15,13 +15,11 @@ mod names;
 mod sentence;
 mod transformer;
 
-pub use bidirectional::{BidirectionalLayer, BidirectionalStack};
 pub use config::{EncoderConfig, EncoderKind, HeadConfig, Problem};
 pub use folder::describe_encoder;
 pub use heads::{Head, HeadLoss, MaskedLm, Pooler, SequenceClassifier, TokenClassifier};
 pub use input::{EncoderInput, EncoderTargets};
 pub use sentence::{Pooling, SentenceConfig};
-pub use transformer::{EncoderAttention, EncoderFeedForward, EncoderLayer, EncoderTransformer};
 
 use crate::dropout::Dropout;
 use crate::init::{RandomSource, Source};
@@ -29,13 +27,13 @@ use crate::labels::{biased_cross_entropy, labelled};
 use crate::layers::{Builder, Embedding, Linear};
 use crate::parameters::{parameters_of, values_of, with_values};
 use crate::{Activation, DropoutKey, ModelError, ParameterInfo, SpecialTokens};
+use bidirectional::{BidirectionalPass, BidirectionalStack};
 use burn::module::Module;
 use burn::prelude::*;
-use bidirectional::BidirectionalPass;
 use danlu_ops::{CrossEntropy, IGNORED, Precision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use transformer::EncoderPass;
+use transformer::{EncoderPass, EncoderTransformer};
 
 /// An encoder-only Transformer with its head (Devlin et al. 2019, "BERT").
 ///
@@ -302,7 +300,9 @@ impl Encoder {
             EncoderBody::Bidirectional(_) => BidirectionalPass::new(self, input, None).ends(&hidden),
         };
         match self.config().architecture {
-            EncoderKind::Bert | EncoderKind::Lstm | EncoderKind::Gru | EncoderKind::Rnn => dense.forward(first, self.precision).tanh(),
+            EncoderKind::Bert | EncoderKind::Lstm | EncoderKind::Gru | EncoderKind::Rnn => {
+                dense.forward(first, self.precision).tanh()
+            }
             // RoBERTa's classifier drops before its first layer, too; its pooler does not.
             EncoderKind::Roberta if self.config().head != HeadConfig::Pooler => {
                 dense.forward(dropout.apply(0, first), self.precision).tanh()
