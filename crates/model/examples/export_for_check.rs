@@ -103,7 +103,8 @@ fn encoder(config: &EncoderConfig) -> Result<Encoder, Box<dyn Error>> {
     for step in 0..20 {
         let input = texts(step);
         let targets = match &config.head {
-            HeadConfig::None | HeadConfig::Pooler => break,
+            // transformers has no encoder with a CTC head of these.
+            HeadConfig::None | HeadConfig::Pooler | HeadConfig::Ctc { .. } => break,
             HeadConfig::MaskedLm | HeadConfig::TokenClassification { .. } => {
                 let classes = if config.head == HeadConfig::MaskedLm { VOCAB } else { 3 };
                 let row = |ids: &Vec<u32>| ids.iter().map(|id| (*id as usize * 5 % classes) as i32).collect();
@@ -150,9 +151,9 @@ fn encoders(root: &Path) -> Result<(), Box<dyn Error>> {
         architecture,
         position_offset: if architecture == EncoderKind::Roberta { 2 } else { 0 },
         token_types: match architecture {
-            EncoderKind::Bert => 2,
             EncoderKind::Roberta => 1,
             EncoderKind::DistilBert => 0,
+            _ => 2,
         },
         ..bert.clone()
     };
