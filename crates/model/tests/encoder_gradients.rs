@@ -235,6 +235,7 @@ fn a_split_batch_has_the_loss_of_the_whole() {
                 EncoderTargets::Tokens(all) => EncoderTargets::Tokens(vec![all[row].clone()]),
                 EncoderTargets::Classes(all) => EncoderTargets::Classes(vec![all[row]]),
                 EncoderTargets::Values(all) => EncoderTargets::Values(vec![all[row].clone()]),
+                EncoderTargets::Labels(all) => EncoderTargets::Labels(vec![all[row].clone()]),
             };
             value(model.loss_sum(&input, &targets, None).unwrap())
         };
