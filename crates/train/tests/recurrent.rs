@@ -105,16 +105,14 @@ fn long_sequences_are_learnt_in_pieces() {
         checkpoint_every: 5,
         ..common::config()
     };
-    let learnt = losses(&fixture, &model(Architecture::Lstm, 0.1), pieces(200), &fixture.path("learnt"));
-    assert!(learnt[199] < 3.2, "{}", learnt[199]);
+    let run = |config, name: &str| losses(&fixture, &model(Architecture::Lstm, 0.0), config, &fixture.path(name));
+    let learnt = run(pieces(300), "learnt");
+    assert!(learnt[299] < 3.2, "{}", learnt[299]);
 
-    let whole = losses(
-        &fixture,
-        &model(Architecture::Lstm, 0.1),
-        TrainConfig { bptt: None, ..pieces(2) },
-        &fixture.path("whole"),
-    );
-    assert!(learnt[0] != whole[0] && (learnt[0] - whole[0]).abs() < 0.05, "{} {}", learnt[0], whole[0]);
+    // The state is carried, so that the first losses are the same; gradients are not.
+    let whole = run(TrainConfig { bptt: None, ..pieces(300) }, "whole");
+    assert!((learnt[0] - whole[0]).abs() < 1e-4, "{} {}", learnt[0], whole[0]);
+    assert!((learnt[20] - whole[20]).abs() > 1e-4, "{} {}", learnt[20], whole[20]);
 }
 
 #[test]
