@@ -1,5 +1,6 @@
 //! The command line: parsed here, resolved and carried out in `commands`.
 
+mod back;
 mod beams;
 mod caption;
 mod data;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use danlu_bench::{Precision, Recompute, Workload};
 use danlu_pipeline::Stage;
 
+pub use back::BackArgs;
 pub use beams::BeamArgs;
 pub use caption::CaptionArgs;
 pub use data::{
@@ -342,6 +344,15 @@ pub struct EvalArgs {
     /// Score once, twice and four times the model's context, by each way in which its positions can go on.
     #[arg(long)]
     pub lengths: bool,
+    /// Score changed copies of the text beside it: a TOML file as `danlu data augment` reads it, each of whose steps makes
+    /// copies of its own.
+    #[arg(long, value_name = "FILE", conflicts_with = "lengths")]
+    pub augment: Option<PathBuf>,
+    /// Decides how copies are changed.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub back: BackArgs,
     #[arg(long)]
     pub json: bool,
 }

@@ -209,7 +209,7 @@ impl<'a> Intake<'a> {
 
 /// A document read from a file of danlu's own documents gets back its `source`
 /// and `language`, which the general reader took for metadata.
-fn with_own_labels(mut document: Document) -> Document {
+pub(crate) fn with_own_labels(mut document: Document) -> Document {
     let field = |name: &str| document.metadata.get(name).and_then(|value| value.as_str()).map(str::to_owned);
     let (source, language) = (field("source"), field("language"));
     document.source = source.unwrap_or(document.source);

@@ -45,6 +45,7 @@
 //! [`score_translations`]: BLEU and chrF as sacreBLEU has them; [`score_transcripts`]: error rates of words and characters.
 
 mod agreement;
+mod back_translation;
 mod baselines;
 mod captioner;
 mod choose;
@@ -55,6 +56,7 @@ mod error;
 mod evaluate;
 mod lengths;
 mod ranking;
+mod robustness;
 mod score;
 mod scores;
 #[cfg(test)]
@@ -66,6 +68,7 @@ mod translator;
 mod windows;
 
 pub use agreement::{Agreement, PROMPTS, Tolerance, compare_folders};
+pub use back_translation::BackTranslator;
 pub use baselines::{Baseline, Baselines, Unigram, XzSize, measure_baselines, xz_size};
 pub use captioner::{CAPTION_PROMPTS_FILE, CaptionPrompt, Captioner, IMAGE_PLACEHOLDER, caption_rows, read_pixels};
 pub use choose::{Chosen, Coverage, choose};
@@ -76,6 +79,7 @@ pub use error::EvalError;
 pub use evaluate::{Evaluation, Progress, evaluate, evaluate_path, evaluate_source};
 pub use lengths::{LENGTH_FACTORS, LengthScores, length_report};
 pub use ranking::{RankingScores, score_rankings};
+pub use robustness::{Changes, RobustnessScores, robustness_report};
 pub use scores::{Scores, Tally, bits_per_byte, token_cost};
 pub use transcriber::{TranscribeOptions, Transcriber, Transcript, TranscriptSegment};
 pub use transcription::{TranscriptScores, TranscriptUnit, plain_transcript, score_transcripts};

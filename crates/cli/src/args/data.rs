@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::JsonArgs;
+use super::{BackArgs, JsonArgs};
 
 #[derive(Subcommand, Debug)]
 pub enum DataCommand {
@@ -169,6 +169,8 @@ pub struct DataAugmentArgs {
     /// Decides which documents are changed and how.
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
+    #[command(flatten)]
+    pub back: BackArgs,
     /// Print what was made as JSON.
     #[arg(long)]
     pub json: bool,

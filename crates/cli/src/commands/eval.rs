@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use danlu_data::SourceConfig;
-use danlu_eval::{EvalConfig, Scores};
+use danlu_data::{SourceConfig, Translate};
+use danlu_eval::{Changes, EvalConfig, Scores};
 
 use crate::args::{EvalArgs, Global};
+use crate::commands::data::augment::{read_config, translation};
 use crate::output::{count, fancy, line, note, table};
 
 pub fn eval(global: &Global, args: &EvalArgs) -> anyhow::Result<()> {
@@ -19,6 +20,9 @@ pub fn eval(global: &Global, args: &EvalArgs) -> anyhow::Result<()> {
     let config = EvalConfig::default();
     if args.lengths {
         return lengths(global, args, &source);
+    }
+    if let Some(config) = &args.augment {
+        return robustness(global, args, &source, config);
     }
     let evaluation = danlu_eval::evaluate_source(&args.model, &source, Path::new("."), &device, &config, &mut |p| {
         if fancy() {
@@ -63,6 +67,48 @@ fn lengths(global: &Global, args: &EvalArgs, source: &SourceConfig) -> anyhow::R
         .collect();
     let header =
         ["context", "positions", "documents", "bytes", "tokens", "loss", "perplexity", "bits/byte", "top-1", "top-5"];
+    line(table(&header, &rows).trim_end());
+    Ok(())
+}
+
+/// What each change of the text costs.
+fn robustness(global: &Global, args: &EvalArgs, source: &SourceConfig, config: &Path) -> anyhow::Result<()> {
+    let device = danlu_pipeline::select_device(&global.device)?;
+    let (config, base) = read_config(config)?;
+    let back = args.back.load(global)?;
+    let translate = back.as_ref().map(translation);
+    let translate = translate.as_ref().map(|translate| translate as &Translate<'_>);
+    let changes = Changes { config: &config, base, seed: args.seed, translate };
+    let here = (source, Path::new("."));
+    let scoring = EvalConfig::default();
+    let report = danlu_eval::robustness_report(&args.model, here, &changes, &device, &scoring, &mut |p| {
+        if fancy() {
+            eprint_progress(p.tokens_scored);
+        }
+    })?;
+    if fancy() {
+        note("");
+    }
+    if args.json {
+        line(&serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    let bits = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
+    let rows: Vec<Vec<String>> = report
+        .iter()
+        .map(|step| {
+            vec![
+                step.kind.clone(),
+                count(step.copies),
+                count(step.skipped.values().sum()),
+                format!("{:.0}%", step.mean_edit_ratio * 100.0),
+                bits(step.original.as_ref().map(|scores| scores.bits_per_byte)),
+                bits(step.changed.as_ref().map(|scores| scores.bits_per_byte)),
+                step.cost().map_or("-".into(), |cost| format!("{cost:+.4}")),
+            ]
+        })
+        .collect();
+    let header = ["change", "copies", "skipped", "changed", "bits/byte before", "after", "cost"];
     line(table(&header, &rows).trim_end());
     Ok(())
 }

@@ -97,6 +97,16 @@ fn check_commands(place: &Place, summary: &Value) {
         assert!(scores[key].is_number(), "{key} in {scores}");
     }
 
+    let steps = "[[steps]]\nkind = \"reverse\"\n[[steps]]\nkind = \"homophones\"\n";
+    std::fs::write(place.path("changes.toml"), steps).unwrap();
+    let costs = place.json(&["eval", model, "--data", "text.txt", "--augment", "changes.toml", "--json"]);
+    assert_eq!((&costs[0]["kind"], &costs[0]["copies"]), (&"reverse".into(), &1.into()), "{costs}");
+    assert_eq!(costs[0]["original"]["bits_per_byte"], scores["bits_per_byte"]);
+    assert_ne!(costs[0]["changed"]["bits_per_byte"], scores["bits_per_byte"]);
+    assert_eq!((&costs[1]["copies"], &costs[1]["skipped"]["no_chinese"]), (&0.into(), &1.into()), "{costs}");
+    let table = place.ok(&["eval", model, "--data", "text.txt", "--augment", "changes.toml"]);
+    assert!(table.contains("reverse") && table.contains("cost"), "{table}");
+
     let documents = place.ok(&["data", "show", run, "--source", "tang-poems", "--limit", "2"]);
     assert_eq!(documents.matches("--- ").count(), 2, "{documents}");
     let dropped = place.json(&["data", "show", run, "--reason", "any", "--limit", "1", "--json"]);

@@ -301,7 +301,11 @@ impl Augmentation {
 }
 
 impl AugmentConfig {
-    fn check(&self) -> Result<(), DataError> {
+    /// Names the first value that cannot be.
+    ///
+    /// # Errors
+    /// [`DataError::BadConfig`].
+    pub fn check(&self) -> Result<(), DataError> {
         let bad = |key, message: String| Err(DataError::BadConfig { key, message });
         if !(0.0..=1.0).contains(&self.share) {
             return bad("augment.share", format!("must lie between 0 and 1, and is {}", self.share));

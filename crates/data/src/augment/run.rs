@@ -205,7 +205,7 @@ impl<'a> Step<'a> {
             Augmentation::Render { font, .. } => Tool::Studio(Studio::open(font.as_deref(), base)?),
             Augmentation::BackTranslate { .. } => Tool::Translate(translate.ok_or_else(|| DataError::BadConfig {
                 key: "augment.steps",
-                message: "back_translate needs a model: name the address of a server that translates".into(),
+                message: "back_translate needs two translators: name their folders, --there MODEL --back MODEL".into(),
             })?),
             _ => Tool::None,
         };

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use danlu_data::AugmentConfig;
+use danlu_data::{AugmentConfig, Translate};
+use danlu_eval::BackTranslator;
 use danlu_store::Workspace;
 
 use super::cleaned;
@@ -12,12 +13,12 @@ use crate::output::{count, line};
 use crate::progress::data_progress;
 
 pub fn augment(global: &Global, args: &DataAugmentArgs) -> anyhow::Result<()> {
-    let text =
-        std::fs::read_to_string(&args.config).with_context(|| format!("cannot read {}", args.config.display()))?;
-    let config: AugmentConfig = toml::from_str(&text).with_context(|| args.config.display().to_string())?;
-    let base = args.config.parent().filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (config, base) = read_config(&args.config)?;
     let input = documents(global, &args.input)?;
-    let summary = danlu_data::augment(&input, &config, args.seed, base, None, &args.out, &data_progress())?;
+    let back = args.back.load(global)?;
+    let translate = back.as_ref().map(translation);
+    let translate = translate.as_ref().map(|translate| translate as &Translate<'_>);
+    let summary = danlu_data::augment(&input, &config, args.seed, base, translate, &args.out, &data_progress())?;
     if args.json {
         line(&serde_json::to_string(&summary)?);
         return Ok(());
@@ -39,6 +40,19 @@ pub fn augment(global: &Global, args: &DataAugmentArgs) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What copies a file asks for, and the folder that its paths start from.
+pub fn read_config(path: &Path) -> anyhow::Result<(AugmentConfig, &Path)> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config = toml::from_str(&text).with_context(|| path.display().to_string())?;
+    let base = path.parent().filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((config, base))
+}
+
+/// Back-translation as the data room asks for it.
+pub fn translation(back: &BackTranslator) -> impl Fn(&str) -> Result<String, String> + Sync + '_ {
+    |text| back.paraphrase(text).map_err(|error| error.to_string())
 }
 
 /// The table itself, or the training documents of a run.
