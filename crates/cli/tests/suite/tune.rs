@@ -122,17 +122,18 @@ fn the_translation_recipe_makes_a_translator_with_scores() {
 
     // A model that says nothing whole leaves every sentence as it was: the copies are counted as unchanged.
     std::fs::write(place.path("back.toml"), "[[steps]]\nkind = \"back_translate\"\n").unwrap();
-    std::fs::write(place.path("two.jsonl"), "{\"text\": \"Open it. Close it.\"}\n{\"text\": \"打开它。\"}\n").unwrap();
-    let collect = "name = \"two\"\n[[data.sources]]\nname = \"two\"\npath = \"two.jsonl\"\n[clean]\nmin_chars = 1\n";
-    std::fs::write(place.path("two.toml"), format!("{collect}[split]\nvalid = 0.0\ntest = 0.0\n")).unwrap();
+    let source = "[[data.sources]]\nname = \"help\"\npath = \"pairs.jsonl\"\ntext_field = \"en\"\n";
+    let split = "[clean]\nmin_chars = 1\n[split]\nvalid = 0.2\ntest = 0.2\n";
+    std::fs::write(place.path("help.toml"), format!("name = \"help\"\n{source}{split}")).unwrap();
     for stage in ["collect", "clean"] {
-        place.ok(&["run", "two.toml", "--only", stage]);
+        place.ok(&["run", "help.toml", "--only", stage]);
     }
-    let copy = ["data", "augment", "two.toml", "--config", "back.toml", "--out", "copies.parquet", "--json"];
+    let copy = ["data", "augment", "help.toml", "--config", "back.toml", "--out", "copies.parquet", "--json"];
     let made = place.json(&[&copy[..], &["--there", model, "--back", model]].concat());
     let kind = &made["kinds"]["back_translate"];
     let skipped: u64 = kind["skipped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
-    assert_eq!((made["documents"].as_u64(), kind["made"].as_u64().unwrap() + skipped), (Some(2), 2), "{made}");
+    let documents = made["documents"].as_u64().unwrap();
+    assert!(documents > 10 && kind["made"].as_u64().unwrap() + skipped == documents, "{made}");
     assert!(place.fails(1, &copy).contains("--there"), "without translators");
     assert!(place.fails(2, &[&copy[..], &["--there", model]].concat()).contains("--back"));
 
