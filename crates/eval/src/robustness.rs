@@ -21,7 +21,7 @@ use crate::{EvalConfig, EvalError, Progress, Scores, evaluate};
 pub struct RobustnessScores {
     /// The step's kind, "rotate".
     pub kind: String,
-    /// Where the same kind stands more than once in the configuration: its settings, too.
+    /// Its settings.
     pub step: serde_json::Value,
     /// Copies that were made.
     pub copies: u64,
@@ -36,6 +36,14 @@ pub struct RobustnessScores {
 }
 
 impl RobustnessScores {
+    /// Kind and unit, which tell steps of one kind apart: "rotate, word".
+    pub fn label(&self) -> String {
+        match self.step["unit"].as_str() {
+            Some(unit) => format!("{}, {unit}", self.kind),
+            None => self.kind.clone(),
+        }
+    }
+
     /// Bits per byte that the change costs.
     pub fn cost(&self) -> Option<f64> {
         Some(self.changed.as_ref()?.bits_per_byte - self.original.as_ref()?.bits_per_byte)

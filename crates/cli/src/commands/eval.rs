@@ -98,7 +98,7 @@ fn robustness(global: &Global, args: &EvalArgs, source: &SourceConfig, config: &
         .iter()
         .map(|step| {
             vec![
-                step.kind.clone(),
+                step.label(),
                 count(step.copies),
                 count(step.skipped.values().sum()),
                 format!("{:.0}%", step.mean_edit_ratio * 100.0),

@@ -105,7 +105,7 @@ fn check_commands(place: &Place, summary: &Value) {
     assert_ne!(costs[0]["changed"]["bits_per_byte"], scores["bits_per_byte"]);
     assert_eq!((&costs[1]["copies"], &costs[1]["skipped"]["no_chinese"]), (&0.into(), &1.into()), "{costs}");
     let table = place.ok(&["eval", model, "--data", "text.txt", "--augment", "changes.toml"]);
-    assert!(table.contains("reverse") && table.contains("cost"), "{table}");
+    assert!(table.contains("reverse, word") && table.contains("cost"), "{table}");
 
     let documents = place.ok(&["data", "show", run, "--source", "tang-poems", "--limit", "2"]);
     assert_eq!(documents.matches("--- ").count(), 2, "{documents}");
