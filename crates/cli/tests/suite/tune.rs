@@ -8,7 +8,11 @@ use toml::{Table, Value};
 use crate::harness::Place;
 
 fn shortened() -> String {
-    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/sentiment.toml");
+    shortened_sentiment("sentiment.toml")
+}
+
+fn shortened_sentiment(file: &str) -> String {
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes").join(file);
     let mut recipe: Table = std::fs::read_to_string(recipe).unwrap().parse().unwrap();
     recipe["data"]["sources"][0]["path"] = "reviews.jsonl".into();
     for (key, share) in [("valid", 0.2), ("test", 0.2)] {
@@ -36,9 +40,7 @@ fn write_reviews(place: &Place) {
 fn recurrent_layers_take_the_place_of_a_transformer() {
     let place = Place::new();
     write_reviews(&place);
-    let mut recipe: Table = shortened().parse().unwrap();
-    recipe["model"] = "architecture = \"lstm\"\nlayers = 1\nhidden_size = 32".parse::<Table>().unwrap().into();
-    std::fs::write(place.path("task.toml"), toml::to_string(&recipe).unwrap()).unwrap();
+    std::fs::write(place.path("task.toml"), shortened_sentiment("sentiment-lstm.toml")).unwrap();
     let outcome = place.json(&["tune", "task.toml", "--json"]);
     let model = outcome["model"].as_str().unwrap();
     assert_eq!(place.json(&["inspect", model, "--json"])["architecture"], "DanluLstmEncoderForSequenceClassification");
