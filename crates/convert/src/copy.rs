@@ -38,7 +38,7 @@ pub fn export_folder(
     Ok(Exported { architecture, parameters: done.parameters, bytes, left_f16: Vec::new() })
 }
 
-/// What [`crate::import`] does with a folder.
+/// What [`crate::import`] does with a folder; of a model of any architecture.
 pub(crate) fn copy(
     from: &Path,
     out: &Path,

@@ -78,6 +78,12 @@ pub fn import(
     }
 }
 
+/// Whether [`import`] takes this for a folder in the layout of Hugging Face, of which it moves weights and tokenizer and
+/// asks nothing about the model: whether danlu has such a model, the caller must ask.
+pub fn is_folder_of_transformers(path: &Path) -> bool {
+    path.is_dir() && !ctranslate2::is(path)
+}
+
 fn from_gguf(
     file: &Path,
     out: &Path,

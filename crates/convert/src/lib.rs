@@ -22,5 +22,5 @@ pub mod tokenizer;
 pub use copy::export_folder;
 pub use error::ConvertError;
 pub use export::{Exported, export};
-pub use import::{Imported, Precision, import};
+pub use import::{Imported, Precision, import, is_folder_of_transformers};
 pub use inspect::{Inspection, Listed, inspect};

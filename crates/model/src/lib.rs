@@ -25,6 +25,7 @@ mod config;
 mod constraint;
 mod context;
 mod contrastive;
+mod describe;
 mod dropout;
 mod encoder;
 mod encoder_decoder;
@@ -59,6 +60,7 @@ pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCount
 pub use constraint::{Choice, Chooser, LogitsConstraint};
 pub use contrastive::{ContrastiveConfig, contrastive_search};
 pub use danlu_ops::Precision;
+pub use describe::{Described, ModelKind, describe};
 pub use dropout::DropoutKey;
 pub use encoder::{
     Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, Head, HeadConfig, HeadLoss, Pooling, Problem,

@@ -5,8 +5,8 @@ mod common;
 use burn::prelude::*;
 use common::*;
 use danlu_model::{
-    Architecture, CONFIG_FILE, CausalLm, GENERATION_CONFIG_FILE, LayerType, ModelConfig, ModelError, RopeScaling,
-    SaveOptions, SpecialTokens, WEIGHTS_FILE, load, save,
+    Architecture, CONFIG_FILE, CausalLm, GENERATION_CONFIG_FILE, LayerType, ModelConfig, ModelError, ModelKind,
+    RopeScaling, SaveOptions, SpecialTokens, WEIGHTS_FILE, describe, load, save,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -174,6 +174,49 @@ fn unknown_architectures_and_settings_are_refused() {
     edit_json(&dir.path().join(CONFIG_FILE), |c| c["num_attention_heads"] = json!(1_000_000_000_000_u64));
     let error = load(dir.path(), &Device::flex()).unwrap_err();
     assert!(matches!(error, ModelError::InvalidConfig { key: "heads", .. }), "{error}");
+}
+
+#[test]
+fn every_golden_folder_is_described_as_what_loads_it() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut seen = std::collections::BTreeMap::new();
+    for inner in ["", "encoders", "encoder_decoders", "vision"] {
+        for entry in std::fs::read_dir(golden.join(inner)).unwrap() {
+            let folder = entry.unwrap().path();
+            if folder.join(CONFIG_FILE).exists() {
+                let described = describe(&folder).unwrap();
+                let expected = match described.kind {
+                    ModelKind::Language(_) => "",
+                    ModelKind::Encoder(_) => "encoders",
+                    ModelKind::EncoderDecoder(_) => "encoder_decoders",
+                    ModelKind::VisionLanguage(_) => "vision",
+                };
+                assert_eq!(inner, expected, "{}", folder.display());
+                assert!(described.vocab_size > 8 && !described.int8, "{described:?}");
+                *seen.entry(inner).or_insert(0) += 1;
+            }
+        }
+    }
+    assert!(seen.len() == 4 && seen.values().sum::<usize>() >= 35, "{seen:?}");
+    // What no loader knows is told with what any of them does, whichever was asked.
+    let (dir, _) = saved(&tiny());
+    for (architecture, model_type) in
+        [(json!(["BertForNextSentencePrediction"]), "bert"), (json!(["Phi3ForCausalLM"]), "phi3"), (json!([]), "opt")]
+    {
+        edit_json(&dir.path().join(CONFIG_FILE), |c| {
+            c["architectures"] = architecture.clone();
+            c["model_type"] = json!(model_type);
+        });
+        let said = describe(dir.path()).unwrap_err().to_string();
+        for known in ["Qwen3ForCausalLM", "BertForMaskedLM", "WhisperForConditionalGeneration", "LlavaFor"] {
+            assert!(said.contains("unknown architecture") && said.contains(known), "{said}");
+        }
+    }
+    edit_json(&dir.path().join(CONFIG_FILE), |c| {
+        c.as_object_mut().unwrap().retain(|key, _| key != "architectures" && key != "model_type");
+    });
+    let said = describe(dir.path()).unwrap_err().to_string();
+    assert!(said.contains("config.json: unknown architecture (none named), expected one of LlamaForCausalLM"), "{said}");
 }
 
 /// What belongs to one family, where it is changed into what danlu does not have.

@@ -37,6 +37,9 @@ fn bar() -> impl Fn(usize, usize) {
 
 pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
     let precision = args.precision.as_deref().and_then(Precision::from_name);
+    if danlu_convert::is_folder_of_transformers(&args.file) {
+        danlu_model::describe(&args.file)?; // what danlu cannot load is not copied
+    }
     let done = danlu_convert::import(&args.file, &args.out, precision, &bar())?;
     let kinds: Vec<String> = done.kinds.iter().map(|(kind, tensors)| format!("{tensors} {kind}")).collect();
     if args.json {
@@ -73,7 +76,10 @@ pub fn export(global: &Global, args: &ExportArgs) -> anyhow::Result<()> {
     }
     let done = match gguf {
         true => danlu_convert::export(&args.model, &args.out, kind.unwrap_or(Kind::F16), &bar())?,
-        false => danlu_convert::export_folder(&args.model, &args.out, precision, &bar())?,
+        false => {
+            danlu_model::describe(&args.model)?;
+            danlu_convert::export_folder(&args.model, &args.out, precision, &bar())?
+        }
     };
     let kind = if gguf { Some(kind.unwrap_or(Kind::F16)) } else { kind };
     let verified = args.verify.then(|| verify(global, args, kind)).transpose()?;

@@ -112,3 +112,33 @@ fn pytorch_is_named_with_the_remedy_where_safetensors_are_wanted() {
     std::fs::copy(golden.join("old.bin"), folder.join("pytorch_model.bin")).unwrap();
     assert!(place.fails(1, &["import", "llama_tied", "--out", "out"]).contains("hint: save it again in Python"));
 }
+
+#[test]
+fn folders_of_models_that_danlu_cannot_load_are_not_copied() {
+    let place = Place::new();
+    let change = |change: &[(&str, Value)]| {
+        let _ = std::fs::remove_dir_all(place.path("llama_tied"));
+        model(&place, "llama_tied", change);
+    };
+    let both = |said: &dyn Fn(String)| {
+        said(place.fails(1, &["import", "llama_tied", "--out", "out"]));
+        said(place.fails(1, &["export", "llama_tied", "--format", "hf", "--out", "out"]));
+        assert!(!place.path("out").exists() && !place.path("out.part").exists());
+    };
+    change(&[("architectures", json!(["FalconForCausalLM"])), ("model_type", json!("falcon"))]);
+    both(&|said| {
+        assert!(said.contains("llama_tied/config.json: unknown architecture `FalconForCausalLM`"), "{said}");
+        // One of each kind of model.
+        for known in ["LlamaForCausalLM", "BertModel", "MarianMTModel", "LlavaForConditionalGeneration"] {
+            assert!(said.contains(known), "{said}");
+        }
+        assert!(said.contains("hint: use a model of one of these"), "{said}");
+    });
+    change(&[("architectures", Value::Null), ("model_type", Value::Null)]);
+    both(&|said| assert!(said.contains("config.json: unknown architecture (none named)"), "{said}"));
+    change(&[("hidden_act", json!("relu"))]);
+    both(&|said| assert!(said.contains("`hidden_act` is \"relu\", expected \"silu\""), "{said}"));
+    // What a family is called is enough.
+    change(&[("architectures", Value::Null), ("model_type", json!("llama"))]);
+    place.ok(&["import", "llama_tied", "--out", "out"]);
+}

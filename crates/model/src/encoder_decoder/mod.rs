@@ -14,6 +14,7 @@ mod places;
 mod step;
 
 pub use config::{EncoderDecoderConfig, EncoderDecoderKind};
+pub(crate) use folder::KNOWN;
 pub use folder::describe_encoder_decoder;
 pub use input::{Seq2SeqInput, SpeechInput};
 pub use layers::{Convolution, Stack, StackLayer};
