@@ -216,7 +216,10 @@ fn every_golden_folder_is_described_as_what_loads_it() {
         c.as_object_mut().unwrap().retain(|key, _| key != "architectures" && key != "model_type");
     });
     let said = describe(dir.path()).unwrap_err().to_string();
-    assert!(said.contains("config.json: unknown architecture (none named), expected one of LlamaForCausalLM"), "{said}");
+    assert!(
+        said.contains("config.json: unknown architecture (none named), expected one of LlamaForCausalLM"),
+        "{said}"
+    );
 }
 
 /// What belongs to one family, where it is changed into what danlu does not have.
