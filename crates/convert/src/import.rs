@@ -91,8 +91,7 @@ fn from_gguf(
     progress: &dyn Fn(usize, usize),
 ) -> Result<Imported, ConvertError> {
     let gguf = Gguf::open(file)?;
-    let family = family(&gguf)?;
-    let (mut config, shape) = settings::config(file, &gguf.metadata, family, &|name| gguf.tensor(name).is_some())?;
+    let (mut config, family, shape) = described(&gguf)?;
     let tokens = tokenizer::gguf::from_metadata(file, &gguf.metadata)?;
     let tensors = plan(&gguf, family, shape)?;
     let layers = config["num_hidden_layers"].as_u64().or(config["n_layer"].as_u64()).unwrap_or(0);
@@ -134,6 +133,14 @@ fn from_gguf(
         kinds: kinds(&gguf.tensors),
         chat_template: template.is_some(),
     })
+}
+
+/// config.json of a file's model, but for its vocabulary.
+pub(crate) fn described(gguf: &Gguf) -> Result<(Value, Family, Shape), ConvertError> {
+    let family = family(gguf)?;
+    let has = |name: &str| gguf.tensor(name).is_some();
+    let (config, shape) = settings::config(gguf.path(), &gguf.metadata, family, &has)?;
+    Ok((config, family, shape))
 }
 
 fn family(gguf: &Gguf) -> Result<Family, ConvertError> {

@@ -60,7 +60,7 @@ pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCount
 pub use constraint::{Choice, Chooser, LogitsConstraint};
 pub use contrastive::{ContrastiveConfig, contrastive_search};
 pub use danlu_ops::Precision;
-pub use describe::{Described, ModelKind, describe};
+pub use describe::{Described, MemoryNeeds, ModelKind, SequenceNeeds, describe, describe_language};
 pub use dropout::DropoutKey;
 pub use encoder::{
     Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, Head, HeadConfig, HeadLoss, Pooling, Problem,
