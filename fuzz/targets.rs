@@ -2,7 +2,9 @@
 
 use danlu_formats::html::{self, HtmlOptions, Markup, TableCells};
 use danlu_formats::limits::Limits;
+use danlu_formats::picture::{Picture, PictureLimits};
 use danlu_formats::posts::{PostFormat, PostReader};
+use danlu_formats::sound::read_sound;
 use danlu_formats::wikitext::{self, DumpReader, Variant, WikiOptions};
 use danlu_formats::{encoding, epub, feed, mail, markdown, warc};
 
@@ -20,6 +22,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("feed", feed),
     ("posts", posts),
     ("epub", epub),
+    ("picture", picture),
+    ("sound", sound),
 ];
 
 pub fn html(bytes: &[u8]) {
@@ -82,4 +86,21 @@ pub fn posts(bytes: &[u8]) {
 
 pub fn epub(bytes: &[u8]) {
     let _ = epub::read_epub(bytes, Limits { max_total: 1 << 20, ..Limits::default() });
+}
+
+pub fn picture(bytes: &[u8]) {
+    let limits = PictureLimits { max_side: 1 << 10, max_pixels: 1 << 16, max_bytes: 1 << 20 };
+    if let Ok(picture) = Picture::decode(bytes, limits) {
+        assert_eq!(picture.rgb.len(), 3 * picture.width * picture.height);
+        assert!(picture.width.max(picture.height) <= 1 << 10 && picture.width * picture.height <= 1 << 16);
+    }
+}
+
+pub fn sound(bytes: &[u8]) {
+    const RATE: u32 = 16_000;
+    const SECONDS: u32 = 2;
+    if let Ok(sound) = read_sound(std::io::Cursor::new(bytes.to_vec()), RATE, f64::from(SECONDS)) {
+        assert!(sound.file_rate > 0 && sound.samples.len() <= (SECONDS * RATE) as usize);
+        assert!(sound.samples.iter().all(|sample| sample.is_finite()));
+    }
 }

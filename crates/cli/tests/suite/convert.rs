@@ -164,7 +164,10 @@ fn inspect_tells_the_memory_of_a_loaded_model() {
     assert_eq!(small["memory"], memory);
     assert!(small["bytes"].as_u64().unwrap() < 4 * parameters);
     let shown = place.ok(&["inspect", "small.gguf"]);
-    assert!(shown.contains("in memory after import: ") && shown.contains("of weights in f32; for each sequence "), "{shown}");
+    assert!(
+        shown.contains("in memory after import: ") && shown.contains("of weights in f32; for each sequence "),
+        "{shown}"
+    );
     let shown = place.ok(&["inspect", "llama_tied"]);
     assert!(shown.contains("in memory: ") && shown.contains("a token, ") && shown.contains(" tokens\n"), "{shown}");
     // Of what danlu does not load, the rest is told all the same.

@@ -15,10 +15,10 @@ mod step;
 
 pub use config::{EncoderDecoderConfig, EncoderDecoderKind};
 pub(crate) use folder::KNOWN;
-pub(crate) use names::COPIES;
 pub use folder::describe_encoder_decoder;
 pub use input::{Seq2SeqInput, SpeechInput};
 pub use layers::{Convolution, Stack, StackLayer};
+pub(crate) use names::COPIES;
 pub(crate) use places::sound_table;
 
 use crate::init::{RandomSource, Source, Start};
