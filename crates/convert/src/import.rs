@@ -58,7 +58,7 @@ pub struct Imported {
 }
 
 /// Makes a folder in the layout of Hugging Face of a GGUF file, of a folder whose weights are checkpoints of PyTorch or
-/// whose tokenizer is a SentencePiece or tiktoken file, or of Whisper in the form of CTranslate2. The folder appears whole or not at all, and must not be there yet.
+/// whose tokenizer is not tokenizer.json, or of Whisper in the form of CTranslate2. The folder appears whole or not at all, and must not be there yet.
 /// Weights have the given precision, else f32 of a GGUF file and what they had of a folder. `progress` is told tensors
 /// done and in all.
 ///
