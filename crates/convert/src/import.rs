@@ -58,9 +58,9 @@ pub struct Imported {
 }
 
 /// Makes a folder in the layout of Hugging Face of a GGUF file, of a folder whose weights are checkpoints of PyTorch or
-/// whose tokenizer is not tokenizer.json, or of Whisper in the form of CTranslate2. The folder appears whole or not at all, and must not be there yet.
-/// Weights have the given precision, else f32 of a GGUF file and what they had of a folder. `progress` is told tensors
-/// done and in all.
+/// whose tokenizer is not tokenizer.json, or of Whisper in the form of CTranslate2. The folder appears whole or not at all,
+/// and must not be there yet. Weights have the given precision, else f32 of a GGUF file and what they had of a folder.
+/// `progress` is told tensors done and in all.
 ///
 /// # Errors
 /// A broken file, an architecture, tokenizer or element type that danlu does not know, a tensor that is missing or too

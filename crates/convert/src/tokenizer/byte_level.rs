@@ -98,9 +98,9 @@ pub(super) fn files(folder: &Path, told: &Json, model: &Json) -> Result<Files, C
 /// The split, and the normalizer before it; `space`: whether a text begins with a space of its own.
 fn pre_tokenizer(style: Style, space: bool) -> (Json, Json) {
     let (mut split, normalizer) = split(if style == Style::Qwen2 { "qwen2" } else { "gpt-2" });
-    let bytes = match split["pretokenizers"].as_array_mut() {
-        Some(steps) => steps.last_mut(),
-        None => Some(&mut split),
+    let bytes = match split["type"] == "ByteLevel" {
+        true => Some(&mut split),
+        false => split.get_mut("pretokenizers").and_then(Json::as_array_mut).and_then(|steps| steps.last_mut()),
     };
     if let Some(bytes) = bytes {
         bytes["add_prefix_space"] = json!(space);

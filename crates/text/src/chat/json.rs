@@ -139,7 +139,7 @@ impl Writer<'_, '_, '_> {
                 }
                 self.list('{', '}', names.len(), depth, |writer, at| {
                     writer.name(&names[at])?;
-                    writer.out.push_str(&writer.key.clone());
+                    writer.out.push_str(&writer.key);
                     writer.value(&value.get_item(&names[at])?, depth + 1)
                 })?;
             }
@@ -162,7 +162,7 @@ impl Writer<'_, '_, '_> {
         self.out.push(open);
         for at in 0..count {
             if at > 0 {
-                self.out.push_str(&self.item.clone());
+                self.out.push_str(&self.item);
             }
             self.line(depth + 1);
             each(self, at)?;

@@ -133,7 +133,7 @@ impl ChatTemplate {
         let message = |message: &Value| match message {
             Value::Object(fields) => {
                 let there = |key: &&str| fields.get(*key).is_some_and(|value| !value.is_null());
-                let thought = REASONING.iter().find(|key| there(key)).map(|key| &fields[*key]);
+                let thought = REASONING.iter().find(|key| there(*key)).map(|key| &fields[*key]);
                 let named = |name| thought.map(|thought| (name, json::to_jinja(thought)));
                 let own = fields.iter().filter(|(_, value)| !value.is_null());
                 let own = own.map(|(key, value)| (key.as_str(), json::to_jinja(value)));
