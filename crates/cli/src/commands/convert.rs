@@ -53,12 +53,15 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     line(&format!(
-        "{}: {} with {} parameters (tensors: {}), {} tokens, {}",
+        "{}: {} with {} parameters (tensors: {}), {}, {}",
         args.out.display(),
         done.architecture,
         count(done.parameters),
         kinds.join(", "),
-        count(done.vocabulary as u64),
+        match done.vocabulary {
+            0 => "no tokenizer that danlu knows".to_owned(),
+            tokens => format!("{} tokens", count(tokens as u64)),
+        },
         if done.chat_template { "with a chat template" } else { "without a chat template" },
     ));
     if !args.file.is_dir() || done.architecture.ends_with("CausalLM") || done.architecture.ends_with("LMHeadModel") {
