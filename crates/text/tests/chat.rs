@@ -33,7 +33,7 @@ fn prompts_are_those_of_transformers() {
         let found = template(source).render_values(messages, tools, prompt);
         let what = format!("{} of {}", case["template"], case["conversation"]);
         match case["text"].as_str() {
-            Some(text) => assert_eq!(found.unwrap(), text, "{what}"),
+            Some(text) => assert_eq!(found.map_err(|error| format!("{what}: {error}")).unwrap(), text, "{what}"),
             None => assert!(found.is_err(), "{what}"),
         }
         // What has only texts is the same either way.

@@ -95,7 +95,7 @@ pub(super) fn tojson(
     let ascii = ensure_ascii.or(option("ensure_ascii")?).is_some_and(|flag| flag.is_true());
     let sort_keys = option("sort_keys")?.is_some_and(|flag| flag.is_true());
     options.assert_all_used()?;
-    let mut writer = Writer { out: String::new(), ascii, indent, item, key, sort_keys, paid: 0, state };
+    let mut writer = Writer { out: String::new(), ascii, indent, item, key, sort_keys, state };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
@@ -111,8 +111,6 @@ struct Writer<'a, 'b, 'c> {
     item: String,
     key: String,
     sort_keys: bool,
-    /// Bytes of `out` that fuel was taken for.
-    paid: usize,
     state: &'a State<'b, 'c>,
 }
 
@@ -121,11 +119,11 @@ impl Writer<'_, '_, '_> {
         if depth > DEEPEST {
             return Err(Error::new(ErrorKind::InvalidOperation, "tojson: nested too deep"));
         }
-        self.pay()?;
+        self.pay(0)?;
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
+            ValueKind::String => self.string(value.as_str().unwrap_or_default())?,
             ValueKind::Number if value.is_integer() => self.out.push_str(&value.to_string()),
             ValueKind::Number => self.out.push_str(&float(f64::try_from(value.clone())?)),
             ValueKind::Seq | ValueKind::Iterable => {
@@ -139,6 +137,7 @@ impl Writer<'_, '_, '_> {
                 }
                 self.list('{', '}', names.len(), depth, |writer, at| {
                     writer.name(&names[at])?;
+                    writer.pay(writer.key.len())?;
                     writer.out.push_str(&writer.key);
                     writer.value(&value.get_item(&names[at])?, depth + 1)
                 })?;
@@ -162,23 +161,25 @@ impl Writer<'_, '_, '_> {
         self.out.push(open);
         for at in 0..count {
             if at > 0 {
+                self.pay(self.item.len())?;
                 self.out.push_str(&self.item);
             }
-            self.line(depth + 1);
+            self.line(depth + 1)?;
             each(self, at)?;
         }
         if count > 0 {
-            self.line(depth);
+            self.line(depth)?;
         }
         self.out.push(close);
         Ok(())
     }
 
-    fn line(&mut self, depth: usize) {
-        if let Some(indent) = &self.indent {
-            self.out.push('\n');
-            (0..depth).for_each(|_| self.out.push_str(indent));
-        }
+    fn line(&mut self, depth: usize) -> Result<(), Error> {
+        let Some(indent) = &self.indent else { return Ok(()) };
+        self.pay(depth * indent.len())?;
+        self.out.push('\n');
+        (0..depth).for_each(|_| self.out.push_str(indent));
+        Ok(())
     }
 
     /// A key, which is a string in JSON whatever it is.
@@ -194,11 +195,11 @@ impl Writer<'_, '_, '_> {
                 return Err(Error::new(ErrorKind::InvalidOperation, what));
             }
         };
-        self.string(&text);
-        Ok(())
+        self.string(&text)
     }
 
-    fn string(&mut self, text: &str) {
+    fn string(&mut self, text: &str) -> Result<(), Error> {
+        self.pay(text.len())?;
         self.out.push('"');
         for c in text.chars() {
             match c {
@@ -214,6 +215,7 @@ impl Writer<'_, '_, '_> {
             }
         }
         self.out.push('"');
+        Ok(())
     }
 
     fn escape(&mut self, c: char) {
@@ -226,14 +228,10 @@ impl Writer<'_, '_, '_> {
         }
     }
 
-    /// minijinja counts what a filter made afterwards; a small template must not make much before.
-    fn pay(&mut self) -> Result<(), Error> {
-        let made = self.out.len() - self.paid;
-        if made >= 1 << 12 {
-            self.paid = self.out.len();
-            self.state.consume_fuel(made as u64 / 64)?;
-        }
-        Ok(())
+    /// As minijinja's instructions do, a value costs 1, and so do 64 bytes: it counts what a filter made afterwards, and a small
+    /// template must not make much before.
+    fn pay(&self, bytes: usize) -> Result<(), Error> {
+        self.state.consume_fuel(1 + bytes as u64 / 64)
     }
 }
 

@@ -11,7 +11,6 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use jiff::fmt::strtime;
-use jiff::tz::TimeZone;
 use minijinja::value::Value as Jinja;
 use minijinja::{Environment, Error, ErrorKind};
 use regex::Regex;
@@ -169,9 +168,9 @@ impl ChatTemplate {
     }
 }
 
-/// A time by a format of `strftime`.
+/// A time by a format of `strftime`, in UTC.
 fn written(time: Timestamp, format: &str) -> Result<String, Error> {
-    strtime::format(format, &time.to_zoned(TimeZone::UTC))
+    strtime::format(format, time)
         .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
 }
 

@@ -8,8 +8,10 @@ use minijinja::{Error, ErrorKind, State};
 pub(super) fn method(state: &mut State, value: &Jinja, method: &str, args: &[Jinja]) -> Result<Jinja, Error> {
     if value.kind() == ValueKind::Map {
         return match method {
-            "items" | "keys" | "values" => {
-                state.apply_filter(if method == "keys" { "list" } else { method }, std::slice::from_ref(value))
+            "items" => state.apply_filter("items", std::slice::from_ref(value)),
+            "keys" => Ok(value.try_iter()?.collect()),
+            "values" => {
+                value.try_iter()?.map(|key| value.get_item(&key)).collect::<Result<Vec<_>, _>>().map(Jinja::from)
             }
             "get" => {
                 let (key, default): (Jinja, Option<Jinja>) = from_args(args)?;
