@@ -3,7 +3,8 @@
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
-use danlu_convert::tokenizer::tokenizer_json;
+use danlu_convert::tokenizer::{of_folder, tokenizer_json};
+use danlu_text::{ChatTemplate, EncoderTokenizer};
 use danlu_weights::{Stored, ctranslate2, gguf, pytorch, safetensors};
 
 pub type Target = fn(&[u8]);
@@ -19,14 +20,19 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pickle", pickle),
     ("sentencepiece", sentencepiece),
     ("tiktoken", tiktoken),
+    ("wordpiece", wordpiece),
+    ("byte_level", byte_level),
+    ("marian", marian),
+    ("tokenizer_config", tokenizer_config),
+    ("chat_template", chat_template),
 ];
 
-/// The bytes as a file of this name.
+/// The bytes as a file of this name, which may be in a folder.
 fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let thread = format!("{:?}", std::thread::current().id()).replace(|c: char| !c.is_ascii_alphanumeric(), "");
     let folder = std::env::temp_dir().join(format!("danlu-fuzz-{}-{thread}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a temporary folder");
     let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap_or(&folder)).expect("a temporary folder");
     std::fs::write(&path, bytes).expect("a temporary file");
     path
 }
@@ -98,4 +104,68 @@ pub fn sentencepiece(bytes: &[u8]) {
 
 pub fn tiktoken(bytes: &[u8]) {
     let _ = tokenizer_json(&file("qwen.tiktoken", bytes), &serde_json::Value::Null);
+}
+
+/// The tokenizer of a folder with these files alone, made, read and asked for the tokens of a text.
+fn tokenizer(files: &[(&str, &[u8])], model_type: &str) {
+    let folder = file("tokenizer/none", b"").with_file_name("");
+    let _ = std::fs::remove_dir_all(&folder);
+    for (name, bytes) in files {
+        file(&format!("tokenizer/{name}"), bytes);
+    }
+    let Ok(Some(made)) = of_folder(&folder, &serde_json::json!({ "model_type": model_type })) else { return };
+    file("tokenizer/tokenizer.json", made.tokenizer.to_string().as_bytes());
+    file("tokenizer/tokenizer_config.json", made.config.to_string().as_bytes());
+    if let Ok(tokenizer) = EncoderTokenizer::from_dir(&folder) {
+        if let Ok(encoded) = tokenizer.encode("The melting 炉 of naïve  e\u{301}\u{FDD0} 🚀<s>", 1000) {
+            let _ = tokenizer.decode(&encoded.ids);
+        }
+        let _ = tokenizer.encode_pair("", "a", 10);
+    }
+}
+
+/// Two files in one: the first up to a zero.
+fn two(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let at = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    (&bytes[..at], bytes.get(at + 1..).unwrap_or_default())
+}
+
+/// BERT's vocab.txt.
+pub fn wordpiece(bytes: &[u8]) {
+    tokenizer(&[("vocab.txt", bytes)], "bert");
+}
+
+/// GPT-2's vocab.json and merges.txt.
+pub fn byte_level(bytes: &[u8]) {
+    let (vocabulary, merges) = two(bytes);
+    tokenizer(&[("vocab.json", vocabulary), ("merges.txt", merges)], "gpt2");
+    tokenizer(&[("vocab.json", vocabulary), ("merges.txt", merges)], "bart");
+}
+
+/// Marian's vocab.json and source.spm.
+pub fn marian(bytes: &[u8]) {
+    let (vocabulary, source) = two(bytes);
+    tokenizer(&[("vocab.json", vocabulary), ("source.spm", source)], "marian");
+}
+
+/// What is said of a sound vocabulary, in today's file and in those of old.
+pub fn tokenizer_config(bytes: &[u8]) {
+    let (one, other) = two(bytes);
+    let words = ("vocab.txt", &b"[UNK]\n[CLS]\n[SEP]\na\n##b\n"[..]);
+    tokenizer(&[words, ("tokenizer_config.json", one)], "bert");
+    tokenizer(&[words, ("special_tokens_map.json", one), ("added_tokens.json", other)], "bert");
+    let pieces =
+        [("vocab.json", &br#"{"a": 0, "b": 1, "ab": 2}"#[..]), ("merges.txt", b"a b"), ("tokenizer_config.json", one)];
+    tokenizer(&pieces, "qwen2");
+}
+
+/// A template, and a conversation for it.
+pub fn chat_template(bytes: &[u8]) {
+    let source = String::from_utf8_lossy(bytes).into_owned();
+    let Ok(template) = ChatTemplate::new(source, Some("<s>".into()), None) else { return };
+    let messages = [
+        serde_json::json!({"role": "system", "content": " 炉 "}),
+        serde_json::json!({"role": "user", "content": [{"type": "text", "text": "x"}], "tool_calls": [{"id": null, "n": 1.5e-7}]}),
+    ];
+    let _ = template.render_values(&messages, &messages[1..], true);
 }

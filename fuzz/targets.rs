@@ -2,7 +2,9 @@
 
 use danlu_formats::html::{self, HtmlOptions, Markup, TableCells};
 use danlu_formats::limits::Limits;
+use danlu_formats::picture::{Picture, PictureLimits};
 use danlu_formats::posts::{PostFormat, PostReader};
+use danlu_formats::sound::read_sound;
 use danlu_formats::wikitext::{self, DumpReader, Variant, WikiOptions};
 use danlu_formats::{encoding, epub, feed, mail, markdown, warc};
 
@@ -20,6 +22,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("feed", feed),
     ("posts", posts),
     ("epub", epub),
+    ("picture", picture),
+    ("sound", sound),
 ];
 
 pub fn html(bytes: &[u8]) {
@@ -82,4 +86,52 @@ pub fn posts(bytes: &[u8]) {
 
 pub fn epub(bytes: &[u8]) {
     let _ = epub::read_epub(bytes, Limits { max_total: 1 << 20, ..Limits::default() });
+}
+
+pub fn picture(bytes: &[u8]) {
+    let limits = PictureLimits { max_side: 1 << 10, max_pixels: 1 << 16, max_bytes: 1 << 20 };
+    if let Ok(picture) = Picture::decode(bytes, limits) {
+        assert_eq!(picture.rgb.len(), 3 * picture.width * picture.height);
+        assert!(picture.width.max(picture.height) <= 1 << 10 && picture.width * picture.height <= 1 << 16);
+    }
+}
+
+pub fn sound(bytes: &[u8]) {
+    hear(bytes.to_vec());
+    // A page whose sum is wrong is left out: what is in it is never seen.
+    if bytes.starts_with(b"OggS") {
+        hear(with_sums(bytes));
+    }
+}
+
+fn hear(bytes: Vec<u8>) {
+    const RATE: u32 = 16_000;
+    const SECONDS: u32 = 2;
+    if let Ok(sound) = read_sound(std::io::Cursor::new(bytes), RATE, f64::from(SECONDS)) {
+        assert!(sound.file_rate > 0 && sound.samples.len() <= (SECONDS * RATE) as usize);
+        assert!(sound.samples.iter().all(|sample| sample.is_finite()));
+    }
+}
+
+/// The pages of an Ogg file with the check sums that their bytes have.
+fn with_sums(bytes: &[u8]) -> Vec<u8> {
+    let mut file = bytes.to_vec();
+    let mut at = 0;
+    while let Some(found) = file[at..].windows(4).position(|four| four == b"OggS") {
+        let begin = at + found;
+        let segments = file.get(begin + 26).map_or(0, |n| usize::from(*n));
+        let Some(table) = file.get(begin + 27..begin + 27 + segments) else { break };
+        let end = begin + 27 + segments + table.iter().map(|n| usize::from(*n)).sum::<usize>();
+        if end > file.len() {
+            break;
+        }
+        file[begin + 22..begin + 26].fill(0);
+        let sum = file[begin..end].iter().fold(0u32, |sum, byte| {
+            let top = (0..8).fold((sum >> 24 ^ u32::from(*byte)) << 24, |x, _| x << 1 ^ (x >> 31) * 0x04C1_1DB7);
+            sum << 8 ^ top
+        });
+        file[begin + 22..begin + 26].copy_from_slice(&sum.to_le_bytes());
+        at = end;
+    }
+    file
 }

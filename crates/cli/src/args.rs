@@ -229,8 +229,8 @@ pub struct RunArgs {
 
 #[derive(Args, Debug)]
 pub struct ImportArgs {
-    /// A GGUF file, quantised or not, or a folder with checkpoints of PyTorch (pytorch_model.bin), a SentencePiece or a
-    /// tiktoken tokenizer.
+    /// A GGUF file, quantised or not, or a folder with checkpoints of PyTorch (pytorch_model.bin) or a tokenizer other than
+    /// tokenizer.json: SentencePiece, tiktoken, vocab.json and merges.txt, vocab.txt, Marian's two .spm.
     pub file: PathBuf,
     /// The folder to make; it must not be there yet.
     #[arg(long, value_name = "DIR")]

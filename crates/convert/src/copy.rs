@@ -11,7 +11,7 @@ use crate::export::Exported;
 use crate::{ConvertError, Imported, Precision, folder, tokenizer};
 
 /// Files of a folder beside its weights that are taken along.
-const ENDINGS: [&str; 5] = ["json", "txt", "jinja", "model", "tiktoken"];
+const ENDINGS: [&str; 6] = ["json", "txt", "jinja", "model", "spm", "tiktoken"];
 /// More than any of them has.
 const LONGEST_FILE: u64 = 100 << 20;
 
@@ -38,7 +38,7 @@ pub fn export_folder(
     Ok(Exported { architecture, parameters: done.parameters, bytes, left_f16: Vec::new() })
 }
 
-/// What [`crate::import`] does with a folder.
+/// What [`crate::import`] does with a folder; of a model of any architecture.
 pub(crate) fn copy(
     from: &Path,
     out: &Path,
@@ -68,6 +68,9 @@ pub(crate) fn copy(
     if let Some(files) = &made {
         folder::write_json(&work.join(folder::TOKENIZER), &files.tokenizer)?;
         folder::write_json(&work.join(folder::TOKENIZER_CONFIG), &files.config)?;
+        if let Some(target) = &files.target {
+            folder::write_json(&work.join(danlu_text::TARGET_TOKENIZER_FILE), target)?;
+        }
     }
     let plan: Vec<Planned> = tensors.iter().map(|tensor| planned(tensor, precision)).collect();
     safetensors::write::<ConvertError>(&work.join(SAFETENSORS), &plan, |index| {

@@ -58,9 +58,9 @@ pub struct Imported {
 }
 
 /// Makes a folder in the layout of Hugging Face of a GGUF file, of a folder whose weights are checkpoints of PyTorch or
-/// whose tokenizer is a SentencePiece or tiktoken file, or of Whisper in the form of CTranslate2. The folder appears whole or not at all, and must not be there yet.
-/// Weights have the given precision, else f32 of a GGUF file and what they had of a folder. `progress` is told tensors
-/// done and in all.
+/// whose tokenizer is not tokenizer.json, or of Whisper in the form of CTranslate2. The folder appears whole or not at all,
+/// and must not be there yet. Weights have the given precision, else f32 of a GGUF file and what they had of a folder.
+/// `progress` is told tensors done and in all.
 ///
 /// # Errors
 /// A broken file, an architecture, tokenizer or element type that danlu does not know, a tensor that is missing or too
@@ -78,6 +78,12 @@ pub fn import(
     }
 }
 
+/// Whether [`import`] takes this for a folder in the layout of Hugging Face, of which it moves weights and tokenizer and
+/// asks nothing about the model: whether danlu has such a model, the caller must ask.
+pub fn is_folder_of_transformers(path: &Path) -> bool {
+    path.is_dir() && !ctranslate2::is(path)
+}
+
 fn from_gguf(
     file: &Path,
     out: &Path,
@@ -85,8 +91,7 @@ fn from_gguf(
     progress: &dyn Fn(usize, usize),
 ) -> Result<Imported, ConvertError> {
     let gguf = Gguf::open(file)?;
-    let family = family(&gguf)?;
-    let (mut config, shape) = settings::config(file, &gguf.metadata, family, &|name| gguf.tensor(name).is_some())?;
+    let (mut config, family, shape) = described(&gguf)?;
     let tokens = tokenizer::gguf::from_metadata(file, &gguf.metadata)?;
     let tensors = plan(&gguf, family, shape)?;
     let layers = config["num_hidden_layers"].as_u64().or(config["n_layer"].as_u64()).unwrap_or(0);
@@ -128,6 +133,14 @@ fn from_gguf(
         kinds: kinds(&gguf.tensors),
         chat_template: template.is_some(),
     })
+}
+
+/// config.json of a file's model, but for its vocabulary.
+pub(crate) fn described(gguf: &Gguf) -> Result<(Value, Family, Shape), ConvertError> {
+    let family = family(gguf)?;
+    let has = |name: &str| gguf.tensor(name).is_some();
+    let (config, shape) = settings::config(gguf.path(), &gguf.metadata, family, &has)?;
+    Ok((config, family, shape))
 }
 
 fn family(gguf: &Gguf) -> Result<Family, ConvertError> {

@@ -3,8 +3,9 @@ use std::path::Path;
 use danlu_weights::gguf::{Array, Gguf, Metadata, Value};
 
 use danlu_weights::{Stored, pytorch, safetensors, tensors_of};
+use serde_json::{Value as Json, json};
 
-use crate::{ConvertError, folder, tokenizer};
+use crate::{ConvertError, folder, import, tokenizer};
 
 /// What a file or folder of a model holds, by its own account; no weights are read.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Inspection {
     pub architecture: Option<String>,
     /// Names and values of the settings, in the order of the file. Long lists are counted.
     pub settings: Vec<(String, String)>,
+    /// config.json: the folder's, or what a GGUF file becomes, where it is of an architecture that danlu imports.
+    pub config: Option<Json>,
     pub tensors: Vec<Listed>,
     /// Kind and split: "gpt2 smollm", "BPE".
     pub tokenizer: Option<String>,
@@ -76,6 +79,7 @@ fn of_tensors(form: &str, tensors: Vec<Stored>) -> Inspection {
         form: form.into(),
         architecture: None,
         settings: Vec::new(),
+        config: None,
         tensors: listed(tensors),
         tokenizer: None,
         vocabulary: None,
@@ -87,7 +91,14 @@ fn of_gguf(path: &Path) -> Result<Inspection, ConvertError> {
     let gguf = Gguf::open(path)?;
     let metadata = &gguf.metadata;
     let kind = metadata.text("tokenizer.ggml.model");
+    let vocabulary = metadata.texts("tokenizer.ggml.tokens").map(<[String]>::len);
+    let rows = gguf.tensor("token_embd.weight").and_then(|tensor| tensor.shape.first().copied());
+    let config = import::described(&gguf).ok().map(|(mut config, ..)| {
+        config["vocab_size"] = json!(vocabulary.map_or(rows, |tokens| Some(tokens as u64)));
+        config
+    });
     Ok(Inspection {
+        config,
         form: format!("GGUF version {}", gguf.version),
         architecture: metadata.text("general.architecture").map(str::to_owned),
         settings: settings(metadata),
@@ -96,7 +107,7 @@ fn of_gguf(path: &Path) -> Result<Inspection, ConvertError> {
             Some(split) => format!("{kind} {split}"),
             None => kind.into(),
         }),
-        vocabulary: metadata.texts("tokenizer.ggml.tokens").map(<[String]>::len),
+        vocabulary,
         chat_template: metadata.text("tokenizer.chat_template").map(str::to_owned),
     })
 }
@@ -142,6 +153,7 @@ fn of_folder(path: &Path) -> Result<Inspection, ConvertError> {
             .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
             .collect(),
         tensors: listed(tensors_of(path)?),
+        config: Some(config.clone()),
         tokenizer: tokens["model"]["type"].as_str().map(str::to_owned),
         vocabulary: (!tokens.is_null()).then(|| tokenizer::vocabulary(&tokens)),
         chat_template: danlu_text::chat_template(path)?,

@@ -2,11 +2,12 @@
 //! targets of the files of models as ordinary tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../../fuzz/changes.rs"]
+mod changes;
 #[path = "../../../fuzz/model_targets.rs"]
 mod targets;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use danlu_weights::Kind;
 use danlu_weights::gguf::{Array, Metadata, Value, Writer};
@@ -35,6 +36,11 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "pytorch" => golden("weights", "bin"),
         "sentencepiece" => golden("convert", "model"),
         "tiktoken" => golden("convert", "tiktoken"),
+        "wordpiece" => vec![vocabulary("bert", &["vocab.txt"])],
+        "byte_level" => ["gpt2", "roberta"].map(|name| vocabulary(name, &["vocab.json", "merges.txt"])).into(),
+        "marian" => ["source.spm", "target.spm"].map(|name| vocabulary("marian", &["vocab.json", name])).into(),
+        "tokenizer_config" => told(),
+        "chat_template" => templates(),
         "pickle" => golden("weights", "bin").iter().filter_map(|bytes| pickle_in(bytes)).collect(),
         "safetensors" => {
             let table = br#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"BF16","shape":[3],"data_offsets":[16,22]}}"#;
@@ -52,6 +58,33 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
                 .to_vec(),
         ],
     }
+}
+
+/// Files of a golden vocabulary, one after the other.
+fn vocabulary(folder: &str, files: &[&str]) -> Vec<u8> {
+    let golden = root().join("crates/convert/tests/golden/vocabularies").join(folder);
+    files.iter().map(|name| std::fs::read(golden.join(name)).unwrap()).collect::<Vec<_>>().join(&0)
+}
+
+/// What golden folders say of their tokenizers.
+fn told() -> Vec<Vec<u8>> {
+    let path = root().join("crates/convert/tests/golden/vocabularies/golden.json");
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let files = |case: &serde_json::Value| -> Vec<u8> {
+        let of = |name: &str| case["files"].get(name).map_or(String::new(), serde_json::Value::to_string).into_bytes();
+        match of("tokenizer_config.json") {
+            none if none.is_empty() => [of("special_tokens_map.json"), of("added_tokens.json")].join(&0),
+            told => told,
+        }
+    };
+    record["cases"].as_array().unwrap().iter().map(files).filter(|bytes| bytes.len() > 1).collect()
+}
+
+fn templates() -> Vec<Vec<u8>> {
+    let path = root().join("crates/text/tests/golden/chat.json");
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let sources = record["templates"].as_object().unwrap().values();
+    sources.map(|source| source.as_str().unwrap().as_bytes().to_vec()).collect()
 }
 
 /// A Llama of one layer, with a tokenizer of five tokens.
@@ -120,61 +153,9 @@ fn old_crashers_and_seeds_do_not_crash() {
     }
 }
 
-/// xorshift64*: the same changes in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % end.max(1)
-    }
-
-    /// Bytes set, numbers made extreme, stretches doubled, moved and taken away.
-    fn change(&mut self, bytes: &mut Vec<u8>) {
-        let at = self.below(bytes.len());
-        let length = self.below(1 + 16.min(bytes.len() - at));
-        match self.below(7) {
-            0 => bytes[at] = self.below(256) as u8,
-            1 => bytes[at] ^= 1 << self.below(8),
-            2 => bytes[at..at + length].fill([0, 0xff, 0x7f, 0x80][self.below(4)]),
-            3 => drop(bytes.drain(at..at + length)),
-            4 => {
-                let copy = bytes[at..at + length].to_vec();
-                let to = self.below(bytes.len());
-                bytes.splice(to..to, copy);
-            }
-            5 => bytes.truncate(at.max(1)),
-            _ => {
-                let from = self.below(bytes.len() - length);
-                bytes.copy_within(from..from + length, at);
-            }
-        }
-        if bytes.is_empty() {
-            bytes.push(0);
-        }
-    }
-}
-
 #[test]
 fn changed_files_do_not_crash() {
-    let seconds = std::env::var("DANLU_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     for (number, (name, target)) in targets::TARGETS.iter().enumerate() {
-        let seeds = seeds(name);
-        let mut random = Random(0x9E37_79B9 + number as u64);
-        let begin = Instant::now();
-        let mut runs = 0u64;
-        while seconds.map_or(runs < 2000, |seconds| begin.elapsed() < Duration::from_secs(seconds)) {
-            let mut bytes = seeds[random.below(seeds.len())].clone();
-            (0..=random.below(6)).for_each(|_| random.change(&mut bytes));
-            if seconds.is_some() {
-                // What ends the process is found here.
-                std::fs::write(std::env::temp_dir().join(format!("danlu-fuzz-{name}-last")), &bytes).unwrap();
-            }
-            target(&bytes);
-            runs += 1;
-        }
-        eprintln!("{name}: {runs} changed files");
+        changes::run(number, name, *target, &seeds(name), 2000);
     }
 }

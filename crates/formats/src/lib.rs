@@ -32,6 +32,7 @@ mod entities;
 pub mod epub;
 mod error;
 pub mod feed;
+mod guard;
 pub mod html;
 pub mod limits;
 mod lines;

@@ -78,8 +78,8 @@ impl ModelError {
             ModelError::NotFinite { .. } | ModelError::NotFiniteLogits { .. } => {
                 "the weights are damaged or training diverged: use an earlier checkpoint".to_string()
             }
-            ModelError::UnknownArchitecture { known, .. } => {
-                format!("danlu loads {}; convert the model to one of them", known.join(" and "))
+            ModelError::UnknownArchitecture { .. } => {
+                "use a model of one of these; one that is built the same can be saved as it in Python".to_string()
             }
             ModelError::ContextFull { capacity, .. } => {
                 format!("shorten the prompt so that prompt and reply fit in {capacity} tokens")

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-const KNOWN: &[&str] = &{
+pub(crate) const KNOWN: &[&str] = &{
     let mut known = [""; NAMES.len()];
     let mut i = 0;
     while i < NAMES.len() {
@@ -206,7 +206,7 @@ pub(crate) fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Descri
         None => kind == Some(*model_type),
     });
     let Some((saved_as, ..)) = family.copied() else {
-        let found = format!("`{}`", named.or(kind).unwrap_or("(none named)"));
+        let found = named.or(kind).map_or("(none named)".to_string(), |name| format!("`{name}`"));
         return Err(ModelError::UnknownArchitecture { path: path.to_path_buf(), found, known: KNOWN });
     };
     let config = match saved_as {

@@ -25,6 +25,7 @@ mod config;
 mod constraint;
 mod context;
 mod contrastive;
+mod describe;
 mod dropout;
 mod encoder;
 mod encoder_decoder;
@@ -61,6 +62,7 @@ pub use config::{Activation, Architecture, ModelConfig, NormKind, ParameterCount
 pub use constraint::{Choice, Chooser, LogitsConstraint};
 pub use contrastive::{ContrastiveConfig, contrastive_search};
 pub use danlu_ops::Precision;
+pub use describe::{Described, MemoryNeeds, ModelKind, SequenceNeeds, describe, describe_language};
 pub use dropout::DropoutKey;
 pub use encoder::{
     Encoder, EncoderConfig, EncoderInput, EncoderKind, EncoderTargets, Head, HeadConfig, HeadLoss, Pooling, Problem,

@@ -5,8 +5,8 @@ mod common;
 use burn::prelude::*;
 use common::*;
 use danlu_model::{
-    Architecture, CONFIG_FILE, CausalLm, GENERATION_CONFIG_FILE, LayerType, ModelConfig, ModelError, RopeScaling,
-    SaveOptions, SpecialTokens, WEIGHTS_FILE, load, save,
+    Architecture, CONFIG_FILE, CausalLm, EncoderDecoder, GENERATION_CONFIG_FILE, LayerType, MemoryNeeds, ModelConfig,
+    ModelError, ModelKind, RopeScaling, SaveOptions, SpecialTokens, State, Stepper, WEIGHTS_FILE, describe, load, save,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -174,6 +174,122 @@ fn unknown_architectures_and_settings_are_refused() {
     edit_json(&dir.path().join(CONFIG_FILE), |c| c["num_attention_heads"] = json!(1_000_000_000_000_u64));
     let error = load(dir.path(), &Device::flex()).unwrap_err();
     assert!(matches!(error, ModelError::InvalidConfig { key: "heads", .. }), "{error}");
+}
+
+#[test]
+fn every_golden_folder_is_described_as_what_loads_it() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut seen = std::collections::BTreeMap::new();
+    for inner in ["", "encoders", "encoder_decoders", "vision"] {
+        for entry in std::fs::read_dir(golden.join(inner)).unwrap() {
+            let folder = entry.unwrap().path();
+            if folder.join(CONFIG_FILE).exists() {
+                let described = describe(&folder).unwrap();
+                let expected = match described.kind {
+                    ModelKind::Language(_) => "",
+                    ModelKind::Encoder(_) => "encoders",
+                    ModelKind::EncoderDecoder(_) => "encoder_decoders",
+                    ModelKind::VisionLanguage(_) => "vision",
+                };
+                assert_eq!(inner, expected, "{}", folder.display());
+                assert!(described.vocab_size > 8 && !described.int8, "{described:?}");
+                *seen.entry(inner).or_insert(0) += 1;
+            }
+        }
+    }
+    assert!(seen.len() == 4 && seen.values().sum::<usize>() >= 35, "{seen:?}");
+    // What no loader knows is told with what any of them does, whichever was asked.
+    let (dir, _) = saved(&tiny());
+    for (architecture, model_type) in
+        [(json!(["BertForNextSentencePrediction"]), "bert"), (json!(["Phi3ForCausalLM"]), "phi3"), (json!([]), "opt")]
+    {
+        edit_json(&dir.path().join(CONFIG_FILE), |c| {
+            c["architectures"] = architecture.clone();
+            c["model_type"] = json!(model_type);
+        });
+        let said = describe(dir.path()).unwrap_err().to_string();
+        for known in ["Qwen3ForCausalLM", "BertForMaskedLM", "WhisperForConditionalGeneration", "LlavaFor"] {
+            assert!(said.contains("unknown architecture") && said.contains(known), "{said}");
+        }
+    }
+    edit_json(&dir.path().join(CONFIG_FILE), |c| {
+        c.as_object_mut().unwrap().retain(|key, _| key != "architectures" && key != "model_type");
+    });
+    let said = describe(dir.path()).unwrap_err().to_string();
+    assert!(
+        said.contains("config.json: unknown architecture (none named), expected one of LlamaForCausalLM"),
+        "{said}"
+    );
+}
+
+/// Name, element type and elements of each tensor in a folder's file.
+fn listed(dir: &Path) -> Vec<(String, String, u64)> {
+    let bytes = std::fs::read(dir.join(WEIGHTS_FILE)).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let one = |(name, t): (String, safetensors::tensor::TensorView<'_>)| {
+        (name, format!("{:?}", t.dtype()), t.shape().iter().product::<usize>() as u64)
+    };
+    file.tensors().into_iter().map(one).collect()
+}
+
+fn needs(dir: &Path) -> MemoryNeeds {
+    let listed = listed(dir);
+    describe(dir).unwrap().memory(listed.iter().map(|(name, kind, n)| (name.as_str(), kind.as_str(), *n)))
+}
+
+#[test]
+fn memory_is_what_weights_and_states_take() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for name in ["llama_bf16", "llama_untied", "gpt2", "qwen3", "gemma2", "mixtral", "lstm", "gru"] {
+        let dir = golden.join(name);
+        let needs = needs(&dir);
+        let model = load(&dir, &Device::flex()).unwrap();
+        let numbers = |p: &danlu_model::ParameterInfo| p.shape.iter().product::<usize>() as u64;
+        assert_eq!(needs.weights, 4 * model.parameters().iter().map(numbers).sum::<u64>(), "{name}");
+        let sequence = needs.sequence.unwrap();
+        let mut state = State::new(&model);
+        for held in 1..=3 {
+            model.step(&[&[held as u32]], &mut [&mut state]).unwrap();
+            assert_eq!(state.bytes() as u64, sequence.fixed + held * sequence.per_token, "{name}");
+        }
+        let context = model.config().cell().is_none().then_some(state.capacity());
+        assert_eq!(sequence.max_tokens, context, "{name}");
+        assert!(sequence.most() > 0 && !needs.int8, "{name}");
+    }
+    // In int8: a byte a weight, and a scale a row.
+    let (dir, model) = saved(&ModelConfig { tied: false, ..tiny() });
+    let dense = needs(dir.path());
+    save(&model.quantized().unwrap(), dir.path(), &SaveOptions::default()).unwrap();
+    let int8 = needs(dir.path());
+    let listed = listed(dir.path());
+    let of = |kind: &str| listed.iter().filter(|(_, of, _)| of == kind).map(|(.., n)| n).sum::<u64>();
+    assert_eq!((int8.int8, int8.weights), (true, of("I8") + 4 * of("F32")));
+    assert!(of("I8") > 0 && int8.weights < dense.weights && int8.sequence == dense.sequence);
+}
+
+#[test]
+fn memory_of_a_source_and_of_a_picture_counts_once_a_sequence() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for name in ["marian", "bart", "t5"] {
+        let dir = golden.join("encoder_decoders").join(name);
+        let model = EncoderDecoder::load(&dir, &Device::flex()).unwrap();
+        let longest = model.config().max_seq_len;
+        let sequence = needs(&dir).sequence.unwrap();
+        let mut state = model.start(&vec![1; longest]).unwrap();
+        assert_eq!(state.bytes() as u64, sequence.fixed, "{name}");
+        model.step(&[&[1, 2]], &mut [&mut state]).unwrap();
+        assert_eq!(state.bytes() as u64, sequence.fixed + 2 * sequence.per_token, "{name}");
+        let numbers = |p: &danlu_model::ParameterInfo| p.shape.iter().product::<usize>() as u64;
+        let weights = 4 * model.parameters().iter().map(numbers).sum::<u64>();
+        // The file has a bias of the logits that is none.
+        let bias = if name == "t5" { 0 } else { 4 * model.vocab_size() as u64 };
+        assert!([weights, weights + bias].contains(&needs(&dir).weights), "{name}");
+    }
+    let dir = golden.join("vision/llama");
+    let sequence = needs(&dir).sequence.unwrap();
+    let (config, _) = danlu_model::describe_vision_language(&dir).unwrap().unwrap();
+    assert_eq!(sequence.fixed, 4 * (config.places() * config.text.hidden_size) as u64);
+    assert!(needs(&golden.join("encoders/bert_pooler")).sequence.is_none());
 }
 
 /// What belongs to one family, where it is changed into what danlu does not have.

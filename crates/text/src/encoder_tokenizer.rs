@@ -17,6 +17,10 @@ use crate::tokenizer::{CONFIG_FILE, TOKENIZER_FILE};
 /// The vocabulary of a BERT folder that has no tokenizer.json, one token a line.
 const VOCABULARY_FILE: &str = "vocab.txt";
 
+/// Beside [`TOKENIZER_FILE`] in the folder of an encoder-decoder that cuts its targets otherwise than its sources, as Marian
+/// may: the same tokens, another way to cut.
+pub const TARGET_TOKENIZER_FILE: &str = "target_tokenizer.json";
+
 /// A text, or two, as an encoder reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncodedText {
@@ -41,6 +45,8 @@ pub struct EncoderTokenizer {
     kind: String,
     vocab_size: usize,
     special: Special,
+    /// How targets are cut, where that is otherwise than sources are.
+    target: Option<Box<EncoderTokenizer>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,7 +65,7 @@ impl std::fmt::Debug for EncoderTokenizer {
 
 impl EncoderTokenizer {
     /// Reads the tokenizer of a model's folder: tokenizer.json, or BERT's vocab.txt with what tokenizer_config.json says
-    /// of lower-casing.
+    /// of lower-casing; and how targets are cut, if it says that apart.
     ///
     /// # Errors
     /// [`TextError::Io`] if neither is there, [`TextError::BadTokenizer`] if it is broken.
@@ -72,9 +78,14 @@ impl EncoderTokenizer {
         };
         if !path.exists() && vocabulary.exists() {
             let text = read(&vocabulary)?;
-            return Self::from_json(&of_vocabulary(&text, &config, &vocabulary)?, &config, &vocabulary);
+            return Self::from_json(&wordpiece_json(&text, &config, &vocabulary)?.to_string(), &config, &vocabulary);
         }
-        Self::from_json(&read(&path)?, &config, &path)
+        let mut tokenizer = Self::from_json(&read(&path)?, &config, &path)?;
+        let target = dir.join(TARGET_TOKENIZER_FILE);
+        if target.exists() {
+            tokenizer.target = Some(Box::new(Self::from_json(&read(&target)?, &config, &target)?));
+        }
+        Ok(tokenizer)
     }
 
     pub(crate) fn from_json(json: &str, config: &Value, path: &Path) -> Result<Self, TextError> {
@@ -97,7 +108,7 @@ impl EncoderTokenizer {
             all,
         };
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
-        Ok(Self { inner, settings: config.clone(), kind, vocab_size, special })
+        Ok(Self { inner, settings: config.clone(), kind, vocab_size, special, target: None })
     }
 
     /// This tokenizer with other special tokens around texts.
@@ -113,6 +124,15 @@ impl EncoderTokenizer {
     /// [`TextError::Encode`]; [`TextError::NoRoom`] if not even the special tokens fit.
     pub fn encode(&self, text: &str, max_len: usize) -> Result<EncodedText, TextError> {
         self.encode_parts(text, None, max_len)
+    }
+
+    /// As [`encode`](Self::encode), a text that a model is to write: cut by the folder's [`TARGET_TOKENIZER_FILE`], where it
+    /// has one, which has the same tokens.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_target(&self, text: &str, max_len: usize) -> Result<EncodedText, TextError> {
+        self.target.as_deref().unwrap_or(self).encode(text, max_len)
     }
 
     /// Two texts, as of a question and an answer. Tokens are cut off the longer one first.
@@ -228,21 +248,34 @@ fn read(path: &Path) -> Result<String, TextError> {
     std::fs::read_to_string(path).map_err(|source| TextError::Io { action: "read", path: path.into(), source })
 }
 
-/// The tokenizer.json that transformers makes of a vocab.txt.
-pub(crate) fn of_vocabulary(text: &str, config: &Value, path: &Path) -> Result<String, TextError> {
+/// The tokenizer.json that transformers makes of BERT's vocab.txt: one token a line, its id the number of the line from 0 on.
+///
+/// * `told`: tokenizer_config.json, or null: lower-casing, accents, whether Chinese characters are words of their own, names
+///   of the special tokens
+/// * `path`: of the vocabulary, for messages
+///
+/// # Errors
+/// [`TextError::BadTokenizer`] for a vocabulary without the tokens that stand around a text.
+pub fn wordpiece_json(text: &str, told: &Value, path: &Path) -> Result<Value, TextError> {
     let tokens: Vec<&str> = text.lines().map(str::trim_end).collect();
-    let id = |token: &str| {
-        tokens
-            .iter()
-            .position(|other| *other == token)
-            .ok_or_else(|| TextError::BadTokenizer { path: path.into(), message: format!("it has no token {token}") })
+    // Of two lines that are the same the last one counts.
+    let id = |token: &str| tokens.iter().rposition(|other| *other == token);
+    let named = |key: &str, usual: &'static str| {
+        told[key].as_str().or_else(|| told[key]["content"].as_str()).unwrap_or(usual).to_owned()
     };
-    let added: Vec<Value> = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        .into_iter()
-        .filter_map(|token| Some((token, id(token).ok()?)))
-        .map(|(token, id)| json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}))
+    let around = |token: String| match id(&token) {
+        Some(id) => Ok(json!([token, id])),
+        None => Err(TextError::BadTokenizer { path: path.into(), message: format!("it has no token {token}") }),
+    };
+    let unknown = named("unk_token", "[UNK]");
+    let (cls, sep) = (named("cls_token", "[CLS]"), named("sep_token", "[SEP]"));
+    let special = [named("pad_token", "[PAD]"), unknown.clone(), cls.clone(), sep.clone()];
+    let special = special.into_iter().chain([named("mask_token", "[MASK]")]);
+    let added: Vec<Value> = special
+        .filter_map(|token| Some((id(&token)?, token)))
+        .map(|(id, token)| json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}))
         .collect();
-    let flag = |key: &str| config[key].as_bool().unwrap_or(true);
+    let flag = |key: &str| told[key].as_bool().unwrap_or(true);
     let vocabulary: serde_json::Map<String, Value> =
         tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
     Ok(json!({
@@ -254,23 +287,18 @@ pub(crate) fn of_vocabulary(text: &str, config: &Value, path: &Path) -> Result<S
             "type": "BertNormalizer",
             "clean_text": true,
             "handle_chinese_chars": flag("tokenize_chinese_chars"),
-            "strip_accents": config["strip_accents"],
+            "strip_accents": told["strip_accents"].as_bool(),
             "lowercase": flag("do_lower_case"),
         },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "BertProcessing",
-            "sep": ["[SEP]", id("[SEP]")?],
-            "cls": ["[CLS]", id("[CLS]")?],
-        },
+        "post_processor": {"type": "BertProcessing", "sep": around(sep)?, "cls": around(cls)?},
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
         "model": {
             "type": "WordPiece",
-            "unk_token": "[UNK]",
+            "unk_token": unknown,
             "continuing_subword_prefix": "##",
             "max_input_chars_per_word": 100,
             "vocab": vocabulary,
         },
-    })
-    .to_string())
+    }))
 }

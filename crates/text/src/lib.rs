@@ -37,7 +37,7 @@ pub use characters::is_cjk;
 pub use chat::{CHATML, ChatTemplate, Message, chat_template};
 pub use classifier::{ClassifierConfig, Example, LinearClassifier};
 pub use decode::DecodeStream;
-pub use encoder_tokenizer::{EncodedText, EncoderTokenizer};
+pub use encoder_tokenizer::{EncodedText, EncoderTokenizer, TARGET_TOKENIZER_FILE, wordpiece_json};
 pub use error::TextError;
 pub use grammar::{Grammar, GrammarCompiler, GrammarState};
 pub use language::{Language, detect_language};

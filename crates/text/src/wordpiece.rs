@@ -15,7 +15,7 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use crate::TextError;
-use crate::encoder_tokenizer::{EncoderTokenizer, of_vocabulary};
+use crate::encoder_tokenizer::{EncoderTokenizer, wordpiece_json};
 use crate::tokenizer::{CONFIG_FILE, TOKENIZER_FILE};
 
 /// BERT's special tokens, in the order of their ids.
@@ -63,7 +63,7 @@ impl EncoderTokenizer {
         let pieces = Learner::new(&words, config.vocab_size - SPECIAL.len()).learn();
         let vocabulary: Vec<&str> = SPECIAL.into_iter().chain(pieces.iter().map(String::as_str)).collect();
         let (settings, path) = (settings(config), Path::new(TOKENIZER_FILE));
-        Self::from_json(&of_vocabulary(&vocabulary.join("\n"), &settings, path)?, &settings, path)
+        Self::from_json(&wordpiece_json(&vocabulary.join("\n"), &settings, path)?.to_string(), &settings, path)
     }
 
     /// Writes tokenizer.json and tokenizer_config.json into `dir`, which must exist.

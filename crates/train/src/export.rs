@@ -9,9 +9,18 @@ use danlu_store::{StoreError, atomic};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files of a tokenizer folder that belong beside a model.
-const TOKENIZER_FILES: &[&str] =
-    &["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "chat_template.jinja"];
+/// Files of a tokenizer folder that belong beside a model; the last four are Marian's.
+const TOKENIZER_FILES: &[&str] = &[
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "chat_template.jinja",
+    "target_tokenizer.json",
+    "source.spm",
+    "target.spm",
+    "vocab.json",
+];
 
 /// Writes `work_dir/model`: weights of the best validation, configuration, tokenizer.
 pub(crate) fn publish<T: Task>(trainer: &mut Trainer<'_, T>, live: &Live<T::Model>) -> Result<PathBuf, TrainError> {

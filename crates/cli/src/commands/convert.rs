@@ -5,7 +5,9 @@ use std::path::Path;
 
 use danlu_convert::{Exported, Inspection, Precision};
 use danlu_eval::{Agreement, Tolerance};
-use danlu_model::{EncoderConfig, EncoderDecoderConfig, HeadConfig, Problem, SentenceConfig, VisionLanguageConfig};
+use danlu_model::{
+    EncoderConfig, EncoderDecoderConfig, HeadConfig, MemoryNeeds, Problem, SentenceConfig, VisionLanguageConfig,
+};
 use danlu_weights::Kind;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -37,6 +39,9 @@ fn bar() -> impl Fn(usize, usize) {
 
 pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
     let precision = args.precision.as_deref().and_then(Precision::from_name);
+    if danlu_convert::is_folder_of_transformers(&args.file) {
+        danlu_model::describe(&args.file)?; // what danlu cannot load is not copied
+    }
     let done = danlu_convert::import(&args.file, &args.out, precision, &bar())?;
     let kinds: Vec<String> = done.kinds.iter().map(|(kind, tensors)| format!("{tensors} {kind}")).collect();
     if args.json {
@@ -48,12 +53,15 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     line(&format!(
-        "{}: {} with {} parameters (tensors: {}), {} tokens, {}",
+        "{}: {} with {} parameters (tensors: {}), {}, {}",
         args.out.display(),
         done.architecture,
         count(done.parameters),
         kinds.join(", "),
-        count(done.vocabulary as u64),
+        match done.vocabulary {
+            0 => "no tokenizer that danlu knows".to_owned(),
+            tokens => format!("{} tokens", count(tokens as u64)),
+        },
         if done.chat_template { "with a chat template" } else { "without a chat template" },
     ));
     if !args.file.is_dir() || done.architecture.ends_with("CausalLM") || done.architecture.ends_with("LMHeadModel") {
@@ -73,7 +81,10 @@ pub fn export(global: &Global, args: &ExportArgs) -> anyhow::Result<()> {
     }
     let done = match gguf {
         true => danlu_convert::export(&args.model, &args.out, kind.unwrap_or(Kind::F16), &bar())?,
-        false => danlu_convert::export_folder(&args.model, &args.out, precision, &bar())?,
+        false => {
+            danlu_model::describe(&args.model)?;
+            danlu_convert::export_folder(&args.model, &args.out, precision, &bar())?
+        }
     };
     let kind = if gguf { Some(kind.unwrap_or(Kind::F16)) } else { kind };
     let verified = args.verify.then(|| verify(global, args, kind)).transpose()?;
@@ -169,6 +180,7 @@ fn say_verified(agreement: &Agreement, tolerance: &Tolerance) {
 
 pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let seen = danlu_convert::inspect(&args.path)?;
+    let memory = memory(&args.path, &seen);
     // What is told beyond settings and tensors, where one of danlu's models fits them.
     let folder = Some(&args.path).filter(|path| path.is_dir());
     let encoder = folder.and_then(|path| danlu_model::describe_encoder(path).ok().flatten());
@@ -177,6 +189,7 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     let sentence = danlu_model::SentenceConfig::load(&args.path).ok().flatten();
     if args.json {
         let mut json = as_json(&seen);
+        json["memory"] = json!(memory);
         if let Some((config, _)) = &encoder {
             json["encoder"] = json!(config);
             json["sentence"] = json!(sentence);
@@ -209,6 +222,9 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         seen.tensors.len(),
         bytes(seen.bytes())
     ));
+    if let Some(memory) = &memory {
+        line(&of_memory(memory, args.path.is_dir()));
+    }
     let kinds = seen.kinds().into_iter().map(|(kind, tensors, size)| vec![kind, count(tensors as u64), bytes(size)]);
     line(table(&["element type", "tensors", "bytes"], &kinds.collect::<Vec<_>>()).trim_end());
     if let Some(tokenizer) = &seen.tokenizer {
@@ -228,6 +244,37 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
         line(&format!("\nchat template:\n{}", template.trim_end()));
     }
     Ok(())
+}
+
+/// What a model takes once danlu has loaded it, if danlu has such a model.
+fn memory(path: &Path, seen: &Inspection) -> Option<MemoryNeeds> {
+    let described = match (&seen.config, path.is_dir()) {
+        (Some(_), true) => danlu_model::describe(path),
+        (Some(config), false) => danlu_model::describe_language(path, config.as_object()?),
+        (None, _) => return None,
+    };
+    let tensors = seen.tensors.iter();
+    let elements = |shape: &[u64]| shape.iter().fold(1, |product: u64, n| product.saturating_mul(*n));
+    Some(described.ok()?.memory(tensors.map(|t| (t.name.as_str(), t.kind.as_str(), elements(&t.shape)))))
+}
+
+fn of_memory(needs: &MemoryNeeds, loaded: bool) -> String {
+    let form = if needs.int8 { "int8 and f32" } else { "f32" };
+    let when = if loaded { "" } else { " after import" };
+    let mut text = format!("in memory{when}: {} of weights in {form}", bytes(needs.weights));
+    if let Some(sequence) = &needs.sequence {
+        text.push_str("; for each sequence ");
+        let tokens = sequence.max_tokens.map(|most| {
+            let all = format!("{} at {} tokens", bytes(sequence.most()), count(most as u64));
+            format!("{} a token, {all}", bytes(sequence.per_token))
+        });
+        match (sequence.fixed, tokens) {
+            (0, Some(tokens)) => text.push_str(&tokens),
+            (fixed, None) => text.push_str(&format!("{}, however long", bytes(fixed))),
+            (fixed, Some(tokens)) => text.push_str(&format!("{} for what it reads, {tokens}", bytes(fixed))),
+        }
+    }
+    text
 }
 
 /// Both parts of a model that sees.

@@ -32,7 +32,9 @@ fn model(place: &Place, name: &str, change: &[(&str, Value)]) -> PathBuf {
     let folder = place.path(name);
     std::fs::create_dir(&folder).unwrap();
     for file in ["generation_config.json", "model.safetensors"] {
-        std::fs::copy(golden.join(file), folder.join(file)).unwrap();
+        if golden.join(file).exists() {
+            std::fs::copy(golden.join(file), folder.join(file)).unwrap();
+        }
     }
     let mut config: Value = serde_json::from_slice(&std::fs::read(golden.join("config.json")).unwrap()).unwrap();
     for (key, value) in change {
@@ -111,4 +113,68 @@ fn pytorch_is_named_with_the_remedy_where_safetensors_are_wanted() {
     assert!(!place.path("out").exists());
     std::fs::copy(golden.join("old.bin"), folder.join("pytorch_model.bin")).unwrap();
     assert!(place.fails(1, &["import", "llama_tied", "--out", "out"]).contains("hint: save it again in Python"));
+}
+
+#[test]
+fn folders_of_models_that_danlu_cannot_load_are_not_copied() {
+    let place = Place::new();
+    let change = |change: &[(&str, Value)]| {
+        let _ = std::fs::remove_dir_all(place.path("llama_tied"));
+        model(&place, "llama_tied", change);
+    };
+    let both = |said: &dyn Fn(String)| {
+        said(place.fails(1, &["import", "llama_tied", "--out", "out"]));
+        said(place.fails(1, &["export", "llama_tied", "--format", "hf", "--out", "out"]));
+        assert!(!place.path("out").exists() && !place.path("out.part").exists());
+    };
+    change(&[("architectures", json!(["FalconForCausalLM"])), ("model_type", json!("falcon"))]);
+    both(&|said| {
+        assert!(said.contains("llama_tied/config.json: unknown architecture `FalconForCausalLM`"), "{said}");
+        // One of each kind of model.
+        for known in ["LlamaForCausalLM", "BertModel", "MarianMTModel", "LlavaForConditionalGeneration"] {
+            assert!(said.contains(known), "{said}");
+        }
+        assert!(said.contains("hint: use a model of one of these"), "{said}");
+    });
+    change(&[("architectures", Value::Null), ("model_type", Value::Null)]);
+    both(&|said| assert!(said.contains("config.json: unknown architecture (none named)"), "{said}"));
+    change(&[("hidden_act", json!("relu"))]);
+    both(&|said| assert!(said.contains("`hidden_act` is \"relu\", expected \"silu\""), "{said}"));
+    // What a family is called is enough.
+    change(&[("architectures", Value::Null), ("model_type", json!("llama"))]);
+    place.ok(&["import", "llama_tied", "--out", "out"]);
+}
+
+#[test]
+fn inspect_tells_the_memory_of_a_loaded_model() {
+    let place = Place::new();
+    model(&place, "llama_tied", &[]);
+    let of = |path: &str| place.json(&["inspect", path, "--json"]);
+    let seen = of("llama_tied");
+    let memory = seen["memory"].clone();
+    let count = |key: &str| seen["settings"][key].as_str().unwrap().parse::<u64>().unwrap();
+    let parameters = seen["parameters"].as_u64().unwrap();
+    assert_eq!((memory["weights"].as_u64(), &memory["int8"]), (Some(4 * parameters), &json!(false)), "{memory}");
+    let per_token = 2 * 4 * count("num_hidden_layers") * count("num_key_value_heads") * count("head_dim");
+    assert_eq!((memory["per_token"].as_u64(), memory["fixed"].as_u64()), (Some(per_token), Some(0)), "{memory}");
+    assert_eq!(memory["max_tokens"].as_u64(), Some(count("max_position_embeddings")));
+    // A file that is quantised takes after import what the folder does.
+    place.ok(&["export", "llama_tied", "--out", "small.gguf", "--kind", "q8_0"]);
+    let small = of("small.gguf");
+    assert_eq!(small["memory"], memory);
+    assert!(small["bytes"].as_u64().unwrap() < 4 * parameters);
+    let shown = place.ok(&["inspect", "small.gguf"]);
+    assert!(
+        shown.contains("in memory after import: ") && shown.contains("of weights in f32; for each sequence "),
+        "{shown}"
+    );
+    let shown = place.ok(&["inspect", "llama_tied"]);
+    assert!(shown.contains("in memory: ") && shown.contains("a token, ") && shown.contains(" tokens\n"), "{shown}");
+    // Of what danlu does not load, the rest is told all the same.
+    model(&place, "lstm", &[]);
+    let shown = place.ok(&["inspect", "lstm"]);
+    assert!(shown.contains("for each sequence ") && shown.contains(", however long"), "{shown}");
+    model(&place, "qwen2", &[("architectures", json!(["FalconForCausalLM"]))]);
+    assert_eq!(of("qwen2")["memory"], Value::Null);
+    assert!(!place.ok(&["inspect", "qwen2"]).contains("in memory"));
 }

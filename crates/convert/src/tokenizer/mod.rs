@@ -1,11 +1,17 @@
 //! Tokenizers of other programs as tokenizer.json and tokenizer_config.json: those inside GGUF (`gguf.rs`, both ways),
-//! SentencePiece's models (`sentencepiece.rs` reads them, `pieces.rs` says what they are in tokenizer.json) and tiktoken's
-//! files of ranks (`tiktoken.rs`).
+//! SentencePiece's models (`sentencepiece.rs` reads them, `pieces.rs` says what they are in tokenizer.json), tiktoken's files
+//! of ranks (`tiktoken.rs`), and the vocabularies of transformers' older tokenizers: BERT's words and pieces
+//! (`wordpiece.rs`), GPT-2's byte-level BPE (`byte_level.rs`) and Marian's two SentencePiece models with one vocabulary
+//! (`marian.rs`). `told.rs` says what stands beside any of them.
 
+mod byte_level;
 pub(crate) mod gguf;
+mod marian;
 mod pieces;
 mod sentencepiece;
 mod tiktoken;
+mod told;
+mod wordpiece;
 
 use std::path::{Path, PathBuf};
 
@@ -14,25 +20,56 @@ use serde_json::{Map, Value as Json, json};
 use crate::{ConvertError, folder};
 
 /// The files of a tokenizer.
-pub(crate) struct Files {
-    pub(crate) tokenizer: Json,
-    pub(crate) config: Json,
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// tokenizer.json
+    pub tokenizer: Json,
+    /// tokenizer_config.json
+    pub config: Json,
+    /// target_tokenizer.json: of an encoder-decoder that cuts its targets otherwise than its sources.
+    pub target: Option<Json>,
 }
 
+/// The class of transformers whose tokenizer.json says all.
+const DESCRIBED: &str = "PreTrainedTokenizerFast";
 /// Names of SentencePiece's models in folders; the first may also be a file of tiktoken.
 const MODELS: [&str; 4] = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model"];
 
+/// GPT-2's merges, the other half of its vocabulary.
+const MERGES: &str = "merges.txt";
+/// GPT-2's and Marian's tokens by id.
+const VOCABULARY: &str = "vocab.json";
+/// BERT's tokens, one a line.
+const WORDS: &str = "vocab.txt";
+/// How Marian cuts its sources.
+const SOURCE: &str = "source.spm";
+/// More tokens than any vocabulary has.
+const MOST_TOKENS: usize = 1 << 22;
+
 /// The tokenizer of a folder that has no tokenizer.json, for a model of this config.json. `None` where the folder has
 /// none that is known here.
-pub(crate) fn of_folder(folder: &Path, model: &Json) -> Result<Option<Files>, ConvertError> {
-    let Some(path) = find(folder)? else { return Ok(None) };
-    let told = folder::optional_json(&folder.join(folder::TOKENIZER_CONFIG))?;
-    let bytes = std::fs::read(&path).map_err(|e| ConvertError::io("read", &path, e))?;
-    let files = match tiktoken::is_one(&bytes) {
-        true => tiktoken::files(&path, &bytes, &told)?,
-        false => sentencepiece::files(&path, &bytes, &told, model)?,
-    };
-    Ok(Some(files))
+///
+/// # Errors
+/// A broken file, or a tokenizer whose ids are not known here.
+pub fn of_folder(folder: &Path, model: &Json) -> Result<Option<Files>, ConvertError> {
+    let told = told::of_folder(folder)?;
+    let has = |name: &str| folder.join(name).is_file();
+    if let Some(path) = find(folder)? {
+        let bytes = std::fs::read(&path).map_err(|e| ConvertError::io("read", &path, e))?;
+        return match tiktoken::is_one(&bytes) {
+            true => tiktoken::files(&path, &bytes, &told).map(Some),
+            false => sentencepiece::files(&path, &bytes, &told, model).map(Some),
+        };
+    }
+    if has(SOURCE) {
+        marian::files(folder, &told).map(Some)
+    } else if has(VOCABULARY) && has(MERGES) {
+        byte_level::files(folder, &told, model).map(Some)
+    } else if has(WORDS) {
+        wordpiece::files(&folder.join(WORDS), &told, model).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The tokenizer.json of a SentencePiece model or a tiktoken file; `told` is what tokenizer_config.json says, or null.
@@ -107,6 +144,102 @@ fn all_added(path: &Path, own: Vec<Json>, told: &Json, size: usize) -> Result<Ve
     }
 }
 
+/// The tokens of a vocab.json; the id of each is its place.
+fn tokens_by_id(path: &Path) -> Result<Vec<String>, ConvertError> {
+    let Json::Object(ids) = folder::read_json(path)? else {
+        return Err(ConvertError::malformed(path, "it is no table of ids by token"));
+    };
+    if ids.len() > MOST_TOKENS {
+        return Err(ConvertError::malformed(path, format!("{} tokens", ids.len())));
+    }
+    let mut tokens: Vec<Option<String>> = vec![None; ids.len()];
+    for (token, id) in ids {
+        let place = id.as_u64().and_then(|id| tokens.get_mut(usize::try_from(id).ok()?));
+        match place {
+            Some(place @ None) => *place = Some(token),
+            Some(Some(other)) => {
+                return Err(ConvertError::malformed(path, format!("{other:?} and {token:?} both have the id {id}")));
+            }
+            None => {
+                let what = format!("the id of {token:?} is {id}, and ids must be those from 0 on without a hole");
+                return Err(ConvertError::malformed(path, what));
+            }
+        }
+    }
+    Ok(tokens.into_iter().flatten().collect())
+}
+
+/// The entries of `added_tokens` beside a vocabulary of ids by token: those that tokenizer_config.json lists with their
+/// ids, and the special ones that it or the tokenizer's class (`own`) names. What is in no vocabulary follows it.
+fn special_tokens(
+    path: &Path,
+    told: &Json,
+    own: &[(&str, Json)],
+    vocabulary: &Map<String, Json>,
+) -> Result<Vec<Json>, ConvertError> {
+    let mut all = all_added(path, Vec::new(), told, vocabulary.len())?;
+    for mut token in told::special(told, own) {
+        match all.iter_mut().find(|listed| listed["content"] == token["content"]) {
+            Some(listed) => listed["special"] = json!(true),
+            None => {
+                let next = all.iter().filter_map(|token| Some(token["id"].as_u64()? + 1)).max().unwrap_or(0);
+                let id = token["content"].as_str().and_then(|text| vocabulary.get(text)?.as_u64());
+                token["id"] = json!(id.unwrap_or(next.max(vocabulary.len() as u64)));
+                all.push(token);
+            }
+        }
+    }
+    all.sort_by_key(|token| token["id"].as_u64());
+    let wrong = all.iter().find(|token| {
+        let (id, known) = (token["id"].as_u64(), token["content"].as_str().and_then(|text| vocabulary.get(text)));
+        known.map_or(id < Some(vocabulary.len() as u64), |known| known.as_u64() != id)
+    });
+    match wrong {
+        Some(token) => {
+            let what = format!("the added token {} has the id {}, which is another's", token["content"], token["id"]);
+            Err(ConvertError::malformed(path, what))
+        }
+        None => Ok(all),
+    }
+}
+
+/// The id of a token, added or of the vocabulary.
+fn id_of(text: &str, added: &[Json], vocabulary: &Map<String, Json>) -> Option<usize> {
+    let added = added.iter().find(|token| token["content"] == text).map(|token| &token["id"]);
+    added.or(vocabulary.get(text))?.as_u64().map(|id| id as usize)
+}
+
+/// Whose tokenizer a folder's is: by the class that tokenizer_config.json names, else by the `model_type` of config.json.
+/// `known` has both and what they stand for; `otherwise` is for a folder that names neither.
+fn whose<T: Copy>(
+    path: &Path,
+    told: &Json,
+    model: &Json,
+    known: &[(&str, &str, T)],
+    otherwise: T,
+) -> Result<T, ConvertError> {
+    const GENERIC: [&str; 2] = ["PreTrainedTokenizer", "TokenizersBackend"];
+    let class = told["tokenizer_class"].as_str().map(|class| class.strip_suffix("Fast").unwrap_or(class));
+    let kind = model["model_type"].as_str();
+    let by_class = class.and_then(|class| known.iter().find(|(of, ..)| *of == class));
+    let class = class.filter(|class| by_class.is_some() || !GENERIC.contains(class));
+    let found = match (class, kind) {
+        (Some(_), _) => by_class,
+        (None, Some(kind)) => known.iter().find(|(_, of, _)| *of == kind),
+        (None, None) => return Ok(otherwise),
+    };
+    found.map(|(.., style)| *style).ok_or_else(|| {
+        let mut names: Vec<&str> = known.iter().map(|(class, ..)| *class).collect();
+        names.dedup();
+        let what = format!(
+            "a vocabulary of {}, whose ids are not known here; known are those of {}",
+            class.or(kind).unwrap_or_default(),
+            names.join(", ")
+        );
+        ConvertError::unsupported(path, what)
+    })
+}
+
 /// A special token and its id.
 type Token = (String, usize);
 
@@ -152,16 +285,14 @@ fn named<'a>(told: &'a Json, key: &str) -> Option<&'a str> {
     told[key].as_str().or_else(|| told[key]["content"].as_str())
 }
 
-/// What tokenizer_config.json says, with the tokens that it leaves out, for a tokenizer that tokenizer.json describes
-/// whole.
-fn config(told: &Json, tokens: &[(&str, Option<&str>)]) -> Json {
+/// What tokenizer_config.json says, for a class of transformers that reads tokenizer.json, with the special tokens `own` for
+/// those of which it does not speak; where it says that there is none, there is none.
+fn config(told: &Json, class: &str, own: &[(&str, Json)]) -> Json {
     let mut config = told.as_object().cloned().unwrap_or_default();
-    config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
+    config.insert("tokenizer_class".into(), json!(class));
     ["tokenizer_file", "sp_model_kwargs", "auto_map"].iter().for_each(|key| drop(config.remove(*key)));
-    for (key, token) in tokens {
-        if named(told, key).is_none() && token.is_some() {
-            config.insert((*key).into(), json!(token));
-        }
+    for (key, token) in own {
+        config.entry(*key).or_insert_with(|| token.clone());
     }
     Json::Object(config)
 }

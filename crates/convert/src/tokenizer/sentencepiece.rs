@@ -11,16 +11,13 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::pieces::{Piece, PieceKind, Pieces};
-use super::{Around, Files, added, all_added, config, named};
+use super::{Around, DESCRIBED, Files, MOST_TOKENS, added, all_added, config, named, whose};
 use crate::ConvertError;
-
-/// More pieces than any model has.
-const MOST_PIECES: usize = 1 << 22;
 
 /// A model, with the ids of the tokens that begin, end and fill a text.
 #[derive(Debug)]
-struct Model {
-    pieces: Pieces,
+pub(super) struct Model {
+    pub(super) pieces: Pieces,
     bos: Option<usize>,
     eos: Option<usize>,
     pad: Option<usize>,
@@ -56,7 +53,7 @@ const STYLES: [(&str, &str, Style); 12] = [
 
 /// The tokenizer of a folder: `told` is its tokenizer_config.json, `model` its config.json.
 pub(super) fn files(path: &Path, bytes: &[u8], told: &Json, model: &Json) -> Result<Files, ConvertError> {
-    let style = style(path, told, model)?;
+    let style = whose(path, told, model, &STYLES, Style::Plain)?;
     let Model { mut pieces, bos, eos, pad } = read(path, bytes)?;
     pieces.legacy = told["legacy"].as_bool().unwrap_or(true);
     pieces.dummy_prefix = told["add_prefix_space"].as_bool().unwrap_or(pieces.dummy_prefix);
@@ -86,37 +83,16 @@ pub(super) fn files(path: &Path, bytes: &[u8], told: &Json, model: &Json) -> Res
     let before_second = if style == Style::XlmRoberta { after.clone() } else { before.clone() };
     let around = Around { before, after, before_second, second_type: u8::from(style == Style::Begin) };
     let [bos, eos, pad] = &own;
-    let mut config = config(
-        told,
-        &[
-            ("bos_token", bos.as_deref()),
-            ("eos_token", eos.as_deref()),
-            ("pad_token", pad.as_deref()),
-            ("unk_token", unknown.as_deref()),
-        ],
-    );
+    let mut config = config(told, DESCRIBED, &[]);
+    let own = [("bos_token", bos), ("eos_token", eos), ("pad_token", pad), ("unk_token", &unknown)];
+    for (key, token) in own.into_iter().filter(|(key, token)| named(told, key).is_none() && token.is_some()) {
+        config[key] = json!(token);
+    }
     config["add_bos_token"] = json!(adds_bos);
     config["add_eos_token"] = json!(adds_eos);
     let mut tokenizer = pieces.tokenizer(path, special)?;
     tokenizer["post_processor"] = around.post_processor();
-    Ok(Files { tokenizer, config })
-}
-
-fn style(path: &Path, told: &Json, model: &Json) -> Result<Style, ConvertError> {
-    let class = told["tokenizer_class"].as_str().map(|class| class.strip_suffix("Fast").unwrap_or(class));
-    let kind = model["model_type"].as_str();
-    let found = match (class, kind) {
-        (Some(class), _) => STYLES.iter().find(|(known, ..)| *known == class),
-        (None, Some(kind)) => STYLES.iter().find(|(_, known, _)| *known == kind),
-        (None, None) => return Ok(Style::Plain),
-    };
-    found.map(|(.., style)| *style).ok_or_else(|| {
-        let what = format!(
-            "a SentencePiece model of {}, whose ids are not known here; known are Llama, Mistral, Gemma, T5 and XLM-RoBERTa",
-            class.or(kind).unwrap_or_default()
-        );
-        ConvertError::unsupported(path, what)
-    })
+    Ok(Files { tokenizer, config, target: None })
 }
 
 /// XLM-RoBERTa numbers its pieces as fairseq did: <s>, <pad>, </s>, <unk>, all but the first three pieces, <mask>.
@@ -137,16 +113,16 @@ fn in_fairseq_order(path: &Path, pieces: Vec<Piece>) -> Result<Vec<Piece>, Conve
     Ok(first.into_iter().chain(pieces.into_iter().skip(3)).chain([last]).collect())
 }
 
-fn read(path: &Path, bytes: &[u8]) -> Result<Model, ConvertError> {
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Model, ConvertError> {
     let broken = |what: String| ConvertError::malformed(path, format!("not a SentencePiece model: {what}"));
     let mut pieces = Vec::new();
     let (mut trained, mut normal) = (&[][..], &[][..]);
     for field in Fields(bytes) {
         match field.map_err(broken)? {
-            (1, Field::Bytes(piece)) if pieces.len() < MOST_PIECES => {
+            (1, Field::Bytes(piece)) if pieces.len() < MOST_TOKENS => {
                 pieces.push(read_piece(piece).map_err(|what| broken(format!("piece {}: {what}", pieces.len())))?);
             }
-            (1, Field::Bytes(_)) => return Err(broken(format!("more than {MOST_PIECES} pieces"))),
+            (1, Field::Bytes(_)) => return Err(broken(format!("more than {MOST_TOKENS} pieces"))),
             (2, Field::Bytes(bytes)) => trained = bytes,
             (3, Field::Bytes(bytes)) => normal = bytes,
             _ => {}

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 
 use super::gguf::split;
-use super::{Around, Files, added, all_added, config, named};
+use super::{Around, DESCRIBED, Files, added, all_added, config, named};
 use crate::ConvertError;
 
 /// More bytes than any token has: what it costs to find its merge grows with the square.
@@ -80,7 +80,12 @@ pub(super) fn files(path: &Path, bytes: &[u8], told: &Json) -> Result<Files, Con
     let before = begin.filter(|_| told["add_bos_token"].as_bool().unwrap_or(true));
     let (pre_tokenizer, normalizer) = split(origin.split);
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true});
-    let mut config = config(told, &[("bos_token", origin.begin), ("eos_token", Some(origin.end))]);
+    let mut config = config(told, DESCRIBED, &[]);
+    for (key, token) in [("bos_token", origin.begin), ("eos_token", Some(origin.end))] {
+        if named(told, key).is_none() && token.is_some() {
+            config[key] = json!(token);
+        }
+    }
     config["add_bos_token"] = json!(before.is_some());
     let post = Around { before_second: before.clone(), before, after: None, second_type: 1 }.post_processor();
     let tokenizer = json!({
@@ -92,7 +97,7 @@ pub(super) fn files(path: &Path, bytes: &[u8], told: &Json) -> Result<Files, Con
         "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
         "model": model(&ranks),
     });
-    Ok(Files { tokenizer, config })
+    Ok(Files { tokenizer, config, target: None })
 }
 
 /// Tokens and ranks, by rank.

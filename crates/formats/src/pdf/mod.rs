@@ -10,7 +10,6 @@ mod layout;
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use flate2::read::ZlibDecoder;
@@ -20,6 +19,7 @@ use hayro_syntax::object::{Array, Dict, Name, Number, Object, ObjectIdentifier, 
 use hayro_syntax::page::Resources;
 use hayro_syntax::{LoadPdfError, Pdf};
 
+use crate::guard::guarded;
 use crate::limits::Limits;
 use crate::{At, Fault, FormatError};
 use fonts::Font;
@@ -61,14 +61,6 @@ pub fn read_pdf(bytes: Vec<u8>, limits: Limits) -> Result<PdfText, FormatError> 
 
 fn malformed(message: String) -> Fault {
     Fault::Malformed { format: "PDF", message }
-}
-
-/// Runs a step over the parser with its panics as errors.
-fn guarded<T>(step: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(step)).map_err(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        format!("the parser gave up: {}", message.unwrap_or("no reason given"))
-    })
 }
 
 /// Decompresses every stream without keeping anything. All of them share one budget, so that streams that overlap, as only

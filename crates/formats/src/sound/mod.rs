@@ -1,6 +1,8 @@
 //! Sound files (WAV, MP3, FLAC, Ogg Vorbis, AAC in MP4) to samples of one channel at one rate.
 
+mod claims;
 mod resample;
+mod vorbis;
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -10,10 +12,16 @@ use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatOptions, FormatReader};
 use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
-use symphonia::core::probe::Hint;
+use symphonia::core::probe::{Hint, Probe};
+use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MpaReader, OggReader, WavReader};
 
+use crate::guard::guarded;
 use crate::{At, Fault, FormatError};
+use claims::{Container, File};
 use resample::Resampler;
+
+/// Far beyond 1, which decoders pass by a little: floats in a broken file may be anything, and must not sum to infinity.
+const LOUDEST: f32 = 16.0;
 
 /// What a file sounds like.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +45,13 @@ pub struct Sound {
 /// [`Fault::Unsupported`] for a format or codec that is not read, [`Fault::Malformed`] for a file that holds no sound or is
 /// broken from its start, [`Fault::Io`].
 pub fn read_sound<R>(input: R, rate: u32, max_seconds: f64) -> Result<Sound, FormatError>
+where
+    R: Read + Seek + Send + Sync + 'static,
+{
+    guarded(|| decoded(input, rate, max_seconds)).unwrap_or_else(|message| Err(malformed(&message)))
+}
+
+fn decoded<R>(input: R, rate: u32, max_seconds: f64) -> Result<Sound, FormatError>
 where
     R: Read + Seek + Send + Sync + 'static,
 {
@@ -81,10 +96,12 @@ where
     Ok(sound)
 }
 
-/// A file as symphonia wants it.
+/// A file as symphonia wants it, without the tags before its container.
 struct Input<R> {
     inner: R,
-    length: Option<u64>,
+    begin: u64,
+    /// From there on.
+    length: u64,
 }
 
 impl<R: Read> Read for Input<R> {
@@ -95,7 +112,11 @@ impl<R: Read> Read for Input<R> {
 
 impl<R: Seek> Seek for Input<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.inner.seek(to)
+        let to = match to {
+            SeekFrom::Start(at) => SeekFrom::Start(self.begin.saturating_add(at)),
+            other => other,
+        };
+        self.inner.seek(to).map(|at| at.saturating_sub(self.begin))
     }
 }
 
@@ -105,7 +126,7 @@ impl<R: Read + Seek + Send + Sync> MediaSource for Input<R> {
     }
 
     fn byte_len(&self) -> Option<u64> {
-        self.length
+        Some(self.length)
     }
 }
 
@@ -116,10 +137,14 @@ where
 {
     let io = |error| FormatError::io(At::Whole, error);
     let length = input.seek(SeekFrom::End(0)).map_err(io)?;
-    input.rewind().map_err(io)?;
-    let stream = MediaSourceStream::new(Box::new(Input { inner: input, length: Some(length) }), Default::default());
+    let mut file = File { input: &mut input, length };
+    let (container, begin) = file.container()?;
+    file.check(container, begin)?;
+    input.seek(SeekFrom::Start(begin)).map_err(io)?;
+    let input = Input { inner: input, begin, length: length.saturating_sub(begin) };
+    let stream = MediaSourceStream::new(Box::new(input), Default::default());
     let options = FormatOptions { enable_gapless: true, ..FormatOptions::default() };
-    let probed = symphonia::default::get_probe().format(&Hint::new(), stream, &options, &MetadataOptions::default());
+    let probed = probe(container).format(&Hint::new(), stream, &options, &MetadataOptions::default());
     let reader = match probed {
         Ok(probed) => probed.format,
         // Told of what is no sound file at all, and of files that end within their head.
@@ -134,6 +159,22 @@ where
     let decoder = symphonia::default::get_codecs().make(&track.codec_params, &DecoderOptions::default());
     let decoder = decoder.map_err(fault)?;
     Ok((reader, decoder, id))
+}
+
+/// What reads the container that was looked through, and no other that might begin further on.
+fn probe(container: Container) -> Probe {
+    let mut probe = Probe::default();
+    match container {
+        Container::Wav => probe.register_all::<WavReader>(),
+        Container::Flac => probe.register_all::<FlacReader>(),
+        Container::Ogg => probe.register_all::<OggReader>(),
+        Container::Mp4 => probe.register_all::<IsoMp4Reader>(),
+        Container::Frames => {
+            probe.register_all::<MpaReader>();
+            probe.register_all::<AdtsReader>();
+        }
+    }
+    probe
 }
 
 /// `None` at the end, also of a file that is cut off.
@@ -169,7 +210,7 @@ impl Mixer {
 
     fn take(&mut self, interleaved: &[f32], channels: usize) {
         let mean = |frame: &[f32]| {
-            let sum: f32 = frame.iter().map(|x| if x.is_finite() { *x } else { 0.0 }).sum();
+            let sum: f32 = frame.iter().map(|x| if x.is_nan() { 0.0 } else { x.clamp(-LOUDEST, LOUDEST) }).sum();
             sum / channels as f32
         };
         let frames = interleaved.chunks_exact(channels).map(mean);
@@ -275,6 +316,21 @@ mod tests {
     fn long_files_are_cut_and_say_so() {
         let sound = read_sound(Cursor::new(wav(8_000, 1, &tone(8_000, 2.0))), 16_000, 0.5).unwrap();
         assert_eq!((sound.samples.len(), sound.cut), (8_000, true));
+    }
+
+    /// Numbers in a file of floats may be anything.
+    #[test]
+    fn samples_stay_finite() {
+        let mut file = wav(8_000, 2, &[0.0; 2000]);
+        let data = file.len() - 8000;
+        file[20] = 3; // floats
+        file[32] = 8;
+        file[34] = 32;
+        for (at, value) in [(0, f32::MAX), (4, f32::MAX), (8, f32::INFINITY), (16, f32::NAN), (24, f32::NEG_INFINITY)] {
+            file[data + at..data + at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        let sound = read_sound(Cursor::new(file), 16_000, 60.0).unwrap();
+        assert!(sound.samples.len() > 1900 && sound.samples.iter().all(|x| x.abs() <= 2.0 * LOUDEST));
     }
 
     #[test]

@@ -13,8 +13,11 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const KNOWN: &[&str] = &[
-    "BertModel, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification",
+pub(crate) const KNOWN: &[&str] = &[
+    "BertModel",
+    "BertForMaskedLM",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
     "the same of Roberta, XLMRoberta and DistilBert",
     "DanluLstmEncoderModel and so on, also Gru and Rnn, and ForCTC of all of them with Danlu before their names",
 ];

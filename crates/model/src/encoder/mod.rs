@@ -16,6 +16,7 @@ mod sentence;
 mod transformer;
 
 pub use config::{EncoderConfig, EncoderKind, HeadConfig, Problem};
+pub(crate) use folder::KNOWN;
 pub use folder::describe_encoder;
 pub use heads::{Head, HeadLoss, MaskedLm, Pooler, SequenceClassifier, TokenClassifier};
 pub use input::{EncoderInput, EncoderTargets};

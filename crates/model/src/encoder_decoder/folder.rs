@@ -26,7 +26,7 @@ const NAMES: &[(EncoderDecoderKind, &str, &[&str])] = &[
     (EncoderDecoderKind::Mt5, "mt5", &["MT5ForConditionalGeneration", "MT5Model"]),
 ];
 
-const KNOWN: &[&str] = &[
+pub(crate) const KNOWN: &[&str] = &[
     "MarianMTModel",
     "BartForConditionalGeneration",
     "MBartForConditionalGeneration",

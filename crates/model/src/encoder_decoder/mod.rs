@@ -14,9 +14,11 @@ mod places;
 mod step;
 
 pub use config::{EncoderDecoderConfig, EncoderDecoderKind};
+pub(crate) use folder::KNOWN;
 pub use folder::describe_encoder_decoder;
 pub use input::{Seq2SeqInput, SpeechInput};
 pub use layers::{Convolution, Stack, StackLayer};
+pub(crate) use names::COPIES;
 pub(crate) use places::sound_table;
 
 use crate::init::{RandomSource, Source, Start};

@@ -67,7 +67,7 @@ fn t5_part(part: &str, decoder: bool, gated: bool) -> String {
 }
 
 /// Other names under which folders have the embedding, too, or alone.
-pub(super) const COPIES: [&str; 5] = [
+pub(crate) const COPIES: [&str; 5] = [
     "proj_out.weight",
     "decoder.embed_tokens.weight",
     "encoder.embed_tokens.weight",

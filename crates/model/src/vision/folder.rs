@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const CLASS: &str = "LlavaForConditionalGeneration";
+pub(crate) const KNOWN: &[&str] = &[CLASS];
 const MODEL_TYPE: &str = "llava";
 const PROCESSOR_FILE: &str = "processor_config.json";
 
@@ -156,7 +157,7 @@ impl Source for Named<'_> {
 
 fn from_json(path: &Path, json: &Map<String, Value>) -> Result<(VisionLanguageConfig, Words), ModelError> {
     let keys = Keys { path, json };
-    keys.only("model_type", json!(MODEL_TYPE)).map_err(|_| keys.unknown_architecture(&[CLASS]))?;
+    keys.only("model_type", json!(MODEL_TYPE)).map_err(|_| keys.unknown_architecture(KNOWN))?;
     let part = |key: &str| match keys.given(key) {
         Some(Value::Object(part)) => Ok(part.clone()),
         _ => Err(keys.wrong(key, "a table of settings")),

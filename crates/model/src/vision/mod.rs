@@ -16,6 +16,7 @@ mod step;
 
 pub use config::{FeatureSelection, VisionConfig, VisionLanguageConfig};
 pub use encoder::VisionEncoder;
+pub(crate) use folder::KNOWN;
 pub use folder::describe_vision_language;
 pub use input::{Pixels, VisionInput};
 pub use preprocess::{ImageProcessor, ImageSize};

@@ -83,18 +83,13 @@ impl Vocabulary {
         Ok(Vocabulary { made: Some(made), tokenizer: EncoderTokenizer::from_dir(&folder)?, folder })
     }
 
-    /// A text with its special tokens, and whether it has no more than `longest`.
-    fn encode(&self, text: &str, longest: usize) -> Result<Option<Vec<u32>>, TuneError> {
-        let encoded = self.tokenizer.encode(text, longest)?;
-        Ok((encoded.cut == 0).then_some(encoded.ids))
-    }
-
     /// The pairs of which neither side has more than `longest` tokens, and how many have.
     fn pairs(&self, split: &[Pair], longest: usize) -> Result<(Vec<EncodedPair>, usize), TuneError> {
         let encode = |pair: &Pair| -> Result<Option<EncodedPair>, TuneError> {
-            let sides = (self.encode(&pair.source, longest)?, self.encode(&pair.target, longest)?);
-            let (Some(source), Some(target)) = sides else { return Ok(None) };
-            Ok(Some(EncodedPair { source, target }))
+            let source = self.tokenizer.encode(&pair.source, longest)?;
+            let target = self.tokenizer.encode_target(&pair.target, longest)?;
+            let whole = source.cut == 0 && target.cut == 0;
+            Ok(whole.then_some(EncodedPair { source: source.ids, target: target.ids }))
         };
         let encoded: Vec<Option<EncodedPair>> = split.par_iter().map(encode).collect::<Result<_, _>>()?;
         let encoded: Vec<EncodedPair> = encoded.into_iter().flatten().collect();

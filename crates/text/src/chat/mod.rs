@@ -1,9 +1,19 @@
 //! Conversations to prompts, by the Jinja template that a model folder carries.
+//!
+//! Templates are rendered as transformers renders them (`render_jinja_template`): what it has beside Jinja's own is here, the
+//! methods of Python's strings in `python.rs`, `tojson` in `json.rs`.
+
+mod json;
+mod python;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
-use minijinja::value::{Kwargs, Value as Jinja, from_args};
-use minijinja::{Environment, Error, ErrorKind, State};
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use minijinja::value::Value as Jinja;
+use minijinja::{Environment, Error, ErrorKind};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,12 +23,20 @@ use crate::tokenizer::CONFIG_FILE;
 /// The ChatML template that a tokenizer trained here carries.
 pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-/// The file in a model folder that holds the chat template where tokenizer_config.json has none.
+/// The file in a model folder that holds the chat template; as in transformers it goes before what tokenizer_config.json has.
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// What rendering one prompt may cost: an instruction is 1, and so are 64 bytes of text made. Ten thousand messages of 600 bytes are
 /// within it.
 const FUEL: u64 = 8_000_000;
+
+/// What an assistant thought before it spoke; templates read the first, or the second, whatever it was called.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// The marks around what an assistant wrote. minijinja has no tags of others' making; a `with` without variables renders what
+/// is in it and keeps its variables to itself, as this block does.
+static GENERATION: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").ok());
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +61,8 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of a model folder: `chat_template` of its `tokenizer_config.json`, or the file
-    /// `chat_template.jinja` where the config has none. `Ok(None)` when the folder has neither.
+    /// The template of a model folder: the file `chat_template.jinja`, or `chat_template` of its `tokenizer_config.json`
+    /// where there is no such file. `Ok(None)` when the folder has neither.
     pub fn from_dir(dir: &Path) -> Result<Option<Self>, TextError> {
         let config = config_of(dir)?;
         let Some(source) = source_of(dir, &config)? else { return Ok(None) };
@@ -55,29 +73,86 @@ impl ChatTemplate {
         Self::new(source, token("bos_token"), token("eos_token")).map(Some)
     }
 
-    /// Compiles a template in the dialect of Hugging Face: blocks trimmed, Python's string methods, `raise_exception`.
+    /// Compiles a template in the dialect of Hugging Face: blocks trimmed, Python's string methods, `raise_exception`,
+    /// `strftime_now` (by the clock of UTC), `tojson` as `json.dumps`, `break` and `continue`, and `generation` blocks, which
+    /// render as what is in them.
     pub fn new(source: String, bos: Option<String>, eos: Option<String>) -> Result<Self, TextError> {
         let bad = |e: Error| TextError::ChatTemplate { message: format!("{e:#}") };
         let mut environment = Environment::new();
         let syntax = minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(bad)?);
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(python_method);
+        environment.set_unknown_method_callback(python::method);
+        environment.add_filter("tojson", json::tojson);
+        environment.add_function("strftime_now", |format: String| written(Timestamp::now(), &format));
         environment.add_function("raise_exception", |message: String| -> Result<Jinja, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
+        let source = match &*GENERATION {
+            Some(marks) => marks.replace_all(&source, "{%$1 ${2}with $3%}").into_owned(),
+            None => source,
+        };
         environment.add_template_owned("chat", source).map_err(bad)?;
         Ok(Self { environment, bos, eos })
     }
 
+    /// This template at a time that stands still, for prompts that come out the same every day.
+    ///
+    /// * `seconds`: since 1970-01-01 00:00 UTC; what no calendar has leaves the clock as it is
+    #[must_use]
+    pub fn at_time(mut self, seconds: i64) -> Self {
+        if let Ok(time) = Timestamp::from_second(seconds) {
+            self.environment.add_function("strftime_now", move |format: String| written(time, &format));
+        }
+        self
+    }
+
     /// The prompt of a conversation; with `add_generation_prompt` it ends where the assistant's reply begins.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TextError> {
-        let messages: Vec<Jinja> = messages
+        let messages = messages
             .iter()
-            .map(|message| minijinja::context! { role => message.role.as_str(), content => message.content.as_str() })
-            .collect();
+            .map(|message| minijinja::context! { role => message.role.as_str(), content => message.content.as_str() });
+        self.rendered(messages.collect(), Jinja::from(()), add_generation_prompt)
+    }
+
+    /// As [`render`](Self::render), of messages that hold more than a text (calls of tools, parts, reasoning), with the tools
+    /// that there are.
+    ///
+    /// * `messages`: objects; a field that is null is left out, as transformers leaves it out
+    /// * `tools`: descriptions as JSON schemas; none of them is `none` to the template
+    ///
+    /// # Errors
+    /// [`TextError::ChatTemplate`]
+    pub fn render_values(
+        &self,
+        messages: &[Value],
+        tools: &[Value],
+        add_generation_prompt: bool,
+    ) -> Result<String, TextError> {
+        let message = |message: &Value| match message {
+            Value::Object(fields) => {
+                let there = |key: &&str| fields.get(*key).is_some_and(|value| !value.is_null());
+                let thought = REASONING.iter().find(|key| there(*key)).map(|key| &fields[*key]);
+                let named = |name| thought.map(|thought| (name, json::to_jinja(thought)));
+                let own = fields.iter().filter(|(_, value)| !value.is_null());
+                let own = own.map(|(key, value)| (key.as_str(), json::to_jinja(value)));
+                let thinking = named("thinking").filter(|_| !there(&"thinking"));
+                Jinja::from_object(json::Fields::new(thinking.into_iter().chain(own).chain(named(REASONING[0]))))
+            }
+            other => json::to_jinja(other),
+        };
+        let tools = match tools {
+            [] => Jinja::from(()),
+            tools => tools.iter().map(json::to_jinja).collect(),
+        };
+        self.rendered(messages.iter().map(message).collect(), tools, add_generation_prompt)
+    }
+
+    fn rendered(&self, messages: Jinja, tools: Jinja, add_generation_prompt: bool) -> Result<String, TextError> {
         let context = minijinja::context! {
-            messages => Jinja::from(messages), add_generation_prompt => add_generation_prompt,
+            messages => messages, add_generation_prompt => add_generation_prompt,
+            // What is not there is none and not undefined, as transformers has it.
+            tools => tools, documents => Jinja::from(()),
             bos_token => optional(&self.bos), eos_token => optional(&self.eos),
         };
         self.environment.get_template("chat").and_then(|template| template.render(context)).map_err(|e| {
@@ -91,6 +166,12 @@ impl ChatTemplate {
             }
         })
     }
+}
+
+/// A time by a format of `strftime`, in UTC.
+fn written(time: Timestamp, format: &str) -> Result<String, Error> {
+    strtime::format(format, time)
+        .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {error}")))
 }
 
 /// The source of a folder's chat template, as [`ChatTemplate::from_dir`] finds it.
@@ -111,10 +192,7 @@ fn config_of(dir: &Path) -> Result<Value, TextError> {
 }
 
 fn source_of(dir: &Path, config: &Value) -> Result<Option<String>, TextError> {
-    match template_of(config) {
-        Some(source) => Ok(Some(source)),
-        None => read(dir, TEMPLATE_FILE),
-    }
+    Ok(read(dir, TEMPLATE_FILE)?.or_else(|| template_of(config)))
 }
 
 fn read(dir: &Path, name: &str) -> Result<Option<String>, TextError> {
@@ -140,64 +218,6 @@ fn template_of(config: &Value) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// The methods of Python's `str` and `dict` that published templates call.
-fn python_method(state: &mut State, value: &Jinja, method: &str, args: &[Jinja]) -> Result<Jinja, Error> {
-    if value.kind() == minijinja::value::ValueKind::Map {
-        return match method {
-            "items" | "keys" | "values" => {
-                state.apply_filter(if method == "keys" { "list" } else { method }, std::slice::from_ref(value))
-            }
-            "get" => {
-                let (key, default): (Jinja, Option<Jinja>) = from_args(args)?;
-                let found = value.get_item(&key)?;
-                Ok(if found.is_undefined() { default.unwrap_or(Jinja::from(())) } else { found })
-            }
-            _ => Err(Error::from(ErrorKind::UnknownMethod)),
-        };
-    }
-    let Some(text) = value.as_str() else { return Err(Error::from(ErrorKind::UnknownMethod)) };
-    string_method(state, text, method, args)
-}
-
-fn string_method(state: &State, text: &str, method: &str, args: &[Jinja]) -> Result<Jinja, Error> {
-    let set = |args: &[Jinja]| -> Result<Vec<char>, Error> {
-        let (characters,): (Option<String>,) = from_args(args)?;
-        Ok(characters.unwrap_or_else(|| " \t\n\r\x0b\x0c".into()).chars().collect())
-    };
-    Ok(match method {
-        "strip" => text.trim_matches(set(args)?.as_slice()).into(),
-        "lstrip" => text.trim_start_matches(set(args)?.as_slice()).into(),
-        "rstrip" => text.trim_end_matches(set(args)?.as_slice()).into(),
-        "startswith" => text.starts_with(&from_args::<(String,)>(args)?.0).into(),
-        "endswith" => text.ends_with(&from_args::<(String,)>(args)?.0).into(),
-        "upper" => text.to_uppercase().into(),
-        "lower" => text.to_lowercase().into(),
-        "title" | "capitalize" => capitalize(text).into(),
-        "replace" => {
-            let (from, to): (String, String) = from_args(args)?;
-            // Paid for before it is made: minijinja counts a method's result afterwards.
-            let bytes = text.len().saturating_add(text.matches(&from).count().saturating_mul(to.len()));
-            state.consume_fuel(bytes as u64 / 64)?;
-            text.replace(&from, &to).into()
-        }
-        "split" => {
-            let (separator, _): (Option<String>, Kwargs) = from_args(args)?;
-            match separator {
-                Some(separator) => text.split(&separator).map(Jinja::from).collect::<Vec<_>>().into(),
-                None => text.split_whitespace().map(Jinja::from).collect::<Vec<_>>().into(),
-            }
-        }
-        _ => return Err(Error::from(ErrorKind::UnknownMethod)),
-    })
-}
-
-fn capitalize(text: &str) -> String {
-    let mut characters = text.chars();
-    characters
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().chain(characters.flat_map(char::to_lowercase)).collect())
 }
 
 #[cfg(test)]
