@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokenizers::{PostProcessor, TruncationDirection};
 
 use crate::TextError;
+use crate::charsmap::check_json;
 use crate::fallback::Inner;
 use crate::tokenizer::{CONFIG_FILE, TOKENIZER_FILE};
 
@@ -90,6 +91,7 @@ impl EncoderTokenizer {
 
     pub(crate) fn from_json(json: &str, config: &Value, path: &Path) -> Result<Self, TextError> {
         let bad = |message: String| TextError::BadTokenizer { path: path.into(), message };
+        check_json(json).map_err(bad)?;
         let mut inner = Inner::from_bytes(json.as_bytes()).map_err(|e| bad(e.to_string()))?;
         // Folders of sentence-transformers have both in the file; here lengths are the caller's to say.
         inner.with_padding(None).with_truncation(None).map_err(|e| bad(e.to_string()))?;

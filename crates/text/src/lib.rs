@@ -13,6 +13,7 @@
 
 mod bpe;
 mod characters;
+mod charsmap;
 mod chat;
 mod classifier;
 mod decode;
@@ -34,6 +35,7 @@ mod transform;
 mod wordpiece;
 
 pub use characters::is_cjk;
+pub use charsmap::check_charsmap;
 pub use chat::{CHATML, ChatTemplate, Message, chat_template};
 pub use classifier::{ClassifierConfig, Example, LinearClassifier};
 pub use decode::DecodeStream;

@@ -18,6 +18,7 @@ use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper};
 
 use crate::bpe::train::{Learned, learn};
 use crate::bpe::{Bpe, bytes_of};
+use crate::charsmap::check_json;
 use crate::fallback::{Fallback, Inner};
 use crate::segments::{SEGMENT_BYTES, segments};
 use crate::{CHATML, DecodeStream, TextError};
@@ -157,6 +158,7 @@ impl Tokenizer {
 
     fn from_json(json: String, config: Value, path: &Path) -> Result<Self, TextError> {
         let bad = |message: String| TextError::BadTokenizer { path: PathBuf::from(path), message };
+        check_json(&json).map_err(&bad)?;
         let inner = Inner::from_bytes(json.as_bytes()).map_err(|e| bad(e.to_string()))?;
         let spelling = Spelling::of_json(&json)
             .ok_or_else(|| bad("its decoder is neither ByteLevel nor one of SentencePiece's".into()))?;

@@ -148,6 +148,9 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Model, ConvertError> {
             _ => {}
         }
     }
+    if !charsmap.is_empty() {
+        danlu_text::check_charsmap(&charsmap).map_err(|what| broken(what.into()))?;
+    }
     if kind != 1 && kind != 2 {
         let what = format!("a SentencePiece model of type {kind}; danlu takes unigram (1) and BPE (2)");
         return Err(ConvertError::unsupported(path, what));
