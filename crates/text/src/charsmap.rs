@@ -140,7 +140,7 @@ mod tests {
         says(&|table| table[3] = 0xff, "shorter than it says");
         says(&|table| table[..4].fill(0), "not UTF-8");
         says(&|table| *table = vec![0; 8], "without a trie");
-        says(&|table| table[4..8].copy_from_slice(&(700u32 << 10).to_le_bytes()), "outside itself");
+        says(&|table| table[4..8].copy_from_slice(&(800u32 << 10).to_le_bytes()), "outside itself");
         says(&|table| table[4 + 4 * 512 + 1] = 1, "outside itself");
         assert!(check_json(r#"{"normalizer": {"precompiled_charsmap": "*"}}"#).unwrap_err().contains("charsmap"));
         assert_eq!(check_json("no JSON"), Ok(()));
