@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use danlu_model::{EncoderDecoder, EncoderDecoderConfig, SaveOptions, SpecialTokens};
 use serde_json::{Value, json};
 
 use crate::harness::Place;
@@ -177,4 +178,40 @@ fn inspect_tells_the_memory_of_a_loaded_model() {
     model(&place, "qwen2", &[("architectures", json!(["FalconForCausalLM"]))]);
     assert_eq!(of("qwen2")["memory"], Value::Null);
     assert!(!place.ok(&["inspect", "qwen2"]).contains("in memory"));
+}
+
+/// A Marian as it is published, with neither safetensors' tokenizer nor a tokenizer.json: taken over, it translates.
+#[test]
+fn a_marian_folder_gets_its_tokenizers_and_translates() {
+    let place = Place::new();
+    let folder = place.path("marian");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../convert/tests/golden/vocabularies/marian");
+    let vocabulary: Value = serde_json::from_slice(&std::fs::read(golden.join("vocab.json")).unwrap()).unwrap();
+    let size = vocabulary.as_object().unwrap().len();
+    let config = EncoderDecoderConfig { hidden_size: 16, heads: 2, max_seq_len: 24, ..EncoderDecoderConfig::default() };
+    let device = danlu_pipeline::select_device("flex").unwrap();
+    let special =
+        SpecialTokens { bos: None, eos: vec![0], pad: Some(size as u32 - 1), decoder_start: Some(size as u32 - 1) };
+    let model = EncoderDecoder::new(&config, size, 5, &device).unwrap();
+    model.save(&folder, &SaveOptions { special_tokens: Some(special) }).unwrap();
+    std::fs::write(place.path("texts.jsonl"), json!({"text": "the people"}).to_string()).unwrap();
+    let said = place.fails(1, &["translate", "marian", "--data", "texts.jsonl"]);
+    assert!(said.contains("tokenizer.json"), "{said}");
+    for name in ["source.spm", "target.spm", "vocab.json"] {
+        std::fs::copy(golden.join(name), folder.join(name)).unwrap();
+    }
+    let said = place.ok(&["import", "marian", "--out", "mine"]);
+    assert!(said.contains("MarianMTModel") && said.contains(&format!("{size} tokens")), "{said}");
+    // What danlu reads, and what transformers does.
+    for name in ["tokenizer.json", "target_tokenizer.json", "source.spm", "target.spm", "vocab.json"] {
+        assert!(place.path("mine").join(name).is_file(), "{name}");
+    }
+    let done = place.json(&["translate", "mine", "--data", "texts.jsonl"]);
+    assert!(done["text"] == "the people" && done["translation"].is_string(), "{done}");
+    // Without a tokenizer it says so.
+    for name in ["source.spm", "target.spm", "vocab.json"] {
+        std::fs::remove_file(folder.join(name)).unwrap();
+    }
+    let said = place.ok(&["import", "marian", "--out", "bare"]);
+    assert!(said.contains("no tokenizer that danlu knows"), "{said}");
 }
