@@ -12,6 +12,13 @@ if ! command -v chromedriver >/dev/null 2>&1 || ! command -v chromium >/dev/null
     >/dev/null 2>&1 || echo "could not install them; the browser tests will be skipped"
 fi
 
+# Java for the test with a Spark cluster.
+if ! command -v java >/dev/null 2>&1; then
+  echo "installing a Java runtime for the tests with Spark"
+  { as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq default-jre-headless procps; } \
+    >/dev/null 2>&1 || echo "could not install it; the tests with Spark will be skipped"
+fi
+
 # The official OpenAI client, in an environment of its own under target/.
 venv="${CARGO_TARGET_DIR:-target}/test-venv"
 if ! "$venv/bin/python" -c "import openai" >/dev/null 2>&1; then

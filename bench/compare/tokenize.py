@@ -36,6 +36,9 @@ def parse(arguments):
 
 
 def program():
+    given = os.environ.get("DANLU_TOKENIZE_BIN")
+    if given:
+        return Path(given)
     call(["cargo", "build", "--release", "--package", "danlu-text", "--example", "tokenize_speed"], cwd=ROOT)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return (ROOT / target) / "release" / "examples" / "tokenize_speed"

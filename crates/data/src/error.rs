@@ -15,7 +15,7 @@ pub enum DataError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Text(#[from] TextError),
-    #[error("clean.rules: {0}")]
+    #[error("{}{0}", if matches!(.0, SqlError::Rule { .. }) { "clean.rules: " } else { "" })]
     Sql(#[from] SqlError),
     #[error("source {name:?}: no file matches {pattern:?}")]
     NoFiles { name: String, pattern: String },

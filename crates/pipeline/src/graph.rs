@@ -144,13 +144,21 @@ fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value, files: &Value)
     match stage {
         // Not `strict`: where no record is malformed it changes nothing, and where one is, `decide` looks.
         Stage::Collect => json!({ "sources": r.data.sources, "files": sources }),
-        Stage::Clean => json!({ "clean": r.clean, "split": r.split, "files": files }),
+        Stage::Clean => json!({ "clean": without_engine(json!(r.clean)), "split": r.split, "files": files }),
         Stage::Tokenizer => json!({ "tokenizer": r.tokenizer, "chat": r.chat, "mixture": r.mixture }),
         Stage::Train => json!({ "model": r.model, "train": r.train, "seed": r.seed }),
         Stage::Evaluate => json!({ "evaluate": r.evaluate, "samples": r.samples, "seed": r.seed }),
         Stage::Compress => json!({ "compress": r.compress, "evaluate": r.evaluate }),
         Stage::Report => json!({ "name": r.name, "description": r.description, "version": env!("CARGO_PKG_VERSION") }),
     }
+}
+
+/// Who finds the duplicates, and by which way, changes nothing of what is found.
+fn without_engine(mut clean: Value) -> Value {
+    if let Some(dedup) = clean.get_mut("dedup").and_then(Value::as_object_mut) {
+        dedup.retain(|key, _| key != "engine" && key != "exchange");
+    }
+    clean
 }
 
 /// `{source name: {file: content hash}}`, files relative to the recipe: a moved project stays the same data. What is not

@@ -1,5 +1,4 @@
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -10,10 +9,6 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use futures::StreamExt;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
 use tokio::runtime::Runtime;
 
 use crate::{Functions, SqlError};
@@ -76,57 +71,34 @@ impl Engine {
         registered.map_err(|e| self.failed(&path.display().to_string(), &e))
     }
 
+    /// As [`register_parquet`](Self::register_parquet), in the place of a table of the same name.
+    pub(crate) fn replace_parquet(&self, name: &str, path: &Path) -> Result<(), SqlError> {
+        self.context.deregister_table(name).map_err(|e| self.failed(name, &e))?;
+        self.register_parquet(name, path)
+    }
+
     /// All rows of a query.
     pub fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, SqlError> {
-        self.runtime.block_on(async {
-            let mut stream = self.stream(sql).await?;
-            let mut batches = Vec::new();
-            while let Some(batch) = stream.next().await {
-                batches.push(batch.map_err(|e| self.failed(sql, &e))?);
-            }
-            Ok(batches)
-        })
+        let mut batches = Vec::new();
+        self.each(sql, &mut |batch| {
+            batches.extend(Some(batch).filter(|batch| batch.num_rows() > 0));
+            Ok::<(), SqlError>(())
+        })?;
+        Ok(batches)
     }
 
-    /// All rows of a query as JSON objects, columns in the order of the query.
-    pub fn rows(&self, sql: &str) -> Result<Vec<serde_json::Value>, SqlError> {
-        let unreadable = |message: String| SqlError::Query { sql: sql.into(), message };
-        let mut writer = arrow_json::LineDelimitedWriter::new(Vec::new());
-        for batch in self.query(sql)? {
-            writer.write(&batch).map_err(|e| unreadable(e.to_string()))?;
+    /// Gives `each` the rows of a query, batch by batch; of a query without rows an empty batch, which has the columns.
+    pub(crate) fn each<E: From<SqlError>>(
+        &self,
+        sql: &str,
+        each: &mut dyn FnMut(RecordBatch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut stream = self.runtime.block_on(self.stream(sql))?;
+        each(RecordBatch::new_empty(stream.schema()))?;
+        while let Some(batch) = self.runtime.block_on(stream.next()) {
+            each(batch.map_err(|e| self.failed(sql, &e))?)?;
         }
-        writer.finish().map_err(|e| unreadable(e.to_string()))?;
-        let lines = writer.into_inner();
-        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).map_err(|e| unreadable(e.to_string()))).collect()
-    }
-
-    /// Writes the rows of a query to a Parquet file, which appears when it is whole, and says how many they are.
-    pub fn write_parquet(&self, sql: &str, path: &Path) -> Result<u64, SqlError> {
-        let mut name = path.file_name().unwrap_or_default().to_os_string();
-        name.push(".danlu-tmp");
-        let aside = path.with_file_name(name);
-        let rows = self.runtime.block_on(self.write_aside(sql, &aside));
-        let rows = rows.inspect_err(|_| drop(std::fs::remove_file(&aside)))?;
-        std::fs::rename(&aside, path).map_err(|source| SqlError::Io { action: "write", path: path.into(), source })?;
-        Ok(rows)
-    }
-
-    async fn write_aside(&self, sql: &str, path: &Path) -> Result<u64, SqlError> {
-        let io = |source| SqlError::Io { action: "write", path: path.into(), source };
-        let mut stream = self.stream(sql).await?;
-        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
-        let properties = properties.set_max_row_group_bytes(Some(32 << 20)).build();
-        let file = File::create(path).map_err(io)?;
-        let mut writer = ArrowWriter::try_new(file, stream.schema(), Some(properties)).map_err(|e| written(path, e))?;
-        let mut rows = 0;
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|e| self.failed(sql, &e))?;
-            rows += batch.num_rows() as u64;
-            writer.write(&batch).map_err(|e| written(path, e))?;
-        }
-        writer.into_inner().map_err(|e| written(path, e))?.sync_all().map_err(io)?;
-        Ok(rows)
+        Ok(())
     }
 
     async fn stream(&self, sql: &str) -> Result<SendableRecordBatchStream, SqlError> {
@@ -148,15 +120,4 @@ impl Engine {
 /// some KiB take a sixteenth of a thread's memory, and at most DataFusion's own choice.
 fn batch_rows(memory_bytes: usize, threads: usize) -> usize {
     (memory_bytes / threads / (64 << 10)).clamp(64, 8192)
-}
-
-fn written(path: &Path, error: ParquetError) -> SqlError {
-    let source = match error {
-        ParquetError::External(error) => match error.downcast::<std::io::Error>() {
-            Ok(error) => *error,
-            Err(error) => std::io::Error::other(error),
-        },
-        error => std::io::Error::other(error),
-    };
-    SqlError::Io { action: "write", path: PathBuf::from(path), source }
 }

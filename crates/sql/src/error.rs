@@ -11,6 +11,13 @@ pub enum SqlError {
     /// A query that needed more than it was given.
     #[error("out of memory at {limit} bytes: {message}")]
     OutOfMemory { limit: usize, message: String },
+    #[error("{name:?} is no SQL engine")]
+    NoEngine { name: String },
+    #[error("{name}: this danlu was built without Spark Connect")]
+    NotBuilt { name: String },
+    #[cfg(feature = "spark")]
+    #[error(transparent)]
+    Spark(#[from] danlu_spark::SparkError),
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
 }
@@ -24,6 +31,10 @@ impl SqlError {
             Self::OutOfMemory { .. } => {
                 Some("give the query more memory, or sort and group fewer columns: `text` is the largest".into())
             }
+            Self::NoEngine { .. } => Some("write \"datafusion\" for the one in this process, or \"spark://HOST:15002\"".into()),
+            Self::NotBuilt { .. } => Some("build danlu with it: cargo install --path crates/cli --features spark".into()),
+            #[cfg(feature = "spark")]
+            Self::Spark(error) => error.hint().map(String::from),
             Self::Io { .. } => Some("check the path and the free space".into()),
         }
     }

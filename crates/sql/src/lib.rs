@@ -1,12 +1,13 @@
 //! SQL over documents: rules that drop them, and queries over their tables, embedded by DataFusion.
 //!
 //! This room owns what is measured by SQL: the functions of a text as SQL functions ([`Functions`]), rules that are
-//! compiled once and judge documents chunk by chunk ([`Rules`]), and an engine for queries over Parquet files within a
-//! given memory ([`Engine`]). The functions themselves are in the room `text`. It knows nothing of recipes or stages.
+//! compiled once and judge documents chunk by chunk ([`Rules`]), an engine for queries over Parquet files within a
+//! given memory ([`Engine`]), and the choice between it and a cluster ([`QueryEngine`]). The functions themselves are in the room `text`. It knows nothing of recipes or stages.
 //!
 //! Where to begin reading: `rules/mod.rs`. Everything is deterministic: a rule may only use functions that always give
 //! the same answer, and what it finds of a document does not depend on the documents beside it.
 
+mod anywhere;
 mod arrays;
 mod engine;
 mod error;
@@ -14,6 +15,7 @@ mod functions;
 mod metadata;
 mod rules;
 
+pub use anywhere::QueryEngine;
 pub use engine::Engine;
 pub use error::{Place, SqlError};
 pub use functions::{Functions, Scorer};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use danlu_sql::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use danlu_sql::arrow::datatypes::{Float64Type, Int64Type};
 use danlu_sql::arrow::util::pretty::pretty_format_batches;
-use danlu_sql::{Engine, Functions, SqlError};
+use danlu_sql::{Engine, Functions, QueryEngine, SqlError};
 use danlu_text::Analysis;
 use parquet::arrow::ArrowWriter;
 
@@ -23,6 +23,18 @@ fn table(path: &Path, texts: Vec<String>) -> PathBuf {
 
 fn engine(dir: &Path, memory: usize, threads: usize) -> Engine {
     Engine::new(memory, &dir.join("spill"), threads).unwrap()
+}
+
+/// The numbers of a table that is written by a query.
+fn numbers_of(engine: &QueryEngine, out: &Path) -> Vec<i64> {
+    engine.register_parquet("written", out.to_str().unwrap()).unwrap();
+    let mut numbers = Vec::new();
+    let take = &mut |batch: RecordBatch| {
+        numbers.extend_from_slice(batch.column(0).as_primitive::<Int64Type>().values());
+        Ok::<(), SqlError>(())
+    };
+    engine.query("SELECT number FROM written", take).unwrap();
+    numbers
 }
 
 fn small(dir: &Path) -> Engine {
@@ -69,16 +81,17 @@ fn models_are_functions_too() {
 #[test]
 fn a_result_is_written_whole_and_in_order() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = small(dir.path());
+    let engine = QueryEngine::Embedded(Box::new(small(dir.path())));
     let out = dir.path().join("out.parquet");
     let rows = engine.write_parquet("SELECT number, text FROM documents ORDER BY text DESC, number", &out).unwrap();
     assert_eq!(rows, 4);
     let bytes = std::fs::read(&out).unwrap();
     engine.write_parquet("SELECT number, text FROM documents ORDER BY text DESC, number", &out).unwrap();
     assert!(bytes == std::fs::read(&out).unwrap(), "the same query gave other bytes");
-    engine.register_parquet("sorted", &out).unwrap();
-    let sorted = engine.query("SELECT number FROM sorted").unwrap();
-    assert_eq!(sorted[0].column(0).as_primitive::<Int64Type>().values(), &[0, 3, 1, 2]);
+    assert_eq!(numbers_of(&engine, &out), [0, 3, 1, 2]);
+    let none = dir.path().join("none.parquet");
+    assert_eq!(engine.write_parquet("SELECT number FROM documents WHERE number > 9", &none).unwrap(), 0);
+    assert!(numbers_of(&engine, &none).is_empty(), "a table without rows has its columns");
     assert!(engine.write_parquet("SELECT nothing FROM documents", &dir.path().join("bad.parquet")).is_err());
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("bad")), "{left:?}");
@@ -93,13 +106,9 @@ fn what_does_not_fit_into_memory_is_spilled() {
     let sorted = |threads: usize, name: &str| {
         let engine = engine(dir.path(), 16 << 20, threads);
         engine.register_parquet("documents", &path).unwrap();
-        let out = dir.path().join(name);
+        let (engine, out) = (QueryEngine::Embedded(Box::new(engine)), dir.path().join(name));
         assert_eq!(engine.write_parquet("SELECT * FROM documents ORDER BY text", &out).unwrap(), 48_000);
-        engine.register_parquet("sorted", &out).unwrap();
-        let rows = engine.query("SELECT number FROM sorted").unwrap();
-        rows.iter()
-            .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec())
-            .collect::<Vec<i64>>()
+        numbers_of(&engine, &out)
     };
     let one = sorted(1, "one.parquet");
     let mut all = one.clone();

@@ -151,6 +151,10 @@ pub struct DataSqlArgs {
     /// Megabytes of memory for sorting, grouping and joining; what does not fit is spilled to disk.
     #[arg(long, value_name = "MB", default_value_t = 1024)]
     pub memory_mb: usize,
+    /// Who runs it: datafusion, in this process, or spark://HOST:15002, which must see the run's folder under the same
+    /// path and has no functions of a text.
+    #[arg(long, value_name = "ENGINE", default_value = "datafusion")]
+    pub engine: String,
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,

@@ -14,19 +14,13 @@ fn start(place: &Place) -> Child {
     command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
 }
 
-#[test]
-fn kill_nine_anywhere_changes_nothing() {
-    let straight = Place::new();
-    let begun = Instant::now();
-    assert!(start(&straight).wait_with_output().unwrap().status.success());
-    let whole = begun.elapsed();
-
-    // Kill after ever longer times, until a run gets through: every stage is hit, training more than once.
-    let killed = Place::new();
+/// Kills what `start` starts after ever longer times, until it gets through; returns how often that was. `whole` is what it
+/// takes undisturbed, so that every part of it is hit.
+fn kill_until_done(start: impl Fn() -> Child, whole: Duration) -> usize {
     let mut kills = 0;
     let mut patience = whole / 12;
     loop {
-        let mut child = start(&killed);
+        let mut child = start();
         let deadline = Instant::now() + patience;
         let ended = loop {
             match child.try_wait().unwrap() {
@@ -37,7 +31,8 @@ fn kill_nine_anywhere_changes_nothing() {
         };
         if let Some(status) = ended {
             assert!(status.success(), "{}", stderr(&child.wait_with_output().unwrap()));
-            break;
+            assert!(kills > 0, "nothing was killed; the test has tested nothing");
+            return kills;
         }
         child.kill().unwrap();
         child.wait().unwrap();
@@ -45,11 +40,92 @@ fn kill_nine_anywhere_changes_nothing() {
         patience += whole / 20;
         assert!(kills < 60, "the run does not get on");
     }
-    assert!(kills > 0, "no run was killed; the test has tested nothing");
+}
+
+#[test]
+fn kill_nine_anywhere_changes_nothing() {
+    let straight = Place::new();
+    let begun = Instant::now();
+    assert!(start(&straight).wait_with_output().unwrap().status.success());
+    let whole = begun.elapsed();
+    let killed = Place::new();
+    let kills = kill_until_done(|| start(&killed), whole);
     assert!(weights(&straight) == weights(&killed), "{kills} kills changed the weights");
     let runs = killed.json(&["runs", "--json"]);
     assert_eq!(runs.as_array().unwrap().len(), 1, "a continued run is one run: {runs}");
     assert_eq!(runs[0]["state"], "done");
+}
+
+/// Everything that cleaning and tokenising can do at once.
+const DATA: &str = r#"
+keep_dropped = true
+preset = ["chinese-web:zh"]
+transforms = ["nfc", "whitespace"]
+
+[[clean.outliers]]
+statistic = "mean_word_length(text)"
+method = "iqr"
+factor = 3.0
+by = "language"
+
+[clean.dedup]
+near = { threshold = 0.7 }
+lines = { min_chars = 40 }
+substring = { min_bytes = 120 }
+memory_mb = 64
+
+[clean.decontaminate]
+sets = [{ name = "questions", path = "questions.txt" }]
+
+[mixture]
+by = "source"
+weights = { state-of-the-union = 1, tang-poems = 2 }
+"#;
+
+/// A place whose recipe has a few thousand documents, some of them twice.
+fn place_with_much_data() -> Place {
+    let place = Place::new();
+    place.write_recipe(|text| {
+        let more = text.replace("limit = 12", "limit = 60").replace("limit = 600", "limit = 4000");
+        let again = more.replace("name = \"tiny\"", "name = \"data\"");
+        again.replace("[clean]\n", "[clean]\n#data\n").replace("#data\n", DATA.split_once("\n\n").unwrap().0)
+            + DATA.split_once("\n\n").unwrap().1
+    });
+    std::fs::write(place.path("questions.txt"), "the people of the United States and their representatives in Congress").unwrap();
+    place
+}
+
+/// All files of a stage's artifact but its manifest, which tells times.
+fn files_of(place: &Place, stage: &str) -> Vec<(String, Vec<u8>)> {
+    let folders = std::fs::read_dir(place.path(&format!("runs/artifacts/{stage}"))).unwrap();
+    let done: Vec<_> = folders.map(|f| f.unwrap().path()).filter(|f| f.join("manifest.json").exists()).collect();
+    assert_eq!(done.len(), 1, "{done:?}");
+    let files = std::fs::read_dir(&done[0]).unwrap().map(|file| file.unwrap().path()).filter(|file| file.is_file());
+    let mut files: Vec<_> = files
+        .map(|file| (file.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&file).unwrap()))
+        .filter(|(name, _)| name != "manifest.json")
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn kill_nine_in_any_stage_of_the_data_changes_nothing() {
+    let (straight, killed) = (place_with_much_data(), place_with_much_data());
+    for stage in ["collect", "clean", "tokenizer"] {
+        let start = |place: &Place| {
+            let mut command = place.command(&["--threads", "2", "run", "tiny.toml", "--only", stage]);
+            command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+        };
+        let begun = Instant::now();
+        let output = start(&straight).wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let kills = kill_until_done(|| start(&killed), begun.elapsed());
+        let (expected, found) = (files_of(&straight, stage), files_of(&killed, stage));
+        let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&found), names(&expected), "{stage}");
+        assert!(found == expected, "{kills} kills changed the files of {stage}");
+    }
 }
 
 #[cfg(unix)]

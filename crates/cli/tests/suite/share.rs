@@ -22,11 +22,6 @@ fn files_of(place: &Place) -> Vec<Vec<u8>> {
     names.iter().map(|name| std::fs::read(cleaned(place).join(name)).unwrap()).collect()
 }
 
-fn worker(place: &Place) -> Child {
-    let mut command = place.command(&["--threads", "1", "data", "work", "shared", "--json"]);
-    command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
-}
-
 fn wait_for(what: &str, ready: impl Fn() -> bool) {
     let begun = Instant::now();
     while !ready() {
@@ -35,41 +30,115 @@ fn wait_for(what: &str, ready: impl Fn() -> bool) {
     }
 }
 
-#[test]
-fn shared_cleaning_gives_the_same_files_though_workers_are_killed() {
+/// Where the work is shared: a folder of the place, or a bucket.
+struct Shared {
+    place: Place,
+    #[cfg(feature = "object-store")]
+    store: Option<danlu_testing::ObjectStore>,
+}
+
+impl Shared {
+    fn folder() -> Self {
+        Self {
+            place: Place::new(),
+            #[cfg(feature = "object-store")]
+            store: None,
+        }
+    }
+
+    #[cfg(feature = "object-store")]
+    fn bucket(store: danlu_testing::ObjectStore) -> Self {
+        Self { place: Place::new(), store: Some(store) }
+    }
+
+    #[cfg(feature = "object-store")]
+    fn address(&self) -> &'static str {
+        if self.store.is_some() { "s3://bucket/shared" } else { "shared" }
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    fn address(&self) -> &'static str {
+        "shared"
+    }
+
+    /// Objects whose names begin with `name/`.
+    fn count(&self, name: &str) -> usize {
+        #[cfg(feature = "object-store")]
+        if let Some(store) = &self.store {
+            return store.names(&format!("shared/{name}")).len();
+        }
+        std::fs::read_dir(self.place.path(&format!("shared/{name}"))).map_or(0, Iterator::count)
+    }
+
+    fn has_job(&self) -> bool {
+        #[cfg(feature = "object-store")]
+        if let Some(store) = &self.store {
+            return !store.names("shared/job.json").is_empty();
+        }
+        self.place.path("shared/job.json").exists()
+    }
+
+    fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.place.command(&[&["--threads", "1"], args].concat());
+        #[cfg(feature = "object-store")]
+        command.envs(self.store.iter().flat_map(danlu_testing::ObjectStore::variables));
+        command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    fn worker(&self) -> Child {
+        self.start(&["data", "work", self.address()])
+    }
+
+    fn run(&self) -> Child {
+        let address = self.address();
+        self.start(&["run", "tiny.toml", "--only", "clean", "--share", address, "--part-mb", "0.01", "--lease", "1"])
+    }
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The run itself is killed when the job is there, and the first worker when it has claimed something; then two more
+/// workers come, and the run goes on.
+fn check_that_kills_change_nothing(shared: &Shared) {
     let alone = Place::new();
     for stage in ["collect", "clean"] {
         alone.ok(&["run", "tiny.toml", "--only", stage]);
     }
-    let shared = Place::new();
-    shared.ok(&["run", "tiny.toml", "--only", "collect"]);
-    let share = ["--share", "shared", "--part-mb", "0.01", "--lease", "1"];
-    let run = || {
-        let args = [&["--threads", "1", "run", "tiny.toml", "--only", "clean"][..], &share[..]].concat();
-        shared.command(&args).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
-    };
-    // The run itself is killed when the job is there, and the first worker when it has claimed something.
-    let mut first = run();
-    wait_for("the job was not made", || shared.path("shared/job.json").exists());
-    first.kill().unwrap();
-    first.wait().unwrap();
-    let claims = || std::fs::read_dir(shared.path("shared/claims")).map_or(0, Iterator::count);
-    let before = claims();
-    let mut doomed = worker(&shared);
-    wait_for("the worker claimed nothing", || claims() > before);
-    doomed.kill().unwrap();
-    doomed.wait().unwrap();
-    // Two more come, and the run goes on.
-    let helpers = [worker(&shared), worker(&shared)];
-    let ended = run().wait_with_output().unwrap();
+    shared.place.ok(&["run", "tiny.toml", "--only", "collect"]);
+    let first = shared.run();
+    wait_for("the job was not made", || shared.has_job());
+    kill(first);
+    let before = shared.count("claims");
+    let doomed = shared.worker();
+    wait_for("the worker claimed nothing", || shared.count("claims") > before);
+    kill(doomed);
+    let helpers = [shared.worker(), shared.worker()];
+    let ended = shared.run().wait_with_output().unwrap();
     assert!(ended.status.success(), "{}", stderr(&ended));
     for helper in helpers {
         let output = helper.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
     }
-    let parts = std::fs::read_dir(shared.path("shared/done")).unwrap().count();
+    let parts = shared.count("done");
     assert!(parts > 10, "{parts} parts");
-    assert!(files_of(&alone) == files_of(&shared), "the shared cleaning gave other documents");
+    assert!(files_of(&alone) == files_of(&shared.place), "the shared cleaning gave other documents");
+}
+
+#[test]
+fn shared_cleaning_gives_the_same_files_though_workers_are_killed() {
+    check_that_kills_change_nothing(&Shared::folder());
+}
+
+#[test]
+#[cfg(feature = "object-store")]
+fn shared_cleaning_through_a_bucket_gives_the_same_files_though_workers_are_killed() {
+    match danlu_testing::ObjectStore::start() {
+        Ok(store) => check_that_kills_change_nothing(&Shared::bucket(store)),
+        Err(reason) => danlu_testing::skip("shared_cleaning_through_a_bucket", &reason),
+    }
 }
 
 #[test]

@@ -188,6 +188,11 @@ impl CleanConfig {
     pub fn relative_to(&self, base: &Path) -> Self {
         let mut config = self.clone();
         config.paths_mut().for_each(|path| *path = base.join(&*path));
+        if let Dedup::Search(dedup) = &mut config.dedup
+            && let Some(exchange) = dedup.exchange.as_mut().filter(|exchange| !exchange.contains("://"))
+        {
+            *exchange = base.join(&*exchange).to_string_lossy().into();
+        }
         for set in config.decontaminate.iter_mut().flat_map(|decontaminate| &mut decontaminate.sets) {
             set.path = base.join(&set.path).to_string_lossy().into();
         }

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use danlu_sql::QueryEngine;
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
@@ -25,6 +26,14 @@ pub struct DedupConfig {
     pub keep: KeepRule,
     /// What the search may hold in memory; what is more goes to disk.
     pub memory_mb: u64,
+    /// Who finds what shares a bucket: `datafusion` in this process, or `spark://HOST:PORT`; left out, our own sorting
+    /// (`sorter.rs`). The result is the same, so that it is not part of what a run is known by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// A folder or `s3://BUCKET/PREFIX` that the cluster sees, too, under the same name: where records are put for it. Left
+    /// out, the run's own folder, as is right where the cluster is this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<String>,
     /// Signatures of earlier runs: what is there already is dropped here.
     pub against: Vec<PathBuf>,
     /// Write the signatures of the documents that stay, for later runs (`signatures.danlu`, with near duplicates on).
@@ -42,6 +51,8 @@ impl Default for DedupConfig {
             substring: None,
             keep: KeepRule::First,
             memory_mb: 1024,
+            engine: None,
+            exchange: None,
             against: Vec::new(),
             save_signatures: false,
         }
@@ -163,6 +174,11 @@ impl DedupConfig {
         }
         if let Some(near) = &self.near {
             check_near(near)?;
+        }
+        match &self.engine {
+            Some(engine) => QueryEngine::check(engine)?,
+            None if self.exchange.is_some() => return bad("clean.dedup.exchange", "needs an engine".into()),
+            None => {}
         }
         if self.save_signatures && self.near.is_none() {
             return bad("clean.dedup.save_signatures", "needs [clean.dedup.near]".into());

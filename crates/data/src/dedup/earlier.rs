@@ -6,7 +6,8 @@ use super::groups::{Compared, Verdict, buckets};
 use super::minhash::{MinHash, estimate};
 use super::scan::{push_buckets, too_many};
 use super::signatures::SignatureFile;
-use super::sorter::{Sorted, Sorter};
+use super::shuffle::Groups;
+use super::sorter::Sorted;
 use super::{Budget, DedupConfig};
 
 /// The documents of earlier runs. In buckets they are rows that follow those of this run.
@@ -23,7 +24,7 @@ impl Earlier {
     pub(super) fn read(
         config: &DedupConfig,
         rows: usize,
-        sorter: &mut Sorter<3>,
+        groups: &mut Groups<3>,
         budget: &Budget,
     ) -> Result<Self, DataError> {
         let mut earlier = Self { rows: rows as u32, ids: Vec::new(), files: Vec::new() };
@@ -36,7 +37,7 @@ impl Earlier {
                 match &minhash {
                     // As the writer marks a document without n-grams.
                     Some(minhash) if signature.iter().any(|&number| number != u32::MAX) => {
-                        push_buckets(sorter, minhash.band_hashes(signature), row)
+                        push_buckets(groups, minhash.band_hashes(signature), row)
                     }
                     _ => Ok(()),
                 }

@@ -11,7 +11,7 @@
 //! The result says which rows to drop and what to cut, and why; [`Duplicates::apply`] does it to a document. It is the
 //! same for any number of threads and any limit of memory: what grows with the text is sorted outside memory
 //! (`sorter.rs`). This sorting is our own because it is of fixed-size numbers only, which a query engine would wrap in
-//! columns and batches. In memory stay 48 bytes a document, 8 more with SimHash, and what was found.
+//! columns and batches; with `engine` it is a query all the same, in this process or on a cluster (`shuffle.rs`). In memory stay 48 bytes a document, 8 more with SimHash, and what was found.
 //!
 //! Where to begin reading: `config.rs`, then [`find_duplicates`], `groups.rs`.
 
@@ -24,6 +24,7 @@ mod repeats;
 mod rows;
 mod scan;
 mod sets;
+mod shuffle;
 mod signatures;
 mod simhash;
 mod sorter;
@@ -38,6 +39,7 @@ pub use cuts::Cut;
 pub use summary::{ClusterSize, DedupSummary, KindCount, LargeCluster, SourcePair};
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,7 @@ use self::earlier::Earlier;
 use self::groups::{Compared, Likeness, UnionFind, Verdict, buckets, choose, join_bucket};
 use self::rows::Rows;
 use self::scan::Scan;
+use self::shuffle::Shuffle;
 use self::signatures::{SignatureFile, SignatureWriter};
 use self::sorter::Sorted;
 use crate::{DataError, Document, Outcome, ProgressFn, Reason};
@@ -179,6 +182,8 @@ pub(crate) struct Budget {
     /// Memory for each document.
     row_bytes: u64,
     work: PathBuf,
+    /// The SQL engine that groups records, where one is asked to.
+    shuffle: Option<Arc<Shuffle>>,
 }
 
 impl Budget {
@@ -187,7 +192,13 @@ impl Budget {
         let value = if matches!(config.keep, KeepRule::Best(_)) { 8 } else { 0 };
         let row_bytes = Rows::BYTES_EACH + simhash + value;
         let part = (config.memory_mb << 20) / 4;
-        Self { memory_mb: config.memory_mb, part, suffix_bytes: 2 * part, row_bytes, work: work.into() }
+        let suffix_bytes = 2 * part;
+        Self { memory_mb: config.memory_mb, part, suffix_bytes, row_bytes, work: work.into(), shuffle: None }
+    }
+
+    fn with_engine(self, config: &DedupConfig) -> Result<Self, DataError> {
+        let shuffle = Shuffle::open(config, &self.work, self.part)?.map(Arc::new);
+        Ok(Self { shuffle, ..self })
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -230,7 +241,8 @@ impl Budget {
 ///
 /// # Errors
 /// Besides those of the disk: an unreadable document; a configuration out of range; signatures of earlier runs that are
-/// damaged or were made with other settings; too little memory for the number of documents, or for the suffix array.
+/// damaged or were made with other settings; too little memory for the number of documents, or for the suffix array; an
+/// engine that does not answer.
 pub fn find_duplicates(
     documents: &Path,
     config: &DedupConfig,
@@ -238,7 +250,7 @@ pub fn find_duplicates(
     progress: &ProgressFn<'_>,
 ) -> Result<Duplicates, DataError> {
     config.check()?;
-    search_within(documents, config, &Budget::new(config, work), progress)
+    search_within(documents, config, &Budget::new(config, work).with_engine(config)?, progress)
 }
 
 fn search_within(

@@ -9,7 +9,7 @@ use crate::{DataError, ProgressFn};
 
 use super::cuts::Cut;
 use super::scan::for_chunks;
-use super::sorter::Sorter;
+use super::shuffle::Groups;
 use super::{Budget, DuplicateKind, RepeatConfig};
 
 /// A part of a text: where it lies, with the white space that goes with it when it is cut, and what is compared.
@@ -27,7 +27,7 @@ pub(super) fn repeats(
     budget: &Budget,
     progress: &ProgressFn<'_>,
 ) -> Result<(Vec<Cut>, u64), DataError> {
-    let mut sorter = Sorter::<6>::new(budget.part, budget.file("repeats"));
+    let mut groups = Groups::<6>::new(budget, "repeats", 3)?;
     for_chunks(documents, kind.name(), progress, |first, chunk| {
         let records: Vec<Vec<[u32; 6]>> =
             (first..first + chunk.len() as u32)
@@ -41,9 +41,9 @@ pub(super) fn repeats(
                     }
                 })
                 .collect();
-        records.into_iter().flatten().try_for_each(|record| sorter.push(record))
+        records.into_iter().flatten().try_for_each(|record| groups.push(record))
     })?;
-    let sorted = sorter.finish()?;
+    let sorted = groups.finish()?;
     let (mut merge, mut cuts) = (sorted.read()?, Vec::new());
     let mut last: Option<([u32; 3], u64)> = None;
     while let Some([a, b, c, row, start, end]) = merge.next()? {

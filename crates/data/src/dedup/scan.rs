@@ -11,7 +11,7 @@ use super::rows::Rows;
 use super::sets::{SetWriter, Sets};
 use super::signatures::SignatureWriter;
 use super::simhash::{self, SimHashes};
-use super::sorter::Sorter;
+use super::shuffle::Groups;
 use super::{Budget, DedupConfig, NearConfig};
 
 /// Reads the documents chunk by chunk, the next one while `work` has the present one, which it is given with the row of
@@ -44,7 +44,7 @@ pub(super) fn too_many() -> DataError {
 pub(super) struct Scan {
     pub(super) rows: Rows,
     /// The two halves of a bucket's hash, and the row.
-    pub(super) buckets: Sorter<3>,
+    pub(super) buckets: Groups<3>,
     pub(super) simhashes: Option<SimHashes>,
     pub(super) signatures: Option<SignatureWriter>,
 }
@@ -67,7 +67,7 @@ pub(super) fn scan(
     let minhash = config.near.as_ref().map(MinHash::new);
     let mut scan = Scan {
         rows: Rows::new(config.keep.clone()),
-        buckets: Sorter::new(budget.part, budget.file("buckets")),
+        buckets: Groups::new(budget, "buckets", 2)?,
         simhashes: config.simhash.map(|simhash| SimHashes::new(simhash.distance)),
         signatures,
     };
@@ -131,12 +131,12 @@ impl Scan {
 }
 
 pub(super) fn push_buckets(
-    sorter: &mut Sorter<3>,
+    groups: &mut Groups<3>,
     hashes: impl Iterator<Item = u64>,
     row: u32,
 ) -> Result<(), DataError> {
     for hash in hashes {
-        sorter.push([(hash >> 32) as u32, hash as u32, row])?;
+        groups.push([(hash >> 32) as u32, hash as u32, row])?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::{DataError, ProgressFn};
 
 use super::cuts::Cut;
 use super::scan::for_chunks;
+use super::shuffle::Groups;
 use super::sorter::{Merge, Sorted, Sorter};
 use super::{Budget, DuplicateKind};
 
@@ -47,7 +48,7 @@ fn shared_samples(
     budget: &Budget,
     progress: &ProgressFn<'_>,
 ) -> Result<(Sorted<2>, u64), DataError> {
-    let mut samples = Sorter::<4>::new(budget.part, budget.file("samples"));
+    let mut samples = Groups::<4>::new(budget, "samples", 2)?;
     for_chunks(documents, "substring", progress, |first, chunk| {
         let of_each: Vec<Vec<(u64, u32)>> = (first..first + chunk.len() as u32)
             .into_par_iter()

@@ -73,9 +73,10 @@ fn search(documents: &[Document], config: &DedupConfig, part: u64) -> Duplicates
     for name in ["buckets", "sets", "repeats", "samples", "shared", "signatures"] {
         std::fs::write(work.join(format!("dedup-{name}.tmp")), "left over").unwrap();
     }
-    let budget = Budget { part, ..Budget::new(config, &work) };
+    let budget = Budget { part, ..Budget::new(config, &work) }.with_engine(config).unwrap();
     config.check().unwrap();
     let found = search_within(&path, config, &budget, &quiet).unwrap();
+    drop(budget);
     assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0);
     found
 }

