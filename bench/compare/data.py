@@ -14,7 +14,11 @@ from compare.figures import Unfair, ratio
 from compare.sides import HERE, ROOT, Failed, call, last_json, say
 
 FOLDER = ROOT / "target" / "bench-data"
-PACKAGES = ["datatrove[io,processing]==0.10.1", "spacy", "jieba", "tokenizers", "orjson"]
+PACKAGES = {
+    "datatrove": ["datatrove[io,processing]==0.10.1", "spacy", "jieba", "tokenizers", "orjson"],
+    # aiohttp: it imports it without asking for it.
+    "juicer": ["py-data-juicer==1.6.1", "aiohttp"],
+}
 # What a pair must have to be one that deduplication has to find, and below which nothing may be dropped.
 FOUND_FROM, FALSE_BELOW = 0.8, 0.5
 BANDS = [(0.95, 1.0), (0.9, 0.95), (0.85, 0.9), (0.8, 0.85)]
@@ -25,7 +29,9 @@ def options(parser):
     parser.add_argument("--peer-megabytes", type=int, default=100,
                         help="data: size of the slice of it that datatrove is given (default: 100)")
     parser.add_argument("--memory-mb", type=int, default=1024, help="data: memory of danlu's deduplication (default: 1024)")
-    parser.add_argument("--alone", action="store_true", help="data: without datatrove")
+    parser.add_argument("--juicer-megabytes", type=int, default=10,
+                        help="data: size of the slice that data-juicer is given (default: 10); 0: without it")
+    parser.add_argument("--alone", action="store_true", help="data: without datatrove and data-juicer")
 
 
 def run(args):
@@ -48,12 +54,13 @@ def run(args):
     full = ours(planted, args.memory_mb, "full")
     judged = judge(known, FOLDER / "full" / "watched.jsonl")
     capped = ours(planted, 512, "capped")
-    part, peer = None, None
+    part, peer, third = None, None, None
     if not args.alone:
         part_of = head(planted, args.peer_megabytes)
         part = ours(part_of, args.memory_mb, "slice")
         peer = datatrove(part_of, args.threads)
-    joined = join(full, capped, judged, part, peer)
+        third = juicer(planted, args)
+    joined = join(full, capped, judged, part, peer, third)
     return joined, table(joined)
 
 
@@ -91,22 +98,37 @@ def build():
 
 
 def datatrove(source, threads):
-    python = environment()
+    python = environment("datatrove")
     say("datatrove, the slice")
     command = [python, HERE / "peers" / "data.py", "--threads", str(threads), "--input", source,
                "--tokenizer", FOLDER / "tokenizer" / "tokenizer.json", "--out", FOLDER / "datatrove"]
     return last_json(command, {"DATATROVE_COLORIZE_LOGS": "0"})
 
 
-def environment():
-    """target/bench-datatrove, made once."""
-    folder = ROOT / "target" / "bench-datatrove"
+def juicer(planted, args):
+    """data-juicer on a small slice, because of its time; None where it cannot be installed."""
+    if not args.juicer_megabytes:
+        return None
+    try:
+        python = environment("juicer")
+    except Failed as error:
+        say(f"without data-juicer: {error}")
+        return None
+    say("data-juicer, a small slice")
+    command = [python, HERE / "peers" / "juicer.py", "--threads", str(args.threads),
+               "--input", head(planted, args.juicer_megabytes), "--out", FOLDER / "juicer"]
+    return last_json(command, {})
+
+
+def environment(name):
+    """target/bench-NAME with a peer's packages, made once."""
+    folder, packages = ROOT / "target" / f"bench-{name}", PACKAGES[name]
     python, done = folder / "bin" / "python", folder / "installed.txt"
-    if not done.exists() or done.read_text() != "\n".join(PACKAGES):
-        say(f"installing datatrove into {folder.relative_to(ROOT)} (once)")
+    if not done.exists() or done.read_text() != "\n".join(packages):
+        say(f"installing {packages[0]} into {folder.relative_to(ROOT)} (once)")
         call([sys.executable, "-m", "venv", folder])
-        call([python, "-m", "pip", "install", "--quiet", *PACKAGES])
-        done.write_text("\n".join(PACKAGES))
+        call([python, "-m", "pip", "install", "--quiet", *packages])
+        done.write_text("\n".join(packages))
     return python
 
 
@@ -153,7 +175,7 @@ def rate(run):
     return run["bytes"] / 1e6 / run["seconds"] / run["threads"]
 
 
-def join(full, capped, judged, part=None, peer=None):
+def join(full, capped, judged, part=None, peer=None, third=None):
     if peer and (part["bytes"], part["documents"], part["threads"]) != (peer["bytes"], peer["documents"], peer["threads"]):
         raise Unfair(f"danlu's slice has {part['bytes']} bytes, {peer['side']}'s {peer['bytes']}")
     return {
@@ -168,6 +190,8 @@ def join(full, capped, judged, part=None, peer=None):
         "same_at_512_mb": full["result"] == capped["result"],
         "peak_memory_gb_at_512_mb": capped["peak_rss_bytes"] and capped["peak_rss_bytes"] / 1e9,
         "peer": peer and f"{peer['side']} {peer['version']}",
+        "juicer_mb_per_s_per_core": third and rate(third),
+        "juicer_ratio": third and ratio(rate(full), rate(third)),
         "danlu_bytes": full["bytes"],
         "peer_bytes": peer and peer["bytes"],
         "threads": full["threads"],
@@ -175,6 +199,7 @@ def join(full, capped, judged, part=None, peer=None):
         "danlu_at_512_mb": capped,
         "danlu_on_the_slice": part,
         "peer_run": peer,
+        "juicer_run": third,
     }
 
 
@@ -198,4 +223,7 @@ def table(f):
     if f["peer"]:
         last.append(f"danlu / {f['peer']}: {tables.times(f['ratio'])} ({tables.times(f['ratio_on_the_slice'])} on the same "
                     f"{f['peer_bytes'] / 1e6:.0f} MB; {f['peer']} was given no more because of its time)")
+    if third := f["juicer_run"]:
+        last.append(f"danlu / data-juicer {third['version']}, which has fewer rules here and writes no tokens: "
+                    f"{tables.times(f['juicer_ratio'])} ({third['bytes'] / 1e6:.0f} MB in {third['seconds']:.0f} s)")
     return "\n".join([tables.table(header, rows), *stages, *last])
