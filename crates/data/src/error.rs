@@ -15,7 +15,7 @@ pub enum DataError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Text(#[from] TextError),
-    #[error("{}{0}", if matches!(.0, SqlError::Rule { .. }) { "clean.rules: " } else { "" })]
+    #[error("{key}{0}", key = key_of(.0))]
     Sql(#[from] SqlError),
     #[error("source {name:?}: no file matches {pattern:?}")]
     NoFiles { name: String, pattern: String },
@@ -63,6 +63,11 @@ pub enum DataError {
 
 fn at(path: &Path, line: Option<u64>) -> String {
     line.map_or_else(|| path.display().to_string(), |line| format!("{}:{line}", path.display()))
+}
+
+/// Where in a recipe what is wrong with SQL stands, as far as that is known.
+fn key_of(error: &SqlError) -> &'static str {
+    if matches!(error, SqlError::Rule { .. }) { "clean.rules: " } else { "" }
 }
 
 fn short(hash: &str) -> &str {
