@@ -130,7 +130,7 @@ fn spark_gives_the_same_though_an_executor_is_killed() {
         Err(reason) => return skip("spark_gives_the_same_though_an_executor_is_killed", &reason),
     };
     let dir = tempfile::tempdir().unwrap();
-    write_documents(&dir.path().join("documents.parquet"), 40_000);
+    write_documents(&dir.path().join("documents.parquet"), 20_000);
     let expected = search(dir.path(), &config(None, None));
     let config = config(Some(&cluster.address()), None);
     let found = std::thread::scope(|scope| {

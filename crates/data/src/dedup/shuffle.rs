@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, cast::AsArray};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, cast::AsArray};
 use danlu_sql::QueryEngine;
 use danlu_work::Bucket;
 use parquet::arrow::ArrowWriter;
