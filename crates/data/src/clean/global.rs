@@ -13,8 +13,8 @@ use super::rows::{ExactPass, RowPass};
 use super::{CleanConfig, Count, Funnel, Outcome, OutlierThresholds, Reason, SplitConfig, StepFunnel, rules};
 use crate::storage::{next_chunk, write_json};
 use crate::{
-    Contamination, DataError, Decontaminator, DedupSummary, Document, DocumentWriter, ProgressFn, SIGNATURES_FILE,
-    find_duplicates, read_documents,
+    Contamination, DataError, Decontaminator, DedupConfig, DedupSummary, Document, DocumentWriter, ProgressFn,
+    SIGNATURES_FILE, find_duplicates, read_documents,
 };
 
 /// The file in a clean artifact that lists what of evaluation sets was found, if that was asked for.
@@ -65,7 +65,8 @@ pub(super) fn run(
     work: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
-    // Read first: sets that are not there should not be found missing after hours of work.
+    // Read first: a file that is not there should not be found missing after hours of work.
+    config.dedup.search().map_or(Ok(()), DedupConfig::check_files)?;
     let sets = config.decontaminate.as_ref().map(|sets| Decontaminator::read(sets, Path::new(""))).transpose()?;
     let output = Output::create(split, config.keep_dropped, rules.statistics(), out)?;
     let mut cleaning =

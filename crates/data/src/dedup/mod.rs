@@ -47,6 +47,7 @@ use self::rows::Rows;
 use self::scan::Scan;
 use self::signatures::{SignatureFile, SignatureWriter};
 use self::sorter::Sorted;
+use self::substring::Units;
 use crate::{DataError, Document, Outcome, ProgressFn, Reason};
 
 /// The file of signatures that [`find_duplicates`] writes under its folder, if asked to.
@@ -229,8 +230,9 @@ impl Budget {
 /// same documents and configuration give the same result, whatever the number of threads and the memory.
 ///
 /// # Errors
-/// Besides those of the disk: an unreadable document; a configuration out of range; signatures of earlier runs that are
-/// damaged or were made with other settings; too little memory for the number of documents, or for the suffix array.
+/// Besides those of the disk: an unreadable document; a configuration out of range; a tokenizer that cannot be read;
+/// signatures of earlier runs that are damaged or were made with other settings; too little memory for the number of
+/// documents, or for the suffix array.
 pub fn find_duplicates(
     documents: &Path,
     config: &DedupConfig,
@@ -248,12 +250,13 @@ fn search_within(
     progress: &ProgressFn<'_>,
 ) -> Result<Duplicates, DataError> {
     budget.clear()?;
+    let units = config.substring.as_ref().map(Units::open).transpose()?;
     let mut search = Search::begin(documents, config, budget, progress)?;
     search.exact();
     search.near_earlier()?;
     search.near()?;
     search.simhash()?;
-    let cuts = search.cuts()?;
+    let cuts = search.cuts(units.as_ref())?;
     search.finish(cuts)
 }
 
@@ -273,6 +276,7 @@ struct Search<'a> {
     drops: Vec<Duplicate>,
     compared: Compared,
     spilled: u64,
+    not_spelled: u64,
 }
 
 impl<'a> Search<'a> {
@@ -308,6 +312,7 @@ impl<'a> Search<'a> {
             earlier,
             drops: Vec::new(),
             compared: Compared::default(),
+            not_spelled: 0,
         })
     }
 
@@ -405,7 +410,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn cuts(&mut self) -> Result<Vec<Cut>, DataError> {
+    fn cuts(&mut self, units: Option<&Units>) -> Result<Vec<Cut>, DataError> {
         let (documents, dropped, budget, progress) = (self.documents, &self.dropped, self.budget, self.progress);
         let mut cuts = Vec::new();
         let repeats = [(DuplicateKind::Paragraph, self.config.paragraphs), (DuplicateKind::Line, self.config.lines)];
@@ -416,10 +421,11 @@ impl<'a> Search<'a> {
                 self.spilled += spilled;
             }
         }
-        if let Some(config) = self.config.substring {
-            let (found, spilled) = substring::repeats(documents, config.min_bytes, dropped, budget, progress)?;
-            cuts = cuts::add(cuts, found);
-            self.spilled += spilled;
+        if let Some(units) = units {
+            let found = substring::repeats(documents, units, dropped, budget, progress)?;
+            cuts = cuts::add(cuts, found.cuts);
+            self.spilled += found.spilled;
+            self.not_spelled = found.not_spelled;
         }
         Ok(cuts)
     }

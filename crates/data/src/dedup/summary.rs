@@ -25,10 +25,17 @@ pub struct DedupSummary {
     pub pairs_confirmed: u64,
     /// The probability that a pair at the threshold is compared at all; with `near` only.
     pub found_at_threshold: Option<f64>,
+    /// Documents in which no repeated spans were looked for, because the tokenizer's tokens do not spell their text.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_spelled: u64,
     /// Sorted records and n-gram sets that went to disk.
     pub spilled_bytes: u64,
     /// What the table of documents and the result hold in memory.
     pub held_bytes: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +108,7 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
         pairs_checked: search.compared.checked,
         pairs_confirmed: search.compared.confirmed,
         found_at_threshold: search.config.near.map(|near| near.probability(near.threshold)),
+        not_spelled: search.not_spelled,
         spilled_bytes: search.spilled,
         held_bytes: held,
     }
