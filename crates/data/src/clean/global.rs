@@ -210,15 +210,24 @@ impl Cleaning<'_> {
         sink: &mut Sink,
     ) -> Result<StepFunnel, DataError> {
         let Some(config) = self.config.dedup.search() else { return Ok(StepFunnel::default()) };
-        let found = find_duplicates(documents, config, self.work, self.progress)?;
+        let mut found = find_duplicates(documents, config, self.work, self.progress)?;
+        let mut summary = std::mem::take(&mut found.summary);
         let tally = self.filter(name, documents, sink, &mut |first, chunk| {
-            (first..).zip(chunk).map(|(row, document)| found.apply(row, document)).collect()
+            let apply = |(row, document): (u64, Document)| {
+                let before = (!found.cuts_of(row).is_empty()).then(|| document.id.clone());
+                let outcome = found.apply(row, document);
+                if let (Some(before), Outcome::Keep(document)) = (before, &outcome) {
+                    summary.note_cut(&before, &document.id);
+                }
+                outcome
+            };
+            (first..).zip(chunk).map(apply).collect()
         })?;
         if let Some(signatures) = &found.signatures {
             let kept = self.out.join(SIGNATURES_FILE);
             std::fs::rename(signatures, &kept).map_err(|e| DataError::io("write", &kept, e))?;
         }
-        self.duplicates = Some(found.summary);
+        self.duplicates = Some(summary);
         Ok(tally)
     }
 

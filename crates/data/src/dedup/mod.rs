@@ -15,6 +15,7 @@
 //!
 //! Where to begin reading: `config.rs`, then [`find_duplicates`], `groups.rs`.
 
+mod clusters;
 mod config;
 mod cuts;
 mod earlier;
@@ -32,10 +33,12 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use clusters::{ClusterCopy, ClusterSize, DuplicateCluster};
+pub(crate) use clusters::{chosen, cluster_sizes};
 pub(crate) use config::check_ngram;
 pub use config::{DedupConfig, KeepRule, NearConfig, RepeatConfig, SimHashConfig, SubstringConfig};
 pub use cuts::Cut;
-pub use summary::{ClusterSize, DedupSummary, KindCount, LargeCluster, SourcePair};
+pub use summary::{DedupSummary, KindCount, SourcePair};
 
 use std::path::{Path, PathBuf};
 
