@@ -8,8 +8,8 @@ use std::path::Path;
 
 use common::{CHINESE, ENGLISH, quiet, write_documents};
 use danlu_data::{
-    CleanConfig, ClusterTexts, CopyText, Corpus, DataReport, Document, DuplicateKind, Mark, Snapshot, SnapshotConfig,
-    SplitConfig, StatedBy, clean, data_page,
+    CleanConfig, ClusterTexts, CopyText, Corpus, DataReport, Document, DuplicateKind, LicenseCard, Mark, Snapshot,
+    SnapshotConfig, SplitConfig, StatedBy, clean, data_page,
 };
 use danlu_store::{Manifest, Workspace, now_rfc3339};
 
@@ -146,19 +146,18 @@ fn licences_are_counted_by_source_and_the_unknown_are_named() {
     ];
     let stated = [("poems".to_owned(), "MIT".to_owned())].into();
     let report = report(dir.path(), &documents, "").with_licenses(&stated);
-    let cards: Vec<_> = report
-        .card
-        .licenses
-        .iter()
-        .map(|card| {
-            (card.source.as_str(), card.license.as_str(), card.stated_by, card.count.documents, &card.examples[..])
-        })
-        .collect();
+    let told = |card: &LicenseCard| {
+        (card.source.clone(), card.license.clone(), card.stated_by, card.count.documents, card.examples.clone())
+    };
+    let cards: Vec<_> = report.card.licenses.iter().map(told).collect();
+    let row = |source: &str, license: &str, by, unknown: &[&Document]| {
+        (source.to_owned(), license.to_owned(), by, 1, unknown.iter().map(|one| one.id.clone()).collect::<Vec<_>>())
+    };
     let expected = [
-        ("poems", "MIT", StatedBy::Recipe, 1, &[][..]),
-        ("speeches", "unknown", StatedBy::Nobody, 1, &[documents[0].id.clone()][..]),
-        ("web", "CC-BY-4.0", StatedBy::Documents, 1, &[]),
-        ("web", "unknown", StatedBy::Nobody, 1, &[documents[3].id.clone()]),
+        row("poems", "MIT", StatedBy::Recipe, &[]),
+        row("speeches", "unknown", StatedBy::Nobody, &[&documents[0]]),
+        row("web", "CC-BY-4.0", StatedBy::Documents, &[]),
+        row("web", "unknown", StatedBy::Nobody, &[&documents[3]]),
     ];
     assert_eq!(cards, expected);
     let json = serde_json::to_value(&report.card).unwrap();
