@@ -116,3 +116,43 @@ fn add_copy<'a>(copies: &mut Vec<&'a Duplicate>, duplicate: &'a Duplicate, ids: 
     copies.insert(place, duplicate);
     copies.truncate(COPIES);
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Document;
+    use crate::dedup::tests::{Numbers, PLENTY, changed, join, near, search, units};
+    use crate::dedup::{DedupConfig, Duplicates};
+
+    #[test]
+    fn the_largest_and_an_even_sample_of_the_others_are_chosen() {
+        let clusters = (0..1000u64).map(|key| (key, if key % 50 == 0 { 2 + key } else { 2 }));
+        let id = |key: u64| u128::from(mix(key));
+        let [largest, sampled] = chosen(clusters.clone(), id);
+        assert!(largest.iter().map(|&(key, _)| key).eq((0..1000).step_by(50).rev()));
+        assert_eq!(chosen(clusters.rev(), id), [largest, sampled.clone()]);
+        assert!(sampled.len() == SAMPLED && sampled.iter().all(|&(key, _)| key % 50 > 0));
+        assert!(sampled.iter().any(|&(key, _)| key < 500) && sampled.iter().any(|&(key, _)| key > 500), "{sampled:?}");
+    }
+
+    #[test]
+    fn different_copies_are_told_the_least_similar_first() {
+        let mut numbers = Numbers(31);
+        let first = units(&mut numbers, 200, false);
+        let changes = [0, 0, 3, 1, 0, 6, 2];
+        let documents: Vec<Document> =
+            changes.iter().map(|&count| Document::new(join(&changed(&mut numbers, &first, count)), "s")).collect();
+        let config = DedupConfig { near: Some(near(0.5)), ..Default::default() };
+        let Duplicates { mut summary, .. } = search(&documents, &config, PLENTY);
+        let dropped: usize = documents[1..].iter().map(|document| document.text.len()).sum();
+        let cluster = &summary.largest[0];
+        assert_eq!((cluster.size, cluster.bytes, &cluster.kept), (7, dropped as u64, &documents[0].id));
+        let ids: Vec<&String> = cluster.copies.iter().map(|copy| &copy.id).collect();
+        assert_eq!(ids, [5, 2, 6, 3].map(|row: usize| &documents[row].id));
+        assert!(cluster.copies.is_sorted_by_key(|copy| copy.similarity));
+        assert!(summary.sampled.is_empty() && summary.clusters.len() == 1);
+        summary.note_cut(&documents[0].id, "after");
+        assert_eq!(summary.largest[0].kept_as.as_deref(), Some("after"));
+    }
+}

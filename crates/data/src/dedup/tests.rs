@@ -47,7 +47,7 @@ fn jaccard(a: &str, b: &str) -> f64 {
 }
 
 /// Replaces some of the units by others.
-fn changed(numbers: &mut Numbers, units: &[String], changes: usize) -> Vec<String> {
+pub(super) fn changed(numbers: &mut Numbers, units: &[String], changes: usize) -> Vec<String> {
     let mut units = units.to_vec();
     for _ in 0..changes {
         let at = numbers.next(units.len() as u64) as usize;
@@ -82,7 +82,7 @@ pub(super) fn search(documents: &[Document], config: &DedupConfig, part: u64) ->
 
 pub(super) const PLENTY: u64 = 64 << 20;
 
-fn near(threshold: f64) -> NearConfig {
+pub(super) fn near(threshold: f64) -> NearConfig {
     // What is missed with these is below 10^-20 at 0.5.
     NearConfig { bands: 128, rows: 2, threshold, ..NearConfig::default() }
 }
