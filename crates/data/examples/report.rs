@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use danlu_data::{
-    COLLECTED_FILE, CleanConfig, Corpus, DataError, DataReport, Progress, Snapshot, SnapshotConfig, SourceConfig,
-    SplitConfig, WatchConfig, clean, collect, data_page, drift,
+    COLLECTED_FILE, CleanConfig, Corpus, DataError, DataReport, Dedup, DedupConfig, NearConfig, Progress, Snapshot,
+    SnapshotConfig, SourceConfig, SplitConfig, WatchConfig, clean, collect, data_page, drift, stated_licenses,
 };
 use danlu_store::{Artifact, Manifest, Workspace, now_rfc3339};
 use serde_json::{Value, json};
@@ -18,12 +18,13 @@ fn main() -> Result<(), DataError> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let dir = std::env::temp_dir().join(format!("danlu-report-{}", std::process::id()));
     let workspace = Workspace::open(&dir)?;
-    let source = |name: &str| SourceConfig {
+    let source = |name: &str, license: Option<&str>| SourceConfig {
         name: name.into(),
         path: format!("corpora/{name}.jsonl.zst"),
+        license: license.map(Into::into),
         ..Default::default()
     };
-    let sources = [source("state-of-the-union"), source("tang-poems")];
+    let sources = [source("state-of-the-union", Some("CC0-1.0")), source("tang-poems", None)];
     let quiet = |_: Progress<'_>| {};
 
     let work = workspace.artifacts().work_dir("collect", "c")?;
@@ -31,7 +32,9 @@ fn main() -> Result<(), DataError> {
     let config = json!({ "sources": sources, "files": {} });
     let collected = publish(&workspace, "collect", "c", config, serde_json::to_value(collected).unwrap_or_default())?;
     let work = workspace.artifacts().work_dir("clean", "k")?;
-    let (config, split) = (CleanConfig { min_chars: 30, ..Default::default() }, SplitConfig::default());
+    let near = NearConfig { threshold: 0.6, ..Default::default() };
+    let dedup = Dedup::Search(Box::new(DedupConfig { near: Some(near), ..Default::default() }));
+    let (config, split) = (CleanConfig { min_chars: 30, dedup, ..Default::default() }, SplitConfig::default());
     let funnel = clean(&collected.path.join(COLLECTED_FILE), &config, &split, &work, &quiet)?;
     let config = json!({ "clean": config, "split": split });
     let cleaned = publish(&workspace, "clean", "k", config, serde_json::to_value(funnel).unwrap_or_default())?;
@@ -44,7 +47,8 @@ fn main() -> Result<(), DataError> {
     let accepted =
         Snapshot::of(&Corpus::of(vec![collected.path.join(COLLECTED_FILE)]), &SnapshotConfig::default(), &quiet)?;
     let mut report = DataReport::of_snapshot("corpora", "cargo run -p danlu-data --example report", snapshot)
-        .with_artifacts(&cleaned, Some(&collected))?;
+        .with_artifacts(&cleaned, Some(&collected))?
+        .with_licenses(&stated_licenses(&sources));
     report.drift = Some(drift(&accepted, &report.snapshot, &WatchConfig::default()));
     std::fs::write(&out, data_page(&report)).map_err(|source| DataError::Io {
         action: "write",

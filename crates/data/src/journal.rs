@@ -12,7 +12,7 @@ use danlu_store::{atomic, hash};
 use serde::{Deserialize, Serialize};
 
 use crate::source::Item;
-use crate::{COLLECTED_FILE, Count, DataError, Problem, SourceConfig};
+use crate::{COLLECTED_FILE, Count, DataError, Problem, SourceConfig, without_licenses};
 
 const JOURNAL_FILE: &str = "collect.journal";
 const PARTS_FOLDER: &str = "parts";
@@ -59,7 +59,8 @@ impl Journal {
         forgotten: usize,
     ) -> Result<Self, DataError> {
         let path = out.join(JOURNAL_FILE);
-        let config = serde_json::to_value(sources).map_err(|e| DataError::io("write", &path, e.into()))?;
+        let config =
+            serde_json::to_value(without_licenses(sources)).map_err(|e| DataError::io("write", &path, e.into()))?;
         let header = Header { sources: hash::of_json(&config).to_string(), forgotten };
         let mut finished: Vec<Finished> = Vec::new();
         for part in read(&path, &header) {

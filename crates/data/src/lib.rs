@@ -56,8 +56,8 @@ pub use decontaminate::{
     Contamination, ContaminationAction, ContaminationHit, DecontaminateConfig, Decontaminator, find_contamination,
 };
 pub use dedup::{
-    ClusterSize, Cut, DedupConfig, DedupSummary, Duplicate, DuplicateKind, Duplicates, KeepRule, KindCount,
-    LargeCluster, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
+    ClusterCopy, ClusterSize, Cut, DedupConfig, DedupSummary, Duplicate, DuplicateCluster, DuplicateKind, Duplicates,
+    KeepRule, KindCount, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
     find_duplicates,
 };
 pub use document::Document;
@@ -67,8 +67,9 @@ pub use mixture::{
     CurriculumConfig, Mixture, MixtureConfig, MixtureItem, MixtureRow, MixtureSummary, mix_shard, mixture_items,
 };
 pub use monitor::{
-    Change, Corpus, DataCard, DataReport, Distribution, Drift, DroppedSample, Fence, Outliers, Repeats,
-    SNAPSHOT_VERSION, SampledDocument, ShareShift, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, SourceCard,
+    Change, ClusterTexts, CopyText, Corpus, DataCard, DataReport, Distribution, Drift, DroppedSample, DuplicateReport,
+    Fence, KeptDocument, LicenseCard, Licenses, Mark, Outliers, Piece, Repeats, SNAPSHOT_VERSION, SampledDocument,
+    ShareShift, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, SourceCard, SourceLicenses, StatedBy,
     StatisticDrift, StatisticLimits, TimeRange, TopWords, Violation, Vocabulary, VocabularyDrift, WatchConfig,
     data_page, drift,
 };
@@ -85,7 +86,7 @@ pub use shard::{
 pub use show::{ShowFilter, Shown, show};
 pub use source::{
     ChatFormat, Format, HttpConfig, KeptFields, Problem, SourceConfig, TextSplit, read_source, source_files,
-    source_state,
+    source_state, stated_licenses, without_licenses,
 };
 pub use table::{DocumentReader, DocumentWriter, TABLE_VERSION, documents_file, read_documents};
 pub use tokenizer::train_tokenizer;

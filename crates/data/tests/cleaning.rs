@@ -408,6 +408,10 @@ fn a_configuration_is_read_back_as_it_was_written() {
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<CleanConfig>(&json).unwrap(), config);
     assert_eq!(config.files(Path::new("/r")).unwrap(), [Path::new("/r/q.bin")]);
+    let search =
+        self::config("[dedup]\nagainst = [\"old.danlu\"]\n[dedup.substring]\ntokenizer = \"t/tokenizer.json\"\n");
+    let files = ["/r/old.danlu", "/r/t/tokenizer.json"].map(Path::new);
+    assert_eq!(search.files(Path::new("/r")).unwrap(), files);
 }
 
 #[test]

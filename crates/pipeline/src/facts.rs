@@ -135,7 +135,7 @@ impl Gatherer<'_> {
         let sources = self.recipe.data.sources.iter().map(|s| SourceFacts {
             name: s.name.clone(),
             path: s.path.clone(),
-            license: None,
+            license: s.license.clone(),
         });
         let tokens: BTreeMap<String, u64> = self
             .summary::<TokenizerSummary>(Stage::Tokenizer)?

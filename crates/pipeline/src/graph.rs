@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use danlu_data::{stated_licenses, without_licenses};
 use danlu_store::{Artifact, ArtifactStore, hash};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -143,13 +144,13 @@ fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value, files: &Value)
     let r = &file.recipe;
     match stage {
         // Not `strict`: where no record is malformed it changes nothing, and where one is, `decide` looks.
-        Stage::Collect => json!({ "sources": r.data.sources, "files": sources }),
+        Stage::Collect => json!({ "sources": without_licenses(&r.data.sources), "files": sources }),
         Stage::Clean => json!({ "clean": without_engine(json!(r.clean)), "split": r.split, "files": files }),
         Stage::Tokenizer => json!({ "tokenizer": r.tokenizer, "chat": r.chat, "mixture": r.mixture }),
         Stage::Train => json!({ "model": r.model, "train": r.train, "seed": r.seed }),
         Stage::Evaluate => json!({ "evaluate": r.evaluate, "samples": r.samples, "seed": r.seed }),
         Stage::Compress => json!({ "compress": r.compress, "evaluate": r.evaluate }),
-        Stage::Report => json!({ "name": r.name, "description": r.description, "version": env!("CARGO_PKG_VERSION") }),
+        Stage::Report => report_config(file),
     }
 }
 
@@ -159,6 +160,17 @@ fn without_engine(mut clean: Value) -> Value {
         dedup.retain(|key, _| key != "engine" && key != "exchange");
     }
     clean
+}
+
+/// Licences count here and nowhere else: the report and the model card state them, and nothing else is made of them.
+fn report_config(file: &RecipeFile) -> Value {
+    let r = &file.recipe;
+    let mut config = json!({ "name": r.name, "description": r.description, "version": env!("CARGO_PKG_VERSION") });
+    let licenses = stated_licenses(&r.data.sources);
+    if !licenses.is_empty() {
+        config["licenses"] = json!(licenses);
+    }
+    config
 }
 
 /// `{source name: {file: content hash}}`, files relative to the recipe: a moved project stays the same data. What is not
@@ -366,6 +378,32 @@ mod tests {
             edited.node(Stage::Collect).key,
             "either file of the same name counts"
         );
+    }
+
+    /// A licence is stated in reports and changes no document: with it only the report is made again.
+    #[test]
+    fn a_license_counts_in_the_key_of_the_report_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = |extra: &str| Graph::of(&recipe(dir.path(), extra)).unwrap();
+        let (before, after, other) = (with(""), with("license = \"CC0-1.0\"\n"), with("license = \"MIT\"\n"));
+        for stage in Stage::ALL {
+            let keys = [&before, &after, &other].map(|graph| &graph.node(stage).key);
+            let changed = keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2];
+            assert_eq!((changed, keys[0] == keys[1]), (stage == Stage::Report, stage != Stage::Report), "{stage}");
+        }
+    }
+
+    #[test]
+    fn the_content_of_a_tokenizer_counts_where_spans_are_made_of_its_tokens() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = || Graph::of(&recipe(dir.path(), "[clean.dedup.substring]\ntokenizer = \"t.json\"\n"));
+        assert!(with().unwrap_err().to_string().contains("t.json"));
+        let key = |content: &str| {
+            std::fs::write(dir.path().join("t.json"), content).unwrap();
+            with().unwrap().node(Stage::Clean).key.clone()
+        };
+        let (one, two) = (key("one"), key("two"));
+        assert!(one != two && one == key("one"));
     }
 
     #[test]

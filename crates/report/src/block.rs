@@ -16,6 +16,7 @@ pub enum Block {
     Histogram(Histogram),
     Funnel(Funnel),
     Samples(Vec<Sample>),
+    Compared(Vec<Compared>),
     Code(String),
     /// Folded away until the reader opens it.
     Details {
@@ -71,6 +72,31 @@ pub struct Sample {
     pub note: Option<T>,
 }
 
+/// A text, and others beside it with what differs marked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Compared {
+    pub title: T,
+    pub text: T,
+    pub note: T,
+    pub others: Vec<Marked>,
+}
+
+/// A text as it differs from another.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Marked {
+    /// Empty where there is nothing to show.
+    pub pieces: Vec<(Mark, String)>,
+    pub note: T,
+}
+
+/// What has become of a piece of the other text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Same,
+    Removed,
+    Added,
+}
+
 impl Column {
     pub fn left(label: T) -> Self {
         Self { label, align: Align::Left }
@@ -105,6 +131,7 @@ impl Block {
             Self::Histogram(chart) => chart.render(),
             Self::Funnel(chart) => chart.render(),
             Self::Samples(samples) => html! { @for sample in samples { (sample.render()) } },
+            Self::Compared(all) => html! { @for one in all { (one.render()) } },
             Self::Code(code) => html! { pre tabindex="0" { code { (code) } } },
             Self::Details { summary, blocks } => html! {
                 details {
@@ -168,5 +195,53 @@ impl Sample {
                 @if let Some(note) = &self.note { figcaption { (note) } }
             }
         }
+    }
+}
+
+impl Compared {
+    fn render(&self) -> Markup {
+        html! {
+            figure class="sample compared" {
+                p class="title" { (self.title) }
+                blockquote { (self.text) }
+                figcaption { (self.note) }
+                @for other in &self.others { (other.render()) }
+            }
+        }
+    }
+}
+
+impl Marked {
+    fn render(&self) -> Markup {
+        html! {
+            div class="other" {
+                @if !self.pieces.is_empty() {
+                    blockquote { @for (mark, text) in &self.pieces { @match mark {
+                        Mark::Same => { (text) }
+                        Mark::Removed => { del { (text) } }
+                        Mark::Added => { ins { (text) } }
+                    } } }
+                }
+                p class="note" { (self.note) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_marked_and_escaped() {
+        let pieces =
+            vec![(Mark::Same, "a ".to_owned()), (Mark::Removed, "<b>".to_owned()), (Mark::Added, "c".to_owned())];
+        let others =
+            vec![Marked { pieces, note: "90%".into() }, Marked { pieces: Vec::new(), note: "the same".into() }];
+        let html = Block::Compared(vec![Compared { title: "two".into(), others, ..Compared::default() }])
+            .render()
+            .into_string();
+        assert!(html.contains("a <del>&lt;b&gt;</del><ins>c</ins></blockquote>"), "{html}");
+        assert_eq!(html.matches("<blockquote>").count(), 2, "{html}");
     }
 }

@@ -18,7 +18,7 @@ mod page;
 mod palette;
 mod text;
 
-pub use block::{Align, Block, Column, Figure, Row, Sample, Table};
+pub use block::{Align, Block, Column, Compared, Figure, Mark, Marked, Row, Sample, Table};
 pub use chart::{Bar, BarChart, Bin, Funnel, FunnelStep, Histogram, LineChart, Series};
 pub use markdown::markdown_table;
 pub use page::{Page, Section};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::prelude::Device;
-use danlu_data::{Progress, SourceConfig, collect, source_state};
+use danlu_data::{Progress, SourceConfig, collect, source_state, without_licenses};
 use danlu_store::{Artifact, Manifest, MetricsWriter, StoreError, Workspace, atomic, hash};
 use danlu_train::{Ending, Run, Task, TrainConfig, TrainOutcome};
 use serde::de::DeserializeOwned;
@@ -171,7 +171,7 @@ impl<'a> Stages<'a> {
         for source in sources {
             state.insert(source.name.clone(), source_state(source, self.options.base)?.into());
         }
-        let config = json!({ "sources": sources, "strict": strict, "state": state });
+        let config = json!({ "sources": without_licenses(sources), "strict": strict, "state": state });
         self.make(TuneStage::Examples, config, &[], |stages, work, _| {
             let quiet = |_: Progress<'_>| {};
             let summary = collect(sources, stages.options.base, strict, work, &quiet)?;

@@ -8,10 +8,11 @@ pub mod sql;
 pub mod train;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use danlu_data::{ChatConfig, Document, Encoder, LossMask, ShowFilter, Shown};
-use danlu_pipeline::{Graph, RecipeFile, Stage, TOKENIZER_FOLDER};
+use danlu_data::{ChatConfig, Document, Encoder, LossMask, ShowFilter, Shown, stated_licenses};
+use danlu_pipeline::{Graph, RecipeFile, Stage, TOKENIZER_FOLDER, parse_toml};
 use danlu_store::{Artifact, Workspace};
 use danlu_text::{ChatTemplate, Tokenizer};
 
@@ -68,6 +69,17 @@ fn stage_artifact(workspace: &Workspace, run: &str, stage: Stage) -> anyhow::Res
         stages.into_iter().find(|s| s.stage == stage.name()).map(|s| s.key).unwrap_or_default()
     };
     Ok(if key.is_empty() { None } else { workspace.artifacts().find(stage.name(), &key)? })
+}
+
+/// The licences that a run, or a recipe, states of its sources.
+fn licenses(workspace: &Workspace, run: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let recipe = if run.ends_with(".toml") {
+        RecipeFile::load(Path::new(run))?.recipe
+    } else {
+        let run = workspace.db()?.run(run)?;
+        parse_toml(&workspace.run_dir(&run.id), &run.recipe)?
+    };
+    Ok(stated_licenses(&recipe.data.sources))
 }
 
 /// What turns a run's documents into tokens with and without a loss.

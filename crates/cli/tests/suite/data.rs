@@ -24,6 +24,18 @@ fn a_report_is_a_page_json_and_a_snapshot() {
     assert_eq!(report["drift"]["violations"].as_array().map(Vec::len), Some(0));
     assert_eq!(report["funnel"]["kept"]["documents"], report["snapshot"]["total"]["documents"]);
     assert!(report["card"]["sources"][0]["hashes"].as_object().is_some_and(|hashes| !hashes.is_empty()));
+    assert!(page.contains("Documents of tang-poems without a known license"));
+}
+
+/// A licence is stated in the report without anything being made again.
+#[test]
+fn a_license_of_the_recipe_is_in_the_report_at_once() {
+    let place = cleaned();
+    place.write_recipe(|text| text.replace("limit = 600", "limit = 600\nlicense = \"MIT\""));
+    let report = place.json(&["data", "report", "tiny.toml", "--json"]);
+    assert_eq!(report["card"]["sources"][1]["license"], "MIT");
+    let poems = report["card"]["licenses"].as_array().unwrap().iter().find(|card| card["source"] == "tang-poems");
+    assert_eq!((&poems.unwrap()["license"], &poems.unwrap()["stated_by"]), (&"MIT".into(), &"recipe".into()));
 }
 
 #[test]

@@ -213,11 +213,11 @@ impl CleanConfig {
     }
 
     fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let against = match &mut self.dedup {
-            Dedup::Search(config) => config.against.as_mut_slice(),
-            Dedup::Exact(_) => &mut [],
+        let search = match &mut self.dedup {
+            Dedup::Search(config) => Some(config.paths_mut()),
+            Dedup::Exact(_) => None,
         };
-        self.models.perplexity.iter_mut().chain(&mut self.models.quality).chain(against)
+        self.models.perplexity.iter_mut().chain(&mut self.models.quality).chain(search.into_iter().flatten())
     }
 }
 

@@ -13,8 +13,8 @@ use super::rows::{ExactPass, RowPass};
 use super::{CleanConfig, Count, Funnel, Outcome, OutlierThresholds, Reason, SplitConfig, StepFunnel, rules};
 use crate::storage::{next_chunk, write_json};
 use crate::{
-    Contamination, DataError, Decontaminator, DedupSummary, Document, DocumentWriter, ProgressFn, SIGNATURES_FILE,
-    find_duplicates, read_documents,
+    Contamination, DataError, Decontaminator, DedupConfig, DedupSummary, Document, DocumentWriter, ProgressFn,
+    SIGNATURES_FILE, find_duplicates, read_documents,
 };
 
 /// The file in a clean artifact that lists what of evaluation sets was found, if that was asked for.
@@ -65,7 +65,8 @@ pub(super) fn run(
     work: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
-    // Read first: sets that are not there should not be found missing after hours of work.
+    // Read first: a file that is not there should not be found missing after hours of work.
+    config.dedup.search().map_or(Ok(()), DedupConfig::check_files)?;
     let sets = config.decontaminate.as_ref().map(|sets| Decontaminator::read(sets, Path::new(""))).transpose()?;
     let output = Output::create(split, config.keep_dropped, rules.statistics(), out)?;
     let mut cleaning =
@@ -209,15 +210,24 @@ impl Cleaning<'_> {
         sink: &mut Sink,
     ) -> Result<StepFunnel, DataError> {
         let Some(config) = self.config.dedup.search() else { return Ok(StepFunnel::default()) };
-        let found = find_duplicates(documents, config, self.work, self.progress)?;
+        let mut found = find_duplicates(documents, config, self.work, self.progress)?;
+        let mut summary = std::mem::take(&mut found.summary);
         let tally = self.filter(name, documents, sink, &mut |first, chunk| {
-            (first..).zip(chunk).map(|(row, document)| found.apply(row, document)).collect()
+            let apply = |(row, document): (u64, Document)| {
+                let before = (!found.cuts_of(row).is_empty()).then(|| document.id.clone());
+                let outcome = found.apply(row, document);
+                if let (Some(before), Outcome::Keep(document)) = (before, &outcome) {
+                    summary.note_cut(&before, &document.id);
+                }
+                outcome
+            };
+            (first..).zip(chunk).map(apply).collect()
         })?;
         if let Some(signatures) = &found.signatures {
             let kept = self.out.join(SIGNATURES_FILE);
             std::fs::rename(signatures, &kept).map_err(|e| DataError::io("write", &kept, e))?;
         }
-        self.duplicates = Some(found.summary);
+        self.duplicates = Some(summary);
         Ok(tally)
     }
 

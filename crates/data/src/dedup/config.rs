@@ -131,17 +131,50 @@ impl Default for RepeatConfig {
     }
 }
 
-/// Repeated spans by a suffix array (Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better").
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Repeated spans by a suffix array (Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better"): spans
+/// of bytes or, with a tokenizer, of its tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SubstringConfig {
     /// The shortest span that is cut, in UTF-8 bytes: 200 are about 50 tokens of English or 67 Chinese characters.
     pub min_bytes: usize,
+    /// A `tokenizer.json`, relative to the recipe: spans are made of its tokens. Its vocabulary is held in memory besides
+    /// `memory_mb`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// With a tokenizer the shortest span that is cut, in tokens.
+    #[serde(skip_serializing_if = "is_usual_tokens")]
+    pub min_tokens: usize,
 }
 
 impl Default for SubstringConfig {
     fn default() -> Self {
-        Self { min_bytes: 200 }
+        Self { min_bytes: 200, tokenizer: None, min_tokens: USUAL_TOKENS }
+    }
+}
+
+const USUAL_TOKENS: usize = 50;
+
+/// Left out of resolved recipes, and so of keys of artifacts: those of spans of bytes stay as they were.
+fn is_usual_tokens(tokens: &usize) -> bool {
+    *tokens == USUAL_TOKENS
+}
+
+impl SubstringConfig {
+    fn check(&self) -> Result<(), DataError> {
+        let usual = Self::default();
+        let (bytes, tokens) = ("clean.dedup.substring.min_bytes", "clean.dedup.substring.min_tokens");
+        match &self.tokenizer {
+            None if self.min_bytes < 32 => bad(bytes, format!("must be at least 32, and is {}", self.min_bytes)),
+            None if self.min_tokens != usual.min_tokens => {
+                bad(tokens, "counts tokens, and there is no clean.dedup.substring.tokenizer".into())
+            }
+            Some(_) if self.min_tokens < 10 => bad(tokens, format!("must be at least 10, and is {}", self.min_tokens)),
+            Some(_) if self.min_bytes != usual.min_bytes => {
+                bad(bytes, "has no meaning beside a tokenizer: min_tokens is the shortest span then".into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -201,12 +234,18 @@ impl DedupConfig {
                 return bad(key, "must be at least 1".into());
             }
         }
-        match self.substring {
-            Some(substring) if substring.min_bytes < 32 => {
-                bad("clean.dedup.substring.min_bytes", format!("must be at least 32, and is {}", substring.min_bytes))
-            }
-            _ => Ok(()),
-        }
+        self.substring.as_ref().map_or(Ok(()), SubstringConfig::check)
+    }
+
+    /// The files that the result depends on besides the documents.
+    pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tokenizer = self.substring.as_mut().and_then(|substring| substring.tokenizer.as_mut());
+        self.against.iter_mut().chain(tokenizer)
+    }
+
+    /// That the tokenizer is there and can be read: this should not turn out after hours of work.
+    pub(crate) fn check_files(&self) -> Result<(), DataError> {
+        self.substring.as_ref().map_or(Ok(()), |substring| super::substring::Units::open(substring).map(drop))
     }
 }
 

@@ -15,6 +15,7 @@
 //!
 //! Where to begin reading: `config.rs`, then [`find_duplicates`], `groups.rs`.
 
+mod clusters;
 mod config;
 mod cuts;
 mod earlier;
@@ -33,10 +34,12 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use clusters::{ClusterCopy, ClusterSize, DuplicateCluster};
+pub(crate) use clusters::{chosen, cluster_sizes};
 pub(crate) use config::check_ngram;
 pub use config::{DedupConfig, KeepRule, NearConfig, RepeatConfig, SimHashConfig, SubstringConfig};
 pub use cuts::Cut;
-pub use summary::{ClusterSize, DedupSummary, KindCount, LargeCluster, SourcePair};
+pub use summary::{DedupSummary, KindCount, SourcePair};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +53,7 @@ use self::scan::Scan;
 use self::shuffle::Shuffle;
 use self::signatures::{SignatureFile, SignatureWriter};
 use self::sorter::Sorted;
+use self::substring::Units;
 use crate::{DataError, Document, Outcome, ProgressFn, Reason};
 
 /// The file of signatures that [`find_duplicates`] writes under its folder, if asked to.
@@ -240,9 +244,9 @@ impl Budget {
 /// same documents and configuration give the same result, whatever the number of threads and the memory.
 ///
 /// # Errors
-/// Besides those of the disk: an unreadable document; a configuration out of range; signatures of earlier runs that are
-/// damaged or were made with other settings; too little memory for the number of documents, or for the suffix array; an
-/// engine that does not answer.
+/// Besides those of the disk: an unreadable document; a configuration out of range; a tokenizer that cannot be read;
+/// signatures of earlier runs that are damaged or were made with other settings; too little memory for the number of
+/// documents, or for the suffix array; an engine that does not answer.
 pub fn find_duplicates(
     documents: &Path,
     config: &DedupConfig,
@@ -260,12 +264,13 @@ fn search_within(
     progress: &ProgressFn<'_>,
 ) -> Result<Duplicates, DataError> {
     budget.clear()?;
+    let units = config.substring.as_ref().map(Units::open).transpose()?;
     let mut search = Search::begin(documents, config, budget, progress)?;
     search.exact();
     search.near_earlier()?;
     search.near()?;
     search.simhash()?;
-    let cuts = search.cuts()?;
+    let cuts = search.cuts(units.as_ref())?;
     search.finish(cuts)
 }
 
@@ -285,6 +290,7 @@ struct Search<'a> {
     drops: Vec<Duplicate>,
     compared: Compared,
     spilled: u64,
+    not_spelled: u64,
 }
 
 impl<'a> Search<'a> {
@@ -320,6 +326,7 @@ impl<'a> Search<'a> {
             earlier,
             drops: Vec::new(),
             compared: Compared::default(),
+            not_spelled: 0,
         })
     }
 
@@ -417,7 +424,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn cuts(&mut self) -> Result<Vec<Cut>, DataError> {
+    fn cuts(&mut self, units: Option<&Units>) -> Result<Vec<Cut>, DataError> {
         let (documents, dropped, budget, progress) = (self.documents, &self.dropped, self.budget, self.progress);
         let mut cuts = Vec::new();
         let repeats = [(DuplicateKind::Paragraph, self.config.paragraphs), (DuplicateKind::Line, self.config.lines)];
@@ -428,10 +435,11 @@ impl<'a> Search<'a> {
                 self.spilled += spilled;
             }
         }
-        if let Some(config) = self.config.substring {
-            let (found, spilled) = substring::repeats(documents, config.min_bytes, dropped, budget, progress)?;
-            cuts = cuts::add(cuts, found);
-            self.spilled += spilled;
+        if let Some(units) = units {
+            let found = substring::repeats(documents, units, dropped, budget, progress)?;
+            cuts = cuts::add(cuts, found.cuts);
+            self.spilled += found.spilled;
+            self.not_spelled = found.not_spelled;
         }
         Ok(cuts)
     }

@@ -2,10 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::clusters::{ClusterSize, Clusters, DuplicateCluster, sizes, told};
 use super::{Cut, DuplicateKind, Search};
-
-/// So many of the largest clusters are told one by one.
-const LARGEST: usize = 20;
 
 /// What the search found, in figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,7 +15,10 @@ pub struct DedupSummary {
     /// How many clusters of each size there are: a document that stays and those that were dropped for it.
     pub clusters: Vec<ClusterSize>,
     /// The 20 largest.
-    pub largest: Vec<LargeCluster>,
+    pub largest: Vec<DuplicateCluster>,
+    /// 12 of the others, drawn evenly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sampled: Vec<DuplicateCluster>,
     /// Which sources repeat which.
     pub sources: Vec<SourcePair>,
     /// Pairs of documents that were compared, and those of them that were duplicates.
@@ -25,10 +26,17 @@ pub struct DedupSummary {
     pub pairs_confirmed: u64,
     /// The probability that a pair at the threshold is compared at all; with `near` only.
     pub found_at_threshold: Option<f64>,
+    /// Documents in which no repeated spans were looked for, because the tokenizer's tokens do not spell their text.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_spelled: u64,
     /// Sorted records and n-gram sets that went to disk.
     pub spilled_bytes: u64,
     /// What the table of documents and the result hold in memory.
     pub held_bytes: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,22 +44,6 @@ pub struct KindCount {
     pub kind: DuplicateKind,
     /// Documents dropped, or parts cut.
     pub count: u64,
-    pub bytes: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClusterSize {
-    pub size: u64,
-    pub clusters: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LargeCluster {
-    /// The id of the document that stays.
-    pub kept: String,
-    pub source: String,
-    pub size: u64,
-    /// Bytes of text that were dropped.
     pub bytes: u64,
 }
 
@@ -65,11 +57,20 @@ pub struct SourcePair {
     pub bytes: u64,
 }
 
+impl DedupSummary {
+    /// Notes that a document which stays was cut, and has another id since.
+    pub(crate) fn note_cut(&mut self, before: &str, after: &str) {
+        for cluster in self.largest.iter_mut().chain(&mut self.sampled).filter(|cluster| cluster.kept == before) {
+            cluster.kept_as = Some(after.into());
+        }
+    }
+}
+
 pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
     let rows = &search.rows;
     let mut kinds: BTreeMap<DuplicateKind, (u64, u64)> = BTreeMap::new();
     let mut pairs: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
-    let mut clusters: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    let mut clusters = Clusters::new();
     let grow = |(count, bytes): &mut (u64, u64), by: u64| (*count, *bytes) = (*count + 1, *bytes + by);
     for duplicate in &search.drops {
         let bytes = u64::from(rows.bytes[duplicate.row as usize]);
@@ -83,6 +84,7 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
     for cut in cuts {
         grow(kinds.entry(cut.kind).or_default(), cut.bytes.len() as u64);
     }
+    let [largest, sampled] = told(search, &clusters);
     let held =
         rows.len() as u64 * search.budget.row_bytes + (size_of_val(search.drops.as_slice()) + size_of_val(cuts)) as u64;
     DedupSummary {
@@ -90,7 +92,8 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
         bytes: rows.bytes.iter().map(|&bytes| u64::from(bytes)).sum(),
         kinds: kinds.into_iter().map(|(kind, (count, bytes))| KindCount { kind, count, bytes }).collect(),
         clusters: sizes(&clusters),
-        largest: largest(search, &clusters),
+        largest,
+        sampled,
         sources: pairs
             .into_iter()
             .map(|((source, kept_source), (documents, bytes))| {
@@ -101,28 +104,8 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
         pairs_checked: search.compared.checked,
         pairs_confirmed: search.compared.confirmed,
         found_at_threshold: search.config.near.map(|near| near.probability(near.threshold)),
+        not_spelled: search.not_spelled,
         spilled_bytes: search.spilled,
         held_bytes: held,
     }
-}
-
-fn sizes(clusters: &BTreeMap<u64, (u64, u64)>) -> Vec<ClusterSize> {
-    let mut sizes: BTreeMap<u64, u64> = BTreeMap::new();
-    for (dropped, _) in clusters.values() {
-        *sizes.entry(dropped + 1).or_default() += 1;
-    }
-    sizes.into_iter().map(|(size, clusters)| ClusterSize { size, clusters }).collect()
-}
-
-fn largest(search: &Search<'_>, clusters: &BTreeMap<u64, (u64, u64)>) -> Vec<LargeCluster> {
-    let mut order: Vec<_> = clusters.iter().collect();
-    order.sort_by_key(|&(&row, &(count, _))| (std::cmp::Reverse(count), row));
-    order.truncate(LARGEST);
-    let large = |(&row, &(count, bytes)): (&u64, &(u64, u64))| LargeCluster {
-        kept: format!("{:032x}", search.rows.ids[row as usize]),
-        source: search.rows.source(row as u32).into(),
-        size: count + 1,
-        bytes,
-    };
-    order.into_iter().map(large).collect()
 }

@@ -6,20 +6,20 @@ use super::*;
 use crate::DocumentWriter;
 use crate::ngrams::mix;
 
-fn quiet(_: crate::Progress<'_>) {}
+pub(super) fn quiet(_: crate::Progress<'_>) {}
 
 /// Numbers without pattern, the same in every run.
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    fn next(&mut self, below: u64) -> u64 {
+    pub(super) fn next(&mut self, below: u64) -> u64 {
         self.0 += 1;
         mix(self.0) % below
     }
 }
 
 /// Texts of made-up words, or of Chinese characters without spaces.
-fn units(numbers: &mut Numbers, count: usize, chinese: bool) -> Vec<String> {
+pub(super) fn units(numbers: &mut Numbers, count: usize, chinese: bool) -> Vec<String> {
     let unit = |number: u64| match chinese {
         true => char::from_u32(0x4E00 + number as u32).unwrap().to_string(),
         false => format!("w{number}"),
@@ -27,7 +27,7 @@ fn units(numbers: &mut Numbers, count: usize, chinese: bool) -> Vec<String> {
     (0..count).map(|_| unit(numbers.next(3000))).collect()
 }
 
-fn join(units: &[String]) -> String {
+pub(super) fn join(units: &[String]) -> String {
     let chinese = units.first().is_some_and(|unit| !unit.is_ascii());
     units.join(if chinese { "" } else { " " })
 }
@@ -47,7 +47,7 @@ fn jaccard(a: &str, b: &str) -> f64 {
 }
 
 /// Replaces some of the units by others.
-fn changed(numbers: &mut Numbers, units: &[String], changes: usize) -> Vec<String> {
+pub(super) fn changed(numbers: &mut Numbers, units: &[String], changes: usize) -> Vec<String> {
     let mut units = units.to_vec();
     for _ in 0..changes {
         let at = numbers.next(units.len() as u64) as usize;
@@ -62,7 +62,7 @@ fn documents(texts: &[String]) -> Vec<Document> {
 
 /// Runs a search in a folder where a killed one has left its files, with parts of memory of `part` bytes, and checks that
 /// nothing stays there.
-fn search(documents: &[Document], config: &DedupConfig, part: u64) -> Duplicates {
+pub(super) fn search(documents: &[Document], config: &DedupConfig, part: u64) -> Duplicates {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("documents.parquet");
     let mut writer = DocumentWriter::create(&path).unwrap();
@@ -81,9 +81,9 @@ fn search(documents: &[Document], config: &DedupConfig, part: u64) -> Duplicates
     found
 }
 
-const PLENTY: u64 = 64 << 20;
+pub(super) const PLENTY: u64 = 64 << 20;
 
-fn near(threshold: f64) -> NearConfig {
+pub(super) fn near(threshold: f64) -> NearConfig {
     // What is missed with these is below 10^-20 at 0.5.
     NearConfig { bands: 128, rows: 2, threshold, ..NearConfig::default() }
 }
@@ -188,7 +188,7 @@ fn neither_threads_nor_memory_change_the_result() {
             simhash: (!alternative).then_some(SimHashConfig::default()),
             paragraphs: Some(RepeatConfig { min_chars: 20 }),
             lines: Some(RepeatConfig { min_chars: 20 }),
-            substring: Some(SubstringConfig { min_bytes: 50 }),
+            substring: Some(SubstringConfig { min_bytes: 50, ..Default::default() }),
             ..Default::default()
         };
         let run = |threads, part| {
@@ -205,7 +205,7 @@ fn neither_threads_nor_memory_change_the_result() {
     }
 }
 
-fn texts(texts: &[&str]) -> Vec<Document> {
+pub(super) fn texts(texts: &[&str]) -> Vec<Document> {
     texts.iter().map(|&text| Document::new(text, "s")).collect()
 }
 
@@ -257,7 +257,7 @@ fn simhash_finds_small_changes() {
     assert!(found.drops.iter().all(|drop| drop.similarity >= 61.0 / 64.0));
 }
 
-fn left(found: &Duplicates, documents: &[Document]) -> Vec<String> {
+pub(super) fn left(found: &Duplicates, documents: &[Document]) -> Vec<String> {
     (0..)
         .zip(documents)
         .map(|(row, document)| match found.apply(row, document.clone()) {
@@ -317,7 +317,8 @@ fn repeated_spans_are_cut_at_characters_and_stay_once() {
     let span = join(&units(&mut numbers, 40, true)); // 120 bytes
     // 一 (E4 B8 80) and 丁 (E4 B8 81) begin with the same two bytes, which must not be cut.
     let documents = texts(&[&format!("前{span}一"), &format!("abc {span}丁 def"), &format!("{}丁", &span[..60])]);
-    let config = DedupConfig { substring: Some(SubstringConfig { min_bytes: 100 }), ..Default::default() };
+    let config =
+        DedupConfig { substring: Some(SubstringConfig { min_bytes: 100, ..Default::default() }), ..Default::default() };
     let found = search(&documents, &config, PLENTY);
     assert_eq!(left(&found, &documents)[1..], ["abc 丁 def".to_string(), format!("{}丁", &span[..60])]);
     assert_eq!(found.cuts, [Cut { row: 1, bytes: 4..124, kind: DuplicateKind::Substring, first: 0 }]);

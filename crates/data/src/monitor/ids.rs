@@ -49,6 +49,11 @@ impl IdSample {
         let (documents, distinct) = (self.counts.values().sum(), self.counts.len() as u64);
         Repeats { documents, distinct, sampling: self.level }
     }
+
+    /// How often each id came.
+    pub(super) fn into_counts(self) -> HashMap<u128, u64> {
+        self.counts
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,13 @@
 //!
 //! Begin reading at `snapshot.rs`, then `drift.rs`.
 
+mod compare;
 mod corpus;
 mod distribution;
 mod drift;
+mod duplicates;
 mod ids;
+mod licenses;
 mod page;
 mod report;
 mod snapshot;
@@ -19,10 +22,13 @@ mod time;
 mod vocabulary;
 mod watch;
 
+pub use compare::{Mark, Piece};
 pub use corpus::Corpus;
 pub use distribution::Distribution;
 pub use drift::{Drift, ShareShift, StatisticDrift, Violation, VocabularyDrift, drift};
+pub use duplicates::{ClusterTexts, CopyText, DuplicateReport, KeptDocument};
 pub use ids::Repeats;
+pub use licenses::{LicenseCard, Licenses, SourceLicenses, StatedBy};
 pub use page::data_page;
 pub use report::{Change, DataCard, DataReport, DroppedSample, Fence, Outliers, SourceCard};
 pub use snapshot::{

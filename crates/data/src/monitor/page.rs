@@ -1,6 +1,8 @@
 //! The page: what the data is, what happened to it, how it is spread, and what moved.
 
 mod drift;
+mod duplicates;
+mod licenses;
 mod names;
 mod sections;
 mod spread;

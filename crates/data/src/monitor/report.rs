@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::drift::Drift;
+use super::duplicates::DuplicateReport;
+use super::licenses::LicenseCard;
 use super::snapshot::{SampledDocument, Snapshot};
 use crate::files::{Row, document_files, read_rows};
 use crate::permutation::mix;
@@ -38,8 +40,8 @@ pub struct DataReport {
     pub changes: Vec<Change>,
     pub snapshot: Snapshot,
     pub outliers: Vec<Outliers>,
-    /// What the search for duplicates left (`duplicates.json`), as it is.
-    pub duplicates: Option<Value>,
+    /// What the search for duplicates found; taken out of the funnel.
+    pub duplicates: Option<DuplicateReport>,
     pub drift: Option<Drift>,
 }
 
@@ -47,6 +49,8 @@ pub struct DataReport {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataCard {
     pub sources: Vec<SourceCard>,
+    /// The licences of the kept documents, by source.
+    pub licenses: Vec<LicenseCard>,
     /// The resolved settings of cleaning.
     pub filters: Value,
     /// Stage -> key of the artifacts that the documents are in.
@@ -117,7 +121,8 @@ pub struct Fence {
 impl DataReport {
     /// A report of a snapshot alone.
     pub fn of_snapshot(title: impl Into<String>, command: impl Into<String>, snapshot: Snapshot) -> Self {
-        let card = DataCard { command: command.into(), danlu_version: version(), ..Default::default() };
+        let licenses = snapshot.licenses.cards(&BTreeMap::new());
+        let card = DataCard { command: command.into(), danlu_version: version(), licenses, ..Default::default() };
         Self {
             title: title.into(),
             card,
@@ -136,11 +141,9 @@ impl DataReport {
     /// # Errors
     /// Files of the artifacts that cannot be read.
     pub fn with_artifacts(mut self, clean: &Artifact, collect: Option<&Artifact>) -> Result<Self, DataError> {
-        self.funnel = Some(read_json(&clean.path.join(FUNNEL_FILE))?);
-        let duplicates = clean.path.join("duplicates.json");
-        if duplicates.is_file() {
-            self.duplicates = Some(read_json(&duplicates)?);
-        }
+        let mut funnel: Funnel = read_json(&clean.path.join(FUNNEL_FILE))?;
+        self.duplicates = DuplicateReport::of(&clean.path, &mut funnel)?;
+        self.funnel = Some(funnel);
         self.dropped = dropped(&clean.path, self.snapshot.config.seed)?;
         self.card.filters = clean.manifest.config.clone();
         self.card.artifacts.insert(clean.manifest.stage.clone(), clean.manifest.key.clone());
@@ -151,6 +154,17 @@ impl DataReport {
             self.changes = changes(&clean.path, &collect.path, self.snapshot.total.documents)?;
         }
         Ok(self)
+    }
+
+    /// Adds the licences that the recipe states of its sources ([`stated_licenses`](crate::stated_licenses)); artifacts do
+    /// not hold them.
+    #[must_use]
+    pub fn with_licenses(mut self, stated: &BTreeMap<String, String>) -> Self {
+        self.card.licenses = self.snapshot.licenses.cards(stated);
+        for source in &mut self.card.sources {
+            source.license = stated.get(&source.name).cloned();
+        }
+        self
     }
 }
 
@@ -173,12 +187,12 @@ fn sources(manifest: &Manifest) -> Vec<SourceCard> {
         let files = manifest.config["files"][&name].as_object();
         SourceCard {
             path: text(&source["path"]),
-            license: source["license"].as_str().map(str::to_owned),
             files: count("files"),
             documents: count("documents"),
             bytes: count("bytes"),
             problems: count("problems"),
             hashes: files.into_iter().flatten().map(|(file, hash)| (file.clone(), text(hash))).collect(),
+            license: None,
             name,
         }
     };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::corpus::Corpus;
 use super::distribution::Distribution;
 use super::ids::{IdSample, Repeats};
+use super::licenses::Licenses;
 use super::statistics::{DEFAULT_STATISTICS, Statistics};
 use super::time::{TimeRange, date_of};
 use super::vocabulary::{Frequent, TopWords};
@@ -76,6 +77,9 @@ pub struct Snapshot {
     pub vocabularies: BTreeMap<String, Vocabulary>,
     pub repeats: Repeats,
     pub time: TimeRange,
+    /// By source; empty in snapshots of older programs.
+    #[serde(default)]
+    pub licenses: Licenses,
     /// Drawn evenly by the seed.
     pub samples: Vec<SampledDocument>,
 }
@@ -229,7 +233,7 @@ impl Builder<'_> {
     }
 
     fn finish(self, inputs: Vec<SnapshotInput>, problems: u64) -> Result<Snapshot, DataError> {
-        let Partial { groups, words, time, samples } = self.all;
+        let Partial { groups, words, time, licenses, samples } = self.all;
         check_carried(&self.statistics, &groups)?;
         let names = self.statistics.names();
         let group = |((source, language), (count, distributions)): ((String, String), (Count, Vec<Distribution>))| {
@@ -255,6 +259,7 @@ impl Builder<'_> {
             vocabularies: words.into_iter().map(vocabulary).collect(),
             repeats: self.ids.finish(),
             time,
+            licenses,
             samples: samples.into_values().collect(),
         })
     }
@@ -287,6 +292,7 @@ struct Partial {
     /// Language -> words and n-grams.
     words: BTreeMap<String, [Frequent; 2]>,
     time: TimeRange,
+    licenses: Licenses,
     /// The documents with the least of evenly spread numbers: a sample without regard to order.
     samples: BTreeMap<(u64, u64), SampledDocument>,
 }
@@ -311,6 +317,7 @@ impl Partial {
             if let Some(date) = date_of(&document.metadata, config.time_field.as_deref()) {
                 partial.time.add(&date);
             }
+            partial.licenses.add(document);
             partial.sample(document, number, &language, config);
         }
         for (language, [words, ngrams]) in counts {
@@ -356,6 +363,7 @@ impl Partial {
             }
         }
         self.time.merge(&other.time);
+        self.licenses.merge(other.licenses);
         self.samples.extend(other.samples);
         while self.samples.len() > config.samples {
             self.samples.pop_last();

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use danlu_formats::html::HtmlOptions;
 use danlu_formats::wikitext::WikiOptions;
 use serde::{Deserialize, Serialize};
@@ -92,6 +94,10 @@ pub struct SourceConfig {
     /// changes, the data is read again.
     #[serde(skip_serializing_if = "is_default")]
     pub version: Option<String>,
+    /// The licence of those documents that name none themselves (`license` or `licence` in their metadata): an SPDX
+    /// expression such as `CC-BY-SA-4.0`, or words. Reports state it; the documents stay as they are.
+    #[serde(skip_serializing_if = "is_default")]
+    pub license: Option<String>,
     /// How web pages become text (.html, .warc).
     #[serde(skip_serializing_if = "is_default")]
     pub html: HtmlOptions,
@@ -157,6 +163,7 @@ impl Default for SourceConfig {
             max_decompressed_ratio: USUAL_RATIO,
             max_decompressed_mebibytes: None,
             version: None,
+            license: None,
             http: HttpConfig::default(),
         }
     }
@@ -187,6 +194,9 @@ impl SourceConfig {
         if self.max_decompressed_ratio.is_nan() || self.max_decompressed_ratio < 1.0 {
             return bad("max_decompressed_ratio", format!("{} is below 1", self.max_decompressed_ratio));
         }
+        if self.license.as_ref().is_some_and(|license| license.trim().is_empty()) {
+            return bad("license", "is blank; leave it out where it is not known".into());
+        }
         if self.chat.is_some() && !self.text_fields.is_empty() {
             return bad(
                 "text_fields",
@@ -195,6 +205,17 @@ impl SourceConfig {
         }
         self.http.check().or_else(|(key, message)| bad(key, message))
     }
+}
+
+/// What a recipe states of the licences of its sources, by their names.
+pub fn stated_licenses(sources: &[SourceConfig]) -> BTreeMap<String, String> {
+    sources.iter().filter_map(|source| Some((source.name.clone(), source.license.clone()?))).collect()
+}
+
+/// The sources as far as their documents depend on them: a licence is a statement about documents and changes none of them,
+/// so what was made of them, a trained model in the end, need not be made again when it is added or mended.
+pub fn without_licenses(sources: &[SourceConfig]) -> Vec<SourceConfig> {
+    sources.iter().map(|source| SourceConfig { license: None, ..source.clone() }).collect()
 }
 
 /// What one document of a text file is.

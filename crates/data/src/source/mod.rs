@@ -39,7 +39,7 @@ use serde_json::{Map, Value};
 use crate::{DataError, Document};
 
 pub use chat::ChatFormat;
-pub use config::{HttpConfig, KeptFields, SourceConfig, TextSplit};
+pub use config::{HttpConfig, KeptFields, SourceConfig, TextSplit, stated_licenses, without_licenses};
 pub use format::Format;
 pub(crate) use locate::{Item, Listing, list};
 pub use locate::{source_files, source_state};

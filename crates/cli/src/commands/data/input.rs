@@ -1,19 +1,29 @@
 //! What `danlu data report` and `watch` look at: a run, files, or a snapshot of earlier.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use danlu_data::{Corpus, Snapshot, SnapshotConfig, WatchConfig};
 use danlu_store::{Artifact, Workspace};
 
-use super::cleaned;
+use super::{cleaned, licenses};
 use crate::Usage;
 use crate::args::ReadingArgs;
 use crate::progress::data_progress;
 
 pub enum Input {
     Snapshot(PathBuf),
-    Files { title: String, corpus: Corpus },
-    Cleaned { title: String, clean: Artifact, collect: Option<Artifact> },
+    Files {
+        title: String,
+        corpus: Corpus,
+    },
+    /// With the licences that the recipe states of its sources.
+    Cleaned {
+        title: String,
+        clean: Artifact,
+        collect: Option<Artifact>,
+        licenses: BTreeMap<String, String>,
+    },
 }
 
 impl Input {
@@ -28,7 +38,8 @@ impl Input {
             let clean = cleaned(workspace, first)?;
             let key = clean.manifest.inputs.get("collect");
             let collect = key.map(|key| workspace.artifacts().find("collect", key)).transpose()?.flatten();
-            return Ok(Self::Cleaned { title: first.clone(), clean, collect });
+            let licenses = licenses(workspace, first)?;
+            return Ok(Self::Cleaned { title: first.clone(), clean, collect, licenses });
         }
         let mut files = Vec::new();
         for name in given {

@@ -1,7 +1,7 @@
 //! `danlu data report RUN|FILES`.
 
 use anyhow::Context;
-use danlu_data::{DataReport, Snapshot, drift};
+use danlu_data::{DataReport, DuplicateReport, Snapshot, drift};
 use danlu_store::{Workspace, atomic};
 
 use super::input::{Input, snapshot, thresholds};
@@ -13,8 +13,8 @@ pub fn report(global: &Global, args: &DataReportArgs) -> anyhow::Result<()> {
     let input = Input::of(&workspace, &args.input, &args.reading)?;
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let mut report = DataReport::of_snapshot(input.title(), command, snapshot(&input, &args.reading)?);
-    if let Input::Cleaned { clean, collect, .. } = &input {
-        report = report.with_artifacts(clean, collect.as_ref())?;
+    if let Input::Cleaned { clean, collect, licenses, .. } = &input {
+        report = report.with_artifacts(clean, collect.as_ref())?.with_licenses(licenses);
     }
     if let Some(against) = &args.against {
         let accepted = snapshot(&Input::of(&workspace, std::slice::from_ref(against), &args.reading)?, &args.reading)?;
@@ -32,6 +32,9 @@ pub fn report(global: &Global, args: &DataReportArgs) -> anyhow::Result<()> {
         line(&serde_json::to_string(&report)?);
     } else {
         render(&report.snapshot);
+        if let Some(duplicates) = report.duplicates.as_ref().filter(|duplicates| !duplicates.largest.is_empty()) {
+            line(clusters(duplicates).trim_end());
+        }
     }
     Ok(())
 }
@@ -55,4 +58,21 @@ fn render(snapshot: &Snapshot) {
         crate::output::table(&["statistic", "mean", "10%", "median", "90%"], &statistics.collect::<Vec<_>>())
             .trim_end(),
     );
+}
+
+/// The largest clusters of duplicates; the page has more of them, and what differs within.
+fn clusters(duplicates: &DuplicateReport) -> String {
+    const SHOWN: usize = 5;
+    let rows: Vec<Vec<String>> = duplicates
+        .largest
+        .iter()
+        .take(SHOWN)
+        .map(|cluster| {
+            let kept = &cluster.kept;
+            let text: String = kept.text.iter().flat_map(|text| text.chars()).take(40).collect();
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            vec![count(cluster.size), kept.source.clone(), kept.id.chars().take(12).collect(), text]
+        })
+        .collect();
+    crate::output::table(&["documents", "source", "kept", "text"], &rows)
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use danlu_report::{Block, Column, Row, T, Table};
 
+use crate::DuplicateKind;
+
 pub(super) fn t(en: impl Into<Cow<'static, str>>, zh: impl Into<Cow<'static, str>>) -> T {
     T::new(en, zh)
 }
@@ -83,6 +85,21 @@ pub(super) fn reason(code: &str) -> T {
         "near_duplicate" => ("near duplicate", "近似重复"),
         "forgotten" => ("forgotten", "已遗忘"),
         _ => return same(&code.replace('_', " ")),
+    };
+    t(en, zh)
+}
+
+/// In what way something is a duplicate.
+pub(super) fn duplicate(kind: DuplicateKind) -> T {
+    let (en, zh) = match kind {
+        DuplicateKind::Exact => ("the same text", "文本相同"),
+        DuplicateKind::Near => ("nearly the same (n-grams)", "近似（n 元组）"),
+        DuplicateKind::Simhash => ("nearly the same (SimHash)", "近似（SimHash）"),
+        DuplicateKind::ExactEarlier => ("the same text as in an earlier run", "与先前运行中的文本相同"),
+        DuplicateKind::NearEarlier => ("nearly the same as in an earlier run", "与先前运行中的文本近似"),
+        DuplicateKind::Paragraph => ("repeated paragraphs, cut", "重复段落（已剪除）"),
+        DuplicateKind::Line => ("repeated lines, cut", "重复行（已剪除）"),
+        DuplicateKind::Substring => ("repeated spans, cut", "重复片段（已剪除）"),
     };
     t(en, zh)
 }

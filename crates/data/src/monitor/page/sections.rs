@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use danlu_report::{Block, Funnel, FunnelStep, Sample, Section, T, number};
 
 use super::names::{language, left, reason, right, same, step, t, table};
-use super::{drift, headline, spread};
+use super::{drift, duplicates, headline, licenses, spread};
 use crate::Count;
 use crate::monitor::report::{DataReport, DroppedSample, SourceCard};
 use crate::monitor::snapshot::Snapshot;
@@ -20,7 +20,7 @@ pub(super) fn all(report: &DataReport) -> Vec<Section> {
     if !report.changes.is_empty() {
         all.push(changes(report));
     }
-    all.extend(report.duplicates.as_ref().map(duplicates));
+    all.extend(report.duplicates.as_ref().map(duplicates::section));
     all.push(spread::section(&report.snapshot, &report.outliers));
     all.extend(vocabulary(&report.snapshot));
     all.push(samples(&report.snapshot));
@@ -126,29 +126,6 @@ fn changes(report: &DataReport) -> Section {
     report.changes.iter().map(block).fold(Section::new(t("Changed texts", "文本改动")).note(note), Section::block)
 }
 
-/// The file of the search for duplicates as it is: numbers as pairs, lists folded away.
-fn duplicates(value: &serde_json::Value) -> Section {
-    let section = Section::new(t("Duplicates", "重复"));
-    let Some(fields) = value.as_object() else {
-        return section.block(Block::Code(value.to_string()));
-    };
-    let (lists, plain): (Vec<_>, Vec<_>) = fields.iter().partition(|(_, value)| value.is_array() || value.is_object());
-    let pairs = plain.into_iter().map(|(key, value)| {
-        let shown = value.as_u64().map_or_else(|| value.to_string(), number::grouped);
-        (same(&key.replace('_', " ")), same(&shown))
-    });
-    let mut section = section.block(Block::KeyValues(pairs.collect()));
-    for (key, value) in lists {
-        let text = serde_json::to_string_pretty(value).unwrap_or_default();
-        let shown: Vec<&str> = text.lines().take(200).collect();
-        let count = value.as_array().map_or(0, Vec::len);
-        let name = key.replace('_', " ");
-        let summary = t(format!("{name} ({count})"), format!("{name}（{count}）"));
-        section = section.block(Block::Details { summary, blocks: vec![Block::Code(shown.join("\n"))] });
-    }
-    section
-}
-
 fn vocabulary(snapshot: &Snapshot) -> Option<Section> {
     let note = t(
         "Most frequent words and word sequences of each language; Chinese is cut into words.",
@@ -232,6 +209,9 @@ fn card(report: &DataReport) -> Section {
             right("unreadable", "无法读取"),
         ];
         section = section.block(table(columns, card.sources.iter().map(source).collect()));
+    }
+    if !card.licenses.is_empty() {
+        section = licenses::blocks(&card.licenses).into_iter().fold(section, Section::block);
     }
     let hashes: Vec<Vec<T>> = match card.sources.is_empty() {
         true => snapshot.inputs.iter().map(|i| vec![same(&i.file.display().to_string()), same(&i.hash)]).collect(),
