@@ -216,6 +216,7 @@ fn configurations_are_read_and_checked() {
     };
     assert!(bad(&|s| s.encoding = "klingon".into()).contains("\"klingon\" is no encoding"));
     assert!(bad(&|s| s.max_decompressed_ratio = f64::NAN).contains("max_decompressed_ratio"));
+    assert!(bad(&|s| s.max_window_mebibytes = Some(4096)).contains("max_window_mebibytes"));
     assert!(bad(&|s| s.http.requests_per_second = 0.0).contains("http.requests_per_second"));
     assert!(bad(&|s| s.http.user_agent = "春".into()).contains("http.user_agent"));
     let not_built = bad(&|s| s.path = "s3://bucket/a.jsonl".into());
@@ -419,6 +420,32 @@ fn decompression_bombs_are_given_up() {
         "{}",
         problems[0]
     );
+}
+
+/// A frame of zstd with a window of `1 << log` bytes around stored content (RFC 8878, 3.1.1), as `zstd --long` writes it.
+fn with_window(log: u8, content: &[u8]) -> Vec<u8> {
+    assert!(content.len() < 1 << 17);
+    let block = (content.len() as u32) << 3 | 1; // the last one, stored
+    [&[0x28, 0xB5, 0x2F, 0xFD, 0, (log - 10) << 3][..], &block.to_le_bytes()[..3], content].concat()
+}
+
+#[test]
+fn windows_of_zstd_are_bounded_by_a_key() {
+    let post = |text: &str| json!({"id": "a", "author": "ada", "body": text, "created_utc": 1714521600});
+    let lines = format!("{}\n{}\n", post("One."), post("春眠不覺曉"));
+    // A dump by its name, with the window of 2 GiB that such dumps have.
+    check_texts("RC_2024-05.zst", &with_window(31, lines.as_bytes()), &["One.", "春眠不覺曉"]);
+    check_texts("a.jsonl.zst", &with_window(27, b"{\"text\":\"a\"}\n"), &["a"]);
+    let large = with_window(31, b"{\"text\":\"a\"}\n");
+    let (documents, problems) = read_file("a.jsonl.zst", &large, |_| ());
+    assert!(documents.is_empty() && problems.len() == 1, "{documents:?} {problems:?}");
+    assert!(problems[0].contains("a window of more than 128 MiB, the source's max_window_mebibytes"), "{problems:?}");
+    for (mebibytes, expect) in [(2048, 1), (2047, 0)] {
+        let (documents, _) = read_file("a.jsonl.zst", &large, |s| s.max_window_mebibytes = Some(mebibytes));
+        assert_eq!(documents.len(), expect, "{mebibytes}");
+    }
+    let (documents, problems) = read_file("RS_2024-05.zst", &large, |s| s.max_window_mebibytes = Some(64));
+    assert!(documents.is_empty() && problems[0].contains("more than 64 MiB"), "{problems:?}");
 }
 
 #[cfg(unix)]

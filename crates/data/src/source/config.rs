@@ -88,6 +88,10 @@ pub struct SourceConfig {
     /// A compressed file is given up beyond this size, in MiB.
     #[serde(skip_serializing_if = "is_default")]
     pub max_decompressed_mebibytes: Option<u64>,
+    /// The largest window of a .zst file, in MiB, rounded down to a power of two: so much memory its decompression takes.
+    /// By default 128, as zstd's own, and 2048 for the dumps of Reddit, which are made with `zstd --long=31`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_window_mebibytes: Option<u32>,
     /// A mark of the state of data that danlu does not look at before it reads it (a database, the web): when it
     /// changes, the data is read again.
     #[serde(skip_serializing_if = "is_default")]
@@ -156,6 +160,7 @@ impl Default for SourceConfig {
             strip_quoted: false,
             max_decompressed_ratio: USUAL_RATIO,
             max_decompressed_mebibytes: None,
+            max_window_mebibytes: None,
             version: None,
             http: HttpConfig::default(),
         }
@@ -186,6 +191,9 @@ impl SourceConfig {
             .or_else(|message| bad("encoding", message).map(|()| super::encoding::Encoding::Auto))?;
         if self.max_decompressed_ratio.is_nan() || self.max_decompressed_ratio < 1.0 {
             return bad("max_decompressed_ratio", format!("{} is below 1", self.max_decompressed_ratio));
+        }
+        if let Some(window) = self.max_window_mebibytes.filter(|window| !(1..=2048).contains(window)) {
+            return bad("max_window_mebibytes", format!("{window} MiB is no window of zstd; they have 1 to 2048"));
         }
         if self.chat.is_some() && !self.text_fields.is_empty() {
             return bad(

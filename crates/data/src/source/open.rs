@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use danlu_formats::limits::{LimitError, LimitedReader, Limits};
 
 use super::encoding::{self, Encoding};
-use super::format::Compression;
+use super::format::{Compression, Format};
 use super::{Bytes, SourceFile};
 use crate::DataError;
 
 /// What any compressed file may grow to, whatever its ratio: small files of spaces are no bombs.
 pub(super) const FREE_BYTES: u64 = 64 << 20;
 const BUFFER_BYTES: usize = 1 << 17;
+/// The window of zstd that is taken from any file, in MiB, and that of Reddit's dumps.
+const USUAL_WINDOW: u32 = 128;
+const LARGEST_WINDOW: u32 = 2048;
 
 impl SourceFile<'_> {
     /// The file's text: decompressed, within the source's limits, in UTF-8.
@@ -34,7 +37,11 @@ impl SourceFile<'_> {
         let plain: Box<dyn Read> = match self.compression {
             Compression::None => return Ok(Box::new(raw)),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
-            Compression::Zstd => Box::new(zstd::Decoder::with_buffer(raw).map_err(io)?),
+            Compression::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(raw).map_err(io)?;
+                decoder.window_log_max(20 + self.window_mebibytes().ilog2()).map_err(io)?;
+                Box::new(decoder)
+            }
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(raw)),
         };
         let limits = Limits {
@@ -43,7 +50,13 @@ impl SourceFile<'_> {
             free: FREE_BYTES,
         };
         let limited = LimitedReader::new(plain, consumed.clone(), limits);
-        Ok(Box::new(Located { inner: limited, consumed, produced: 0 }))
+        Ok(Box::new(Located { inner: limited, consumed, produced: 0, window: self.window_mebibytes() }))
+    }
+
+    /// The largest window that a .zst file may have.
+    fn window_mebibytes(&self) -> u32 {
+        let usual = if self.format == Format::Reddit { LARGEST_WINDOW } else { USUAL_WINDOW };
+        self.source.max_window_mebibytes.unwrap_or(usual).max(1)
     }
 
     /// The file's bytes as they are stored.
@@ -89,11 +102,16 @@ impl<R: Read> Read for Metered<R> {
     }
 }
 
+/// How zstd refuses a window (`ZSTD_error_frameParameter_windowTooLarge`); its bindings hand on no number.
+const WINDOW_TOO_LARGE: &str = "requires too much memory";
+
 /// Says in errors how far the reading had come.
 struct Located<R> {
     inner: R,
     consumed: Arc<AtomicU64>,
     produced: u64,
+    /// The largest window of zstd, in MiB.
+    window: u32,
 }
 
 impl<R: Read> Read for Located<R> {
@@ -121,6 +139,11 @@ impl<R> Located<R> {
             Some(LimitError::Total { max_total }) => {
                 format!("it holds more than {} MiB, the source's max_decompressed_mebibytes", max_total >> 20)
             }
+            None if error.to_string().contains(WINDOW_TOO_LARGE) => format!(
+                "it was compressed with a window of more than {} MiB, the source's max_window_mebibytes; raise that \
+                 (2048 takes what `zstd --long=31` makes) if there is so much memory",
+                self.window
+            ),
             None => format!(
                 "{error} (at byte {} of the file, after {} decompressed bytes)",
                 self.consumed.load(Ordering::Relaxed),
