@@ -12,63 +12,13 @@ use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use common::sources::{bzip2, check_texts, gzip, read, read_file, source, texts, with_window, zstd};
 use common::{CHINESE, ENGLISH, quiet};
 use danlu_data::{
     COLLECTED_FILE, ChatFormat, CollectSummary, DataError, Document, Format, KeptFields, SourceConfig, TextSplit,
     collect, read_documents, read_source, source_state,
 };
 use serde_json::{Value, json};
-
-fn source(path: &str) -> SourceConfig {
-    SourceConfig { name: "s".into(), path: path.into(), ..Default::default() }
-}
-
-/// All documents and problems of a source.
-fn read(dir: &Path, source: &SourceConfig) -> Result<(Vec<Document>, Vec<String>), DataError> {
-    let (mut documents, mut problems) = (Vec::new(), Vec::new());
-    read_source(source, dir, &mut |record| {
-        match record {
-            Ok(document) => documents.push(document),
-            Err(problem) => problems.push(problem.to_string().replace(&format!("{}/", dir.display()), "")),
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok((documents, problems))
-}
-
-fn texts(documents: &[Document]) -> Vec<&str> {
-    documents.iter().map(|document| document.text.as_str()).collect()
-}
-
-/// What a file with this content gives.
-fn read_file(name: &str, content: &[u8], change: impl FnOnce(&mut SourceConfig)) -> (Vec<Document>, Vec<String>) {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join(name), content).unwrap();
-    let mut source = source(name);
-    change(&mut source);
-    read(dir.path(), &source).unwrap()
-}
-
-fn check_texts(name: &str, content: &[u8], expect: &[&str]) {
-    let (documents, problems) = read_file(name, content, |_| ());
-    assert_eq!((texts(&documents), problems), (expect.to_vec(), vec![]), "{name}");
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn bzip2(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zstd(bytes: &[u8]) -> Vec<u8> {
-    zstd::encode_all(bytes, 3).unwrap()
-}
 
 #[test]
 fn tables_lists_and_notes_are_read() {
@@ -420,13 +370,6 @@ fn decompression_bombs_are_given_up() {
         "{}",
         problems[0]
     );
-}
-
-/// A frame of zstd with a window of `1 << log` bytes around stored content (RFC 8878, 3.1.1), as `zstd --long` writes it.
-fn with_window(log: u8, content: &[u8]) -> Vec<u8> {
-    assert!(content.len() < 1 << 17);
-    let block = (content.len() as u32) << 3 | 1; // the last one, stored
-    [&[0x28, 0xB5, 0x2F, 0xFD, 0, (log - 10) << 3][..], &block.to_le_bytes()[..3], content].concat()
 }
 
 #[test]

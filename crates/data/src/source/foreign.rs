@@ -12,12 +12,11 @@ use danlu_formats::pdf::read_pdf;
 use danlu_formats::posts::{PostFormat, PostKind, PostReader};
 use danlu_formats::warc::{WarcKind, WarcReader, WarcRecord};
 use danlu_formats::wikitext::{self, DumpReader};
-use danlu_formats::{At, FormatError, encoding, html};
+use danlu_formats::{encoding, html};
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::lines::too_long;
-use super::{Flow, MAX_DOCUMENT_BYTES, Problem, Sink, SourceFile};
+use super::{Flow, Problem, Sink, SourceFile};
 use crate::Document;
 
 impl SourceFile<'_> {
@@ -25,14 +24,6 @@ impl SourceFile<'_> {
     fn made(&self, text: String, line: Option<u64>, found: Found) -> Document {
         let kept = &self.source.metadata;
         self.document(text, line, found.0.into_iter().filter(|(name, _)| kept.keeps(name)).collect())
-    }
-
-    fn format_problem(&self, error: &FormatError) -> Problem {
-        let message = match error.at {
-            At::Line(_) => error.fault.to_string(),
-            _ => error.to_string(),
-        };
-        self.problem(error.line(), message)
     }
 
     /// The encoding that the source's configuration or the server declares, for parsers that find it out by themselves
@@ -54,10 +45,11 @@ impl SourceFile<'_> {
     /// All bytes of a file whose format needs them at once, or the problem with it.
     fn whole(&self) -> Result<Result<Vec<u8>, Problem>, crate::DataError> {
         let mut bytes = Vec::new();
-        let read = self.open_decompressed()?.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes);
+        let most = self.max_record_bytes();
+        let read = self.open_decompressed()?.take(most as u64 + 1).read_to_end(&mut bytes);
         Ok(match read {
             Err(error) => Err(self.problem(None, format!("cannot be read: {error}"))),
-            Ok(_) if bytes.len() > MAX_DOCUMENT_BYTES => Err(self.problem(None, too_long())),
+            Ok(_) if bytes.len() > most => Err(self.problem(None, self.too_long())),
             Ok(_) => Ok(bytes),
         })
     }
@@ -95,7 +87,7 @@ fn page(file: &SourceFile<'_>, bytes: &[u8], charset: Option<&str>, line: Option
 /// Reads a MediaWiki dump: the text of each page of the source's namespaces that is no redirect.
 pub(super) fn wiki(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let reader = BufReader::with_capacity(1 << 17, file.open_decompressed()?);
-    let mut pages = DumpReader::new(reader, &file.source.namespaces, MAX_DOCUMENT_BYTES);
+    let mut pages = DumpReader::new(reader, &file.source.namespaces, file.max_record_bytes());
     let mut flow = ControlFlow::Continue(());
     while flow.is_continue() {
         let Some(page) = pages.next() else { break };
@@ -119,7 +111,7 @@ pub(super) fn wiki(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
 /// Reads a WARC file, the pages of it, or a WET file, its extracted texts.
 pub(super) fn warc(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let reader = BufReader::with_capacity(1 << 17, file.open_decompressed()?);
-    let mut records = WarcReader::new(reader, MAX_DOCUMENT_BYTES);
+    let mut records = WarcReader::new(reader, file.max_record_bytes());
     let mut flow = ControlFlow::Continue(());
     while flow.is_continue() {
         let record = match records.next() {
@@ -166,7 +158,7 @@ fn archived(file: &SourceFile<'_>, record: WarcRecord) -> Result<Document, &'sta
 /// Reads a mailbox: the text of each message.
 pub(super) fn mbox(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let reader = BufReader::with_capacity(1 << 17, file.open_decompressed()?);
-    for message in MboxReader::new(reader, MAX_DOCUMENT_BYTES) {
+    for message in MboxReader::new(reader, file.max_record_bytes()) {
         let record = message.map_err(|error| file.format_problem(&error));
         let record = record.and_then(|message| letter(file, &message.bytes, Some(message.line)));
         if sink(record)?.is_break() {
@@ -227,7 +219,7 @@ pub(super) fn feed(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
 /// Reads a dump of posts and comments.
 pub(super) fn posts(file: &SourceFile<'_>, format: PostFormat, sink: &mut Sink<'_>) -> Flow {
     let reader = BufReader::with_capacity(1 << 17, file.open_decompressed()?);
-    let mut posts = PostReader::new(reader, format, MAX_DOCUMENT_BYTES);
+    let mut posts = PostReader::new(reader, format, file.max_record_bytes());
     let mut flow = ControlFlow::Continue(());
     while flow.is_continue() {
         let Some(post) = posts.next() else { break };

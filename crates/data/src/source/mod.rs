@@ -8,6 +8,7 @@
 //! fields, or `chat.rs` of a conversation.
 
 mod arrow;
+mod batch;
 mod chat;
 mod config;
 mod csv;
@@ -33,6 +34,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use danlu_formats::posts::PostFormat;
+use danlu_formats::records::Separator;
+use danlu_formats::{At, Fault, FormatError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -46,9 +49,6 @@ pub use locate::{source_files, source_state};
 
 use format::Compression;
 use locate::Place;
-
-/// A single document above this is refused: documents are held in memory one by one.
-pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 << 20;
 
 /// A record that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,8 +233,8 @@ fn read_file(file: &SourceFile<'_>, item: &Item, sink: &mut Sink<'_>) -> Flow {
         Format::Text | Format::Markdown => text::read(file, sink),
         Format::Jsonl => jsonl::read(file, sink),
         Format::Json => json::read(file, sink),
-        Format::Csv => csv::read(file, csv::Separator::Comma, sink),
-        Format::Tsv => csv::read(file, csv::Separator::Tab, sink),
+        Format::Csv => csv::read(file, Separator::Comma, sink),
+        Format::Tsv => csv::read(file, Separator::Tab, sink),
         Format::Parquet => parquet::read(file, sink),
         Format::Arrow => arrow::read(file, sink),
         Format::Html => foreign::html(file, sink),
@@ -291,6 +291,29 @@ impl SourceFile<'_> {
 
     fn problem(&self, line: Option<u64>, message: impl Into<String>) -> Problem {
         Problem { file: self.origin.clone(), line, message: message.into() }
+    }
+
+    /// The problem that a reader of `danlu-formats` found.
+    fn format_problem(&self, error: &FormatError) -> Problem {
+        let message = match &error.fault {
+            Fault::TooLarge { .. } => self.too_long(),
+            fault => fault.to_string(),
+        };
+        match error.at {
+            At::Whole => self.problem(None, message),
+            At::Line(number) | At::Record(number) => self.problem(Some(number), message),
+            At::Offset(_) | At::Entry(_) => self.problem(None, format!("{}{message}", error.at)),
+        }
+    }
+
+    /// What one record may have: records are held in memory one by one, or a few at a time.
+    fn max_record_bytes(&self) -> usize {
+        usize::try_from(self.source.max_record_mebibytes << 20).unwrap_or(usize::MAX)
+    }
+
+    /// What is said of a record that has more.
+    fn too_long(&self) -> String {
+        format!("longer than {} MiB, the source's max_record_mebibytes", self.source.max_record_mebibytes)
     }
 
     /// Counts what is no document and no problem.

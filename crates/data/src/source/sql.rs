@@ -10,8 +10,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::lines::too_long;
-use super::{Flow, MAX_DOCUMENT_BYTES, Problem, Sink, SourceFile};
+use super::{Flow, Problem, Sink, SourceFile};
 use crate::{DataError, Document};
 
 /// So many rows come from PostgreSQL at a time.
@@ -65,8 +64,8 @@ fn sqlite_row(file: &SourceFile<'_>, row: &Row<'_>, columns: &[String], number: 
             ValueRef::Null => Value::Null,
             ValueRef::Integer(value) => value.into(),
             ValueRef::Real(value) => value.into(),
-            ValueRef::Text(bytes) | ValueRef::Blob(bytes) if bytes.len() > MAX_DOCUMENT_BYTES => {
-                return Err(problem(format!("column {name:?} is {}", too_long())));
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) if bytes.len() > file.max_record_bytes() => {
+                return Err(problem(format!("column {name:?} is {}", file.too_long())));
             }
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => text.into(),
