@@ -21,10 +21,12 @@ mod jsonl;
 mod lines;
 mod locate;
 mod open;
+mod pages;
 mod parquet;
 mod remote;
 mod sql;
 mod text;
+mod thrift;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

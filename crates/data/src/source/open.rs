@@ -132,13 +132,7 @@ impl<R> Located<R> {
     fn explain(&self, error: &io::Error) -> io::Error {
         let limit = error.get_ref().and_then(|inner| inner.downcast_ref::<LimitError>());
         let message = match limit {
-            Some(LimitError::Ratio { consumed, produced, max_ratio }) => format!(
-                "{consumed} compressed bytes have become {produced}, more than {max_ratio} times as many, as in a \
-                 decompression bomb; raise the source's max_decompressed_ratio if that is what it is meant to hold"
-            ),
-            Some(LimitError::Total { max_total }) => {
-                format!("it holds more than {} MiB, the source's max_decompressed_mebibytes", max_total >> 20)
-            }
+            Some(limit) => explain_limit(limit),
             None if error.to_string().contains(WINDOW_TOO_LARGE) => format!(
                 "it was compressed with a window of more than {} MiB, the source's max_window_mebibytes; raise that \
                  (2048 takes what `zstd --long=31` makes) if there is so much memory",
@@ -151,5 +145,18 @@ impl<R> Located<R> {
             ),
         };
         io::Error::new(error.kind(), message)
+    }
+}
+
+/// What is said of a file that grows too far, with the key that allows it.
+pub(super) fn explain_limit(limit: &LimitError) -> String {
+    match limit {
+        LimitError::Ratio { consumed, produced, max_ratio } => format!(
+            "{consumed} compressed bytes have become {produced}, more than {max_ratio} times as many, as in a \
+             decompression bomb; raise the source's max_decompressed_ratio if that is what it is meant to hold"
+        ),
+        LimitError::Total { max_total } => {
+            format!("it holds more than {} MiB, the source's max_decompressed_mebibytes", max_total >> 20)
+        }
     }
 }
