@@ -312,6 +312,14 @@ fn encodings_are_found_or_named() {
     check_texts("a.jsonl", &[b"{\"text\":\"", BIG5, b"\"}\n"].concat(), &["春眠不覺曉，處處聞啼鳥。"]);
     let (documents, _) = read_file("a.txt", b"caf\xE9", |source| source.encoding = "latin1".into());
     assert_eq!(texts(&documents), ["café"]);
+    // The beginning of a large file may be ASCII all over.
+    let lines = b"{\"text\":\"plain\"}\n".repeat(10_000);
+    for (tail, expect) in [(GB18030, "春眠不觉晓，处处闻啼鸟。"), (BIG5, "春眠不覺曉，處處聞啼鳥。")]
+    {
+        let bytes = [&lines[..], b"{\"text\":\"", tail, b"\"}\n"].concat();
+        let (documents, problems) = read_file("a.jsonl", &bytes, |_| ());
+        assert_eq!((documents.len(), documents[10_000].text.as_str(), problems.len()), (10_001, expect, 0));
+    }
     let (documents, problems) = read_file("a.txt", b"\xB4\xBA \xFF!", |source| source.encoding = "gb18030".into());
     assert_eq!(
         (texts(&documents), problems),

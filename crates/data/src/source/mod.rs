@@ -162,8 +162,7 @@ impl<'a> SourceReader<'a> {
         for (what, count) in file.passed_over.take() {
             *self.passed_over.entry(what.into()).or_default() += count;
         }
-        let damage = file.damage.take();
-        match damage {
+        match file.damage.get() {
             Some(encoding) if flow.is_continue() => {
                 sink(Err(whole(format!("some bytes are not {encoding}; they became U+FFFD"))))
             }
