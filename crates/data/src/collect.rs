@@ -184,8 +184,8 @@ impl Collector<'_> {
         let (mut count, mut problem_count, mut problems) = (Count::default(), 0, Vec::new());
         let mut forgotten = 0;
         let mut until = from;
-        for item in &items[from..] {
-            let flow = reader.read(item, &mut |record| {
+        while until < items.len() {
+            let flow = reader.read(&items[until..], &mut |record| {
                 match record {
                     Ok(document) if self.forgotten.contains(&document.id) => forgotten += 1,
                     Ok(document) => {

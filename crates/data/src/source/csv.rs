@@ -15,7 +15,7 @@ pub(super) fn read(file: &SourceFile<'_>, separator: Separator, sink: &mut Sink<
         None => Vec::new(),
     };
     file.check_columns(&header)?;
-    in_order(file, rows, |row| parse(file, &row, &header), sink)
+    in_order(file, rows, CsvRow::len, |row| parse(file, &row, &header), sink)
 }
 
 fn parse(file: &SourceFile<'_>, row: &CsvRow, header: &[String]) -> Result<Document, Problem> {

@@ -9,7 +9,7 @@ use crate::Document;
 /// other. Where it is no longer told what is a record, the file ends.
 pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let records = JsonReader::new(file.open_text()?, file.max_record_bytes());
-    in_order(file, records, |record| parse(file, &record), sink)
+    in_order(file, records, |record| record.bytes.len(), |record| parse(file, &record), sink)
 }
 
 /// A document is known by its place among the records; what is malformed is found by its line.

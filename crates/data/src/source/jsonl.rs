@@ -8,7 +8,7 @@ use crate::Document;
 /// Reads JSON Lines: an object a line, whose other fields become metadata. Blank lines are skipped.
 pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let lines = JsonLinesReader::new(file.open_text()?, file.max_record_bytes());
-    in_order(file, lines, |line| parse(file, &line), sink)
+    in_order(file, lines, |line| line.bytes.len(), |line| parse(file, &line), sink)
 }
 
 fn parse(file: &SourceFile<'_>, line: &JsonRecord) -> Result<Document, Problem> {
