@@ -29,6 +29,7 @@ pub(super) fn in_order<R: Send>(
     sink: &mut Sink<'_>,
 ) -> Flow {
     let document = |record: Result<R, FormatError>| record.map_err(|e| file.format_problem(&e)).and_then(&make);
+    records.by_ref().take(file.bounds.take_skip()).for_each(drop);
     loop {
         let most = RECORDS.min(file.bounds.left());
         let (mut batch, mut bytes) = (Vec::new(), 0);

@@ -98,7 +98,7 @@ pub fn read_source(source: &SourceConfig, base: &Path, sink: &mut Sink<'_>) -> R
     }
     let mut reader = SourceReader::new(source, base, Arc::default());
     for index in 0..listing.items.len() {
-        if reader.read(&listing.items[index..], sink)?.is_break() {
+        if reader.read(&listing.items[index..], 0, sink)?.is_break() {
             break;
         }
     }
@@ -167,11 +167,23 @@ pub(crate) struct SourceFile<'a> {
 struct Bounds {
     /// So many documents may still come.
     left: AtomicUsize,
+    /// So many records come first that were handed on before; they are read once more and not handed on.
+    skip: AtomicU64,
 }
 
 impl Bounds {
     fn left(&self) -> usize {
         self.left.load(Ordering::Relaxed)
+    }
+
+    /// For a reader whose records are each handed on: how many it may leave out before they are made into documents.
+    fn take_skip(&self) -> usize {
+        usize::try_from(self.skip.swap(0, Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the next record was handed on before.
+    fn skips_next(&self) -> bool {
+        self.skip.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |skip| skip.checked_sub(1)).is_ok()
     }
 
     /// A record is handed on.

@@ -59,12 +59,15 @@ impl<'a> SourceReader<'a> {
         }
     }
 
-    /// Streams the documents of the first of some items into `sink`; the others are those that come next. What cannot be
-    /// opened is a problem like a record that cannot be read.
-    pub(crate) fn read(&mut self, items: &[Item], sink: &mut Sink<'_>) -> Flow {
+    /// Streams the documents of the first of some items into `sink`, but for the first `skip` of its records; the other
+    /// items are those that come next. What cannot be opened is a problem like a record that cannot be read.
+    pub(crate) fn read(&mut self, items: &[Item], skip: u64, sink: &mut Sink<'_>) -> Flow {
         let Some(item) = items.first().filter(|_| self.left > 0) else { return Ok(ControlFlow::Break(())) };
-        let bounds = Arc::new(Bounds { left: AtomicUsize::new(self.left) });
+        let bounds = Arc::new(Bounds { left: AtomicUsize::new(self.left), skip: AtomicU64::new(skip) });
         let mut bounded = |record: Result<Document, Problem>| {
+            if bounds.skips_next() {
+                return Ok(ControlFlow::Continue(()));
+            }
             bounds.count(&record);
             let flow = sink(record)?;
             Ok(if bounds.left() == 0 { ControlFlow::Break(()) } else { flow })
@@ -148,7 +151,7 @@ impl Ahead {
         let mut ahead =
             Self { shown: item.shown.clone(), records: Vec::new(), passed_over: BTreeMap::new(), failed: None };
         let (Place::File(path), Some(format)) = (&item.place, item.format) else { return ahead };
-        let bounds = Arc::new(Bounds { left: AtomicUsize::new(usize::MAX) });
+        let bounds = Arc::new(Bounds { left: AtomicUsize::new(usize::MAX), skip: AtomicU64::new(0) });
         let file = SourceFile::new(source, item, Bytes::File(path.clone()), format, read, &bounds);
         let flow = read_to_end(&file, item, &mut |record| {
             ahead.records.push(record);
@@ -220,5 +223,74 @@ fn unopened(error: &DataError) -> Option<String> {
         DataError::Io { action: "open", source, .. } => Some(format!("cannot be opened: {source}")),
         DataError::Remote { message, .. } => Some(message.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::ops::ControlFlow;
+    use std::sync::Arc;
+
+    use super::SourceReader;
+    use crate::SourceConfig;
+    use crate::source::{TextSplit, list};
+
+    /// What of each record follows the first `skip`: its text, or what is wrong with it.
+    fn after(skip: u64, source: &SourceConfig, base: &std::path::Path) -> (Vec<String>, usize) {
+        let listing = list(source, base).unwrap();
+        let mut reader = SourceReader::new(source, base, Arc::default());
+        let mut found = Vec::new();
+        let mut sink = |record: Result<crate::Document, crate::Problem>| {
+            found.push(record.map_or_else(|problem| problem.message, |document| document.text));
+            Ok(ControlFlow::Continue(()))
+        };
+        reader.read(&listing.items, skip, &mut sink).unwrap();
+        (found, reader.left)
+    }
+
+    #[test]
+    fn what_was_handed_on_before_is_left_out_in_every_format() {
+        let page = |n: u32| {
+            format!("<page><title>{n}</title><ns>0</ns><id>{n}</id><revision><text>text {n}</text></revision></page>\n")
+        };
+        let archived = |n: u32, kind: &str| {
+            format!("WARC/1.0\r\nWARC-Type: {kind}\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n{n}\r\n\r\n")
+        };
+        let letter = |n: u32| format!("From a@example.org Wed May  1 00:00:00 2024\nSubject: {n}\n\ntext {n}\n\n");
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            ("a.jsonl", "{\"text\":\"1\"}\n\nbroken\n{\"text\":\"3\"}\n{\"text\":\"4\"}\n".to_owned()),
+            ("a.json", "[{\"text\":\"1\"},5,{\"text\":\"3\"}]{\"text\":\"4\"}".into()),
+            ("a.csv", "n,text\n1,one\n2\n3,three\n4,four\n".into()),
+            ("a.txt", "one\n\ntwo\n\n\nthree\n\nfour".into()),
+            ("wiki.xml", format!("<mediawiki>\n{}</mediawiki>", (1..5).map(page).collect::<String>())),
+            ("a.warc", (1..5).map(|n| archived(n, "request") + &archived(n, "conversion")).collect()),
+            ("a.mbox", (1..5).map(letter).collect()),
+            (
+                "a.rss",
+                format!(
+                    "<rss><channel>{}</channel></rss>",
+                    "<item><title>t</title><description>d</description></item>".repeat(4)
+                ),
+            ),
+        ] {
+            fs::write(dir.path().join(name), content).unwrap();
+            let source = SourceConfig {
+                name: "s".into(),
+                path: name.into(),
+                split: TextSplit::Paragraph,
+                limit: Some(100),
+                ..Default::default()
+            };
+            let (all, _) = after(0, &source, dir.path());
+            assert_eq!(all.len(), 4, "{name}: {all:?}");
+            for skip in 0..6 {
+                let (rest, left) = after(skip as u64, &source, dir.path());
+                assert_eq!(rest, all[skip.min(4)..], "{name}, after {skip}");
+                assert!(left >= 100 - rest.len(), "{name}");
+            }
+        }
     }
 }
