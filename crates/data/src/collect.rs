@@ -147,34 +147,60 @@ impl Collector<'_> {
             counts.problems += 1;
             self.count(1, std::slice::from_ref(problem));
         }
+        let begin = self.finished(index, items, &mut reader, &mut counts);
+        self.rest(index, items, begin, &mut reader, &mut counts)?;
+        self.summary.total.documents += counts.documents;
+        self.summary.total.bytes += counts.bytes;
+        self.summary.forgotten += counts.forgotten;
+        self.summary.sources.insert(source.name.clone(), counts);
+        Ok(())
+    }
+
+    /// Counts what the journal has of a source; where it ends.
+    fn finished(
+        &mut self,
+        index: usize,
+        items: &[Item],
+        reader: &mut SourceReader<'_>,
+        counts: &mut SourceSummary,
+    ) -> Place {
         let mut place = Place::default();
         for part in self.journal.of_source(index) {
             place = Place { item: part.until, record: part.within };
             reader.left = reader.left.saturating_sub((part.count.documents + part.forgotten) as usize);
             let bytes: u64 = items[part.from..part.until].iter().map(|item| item.bytes).sum();
             self.read.fetch_add(bytes, Ordering::Relaxed);
-            self.add(&mut counts, &part);
+            self.add(counts, &part);
         }
-        let mut part = OpenPart::new(index, place);
+        place
+    }
+
+    /// Reads the items from a place on into parts.
+    fn rest(
+        &mut self,
+        index: usize,
+        items: &[Item],
+        mut place: Place,
+        reader: &mut SourceReader<'_>,
+        counts: &mut SourceSummary,
+    ) -> Result<(), DataError> {
+        let mut part = self.open(index, place);
         while place.item < items.len() && reader.left > 0 {
-            let flow = self.item(items, &mut place, &mut reader, &mut part, &mut counts)?;
+            let flow = self.item(items, &mut place, reader, &mut part, counts)?;
             place = Place { item: place.item + 1, record: 0 };
-            part.pass_over(&mut reader);
+            part.pass_over(reader);
             if flow.is_break() || part.is_full(self.part_bytes) {
-                self.close(&mut part, place, items, &mut counts)?;
+                self.close(&mut part, place, items, counts)?;
             }
             if flow.is_break() {
-                break;
+                return Ok(());
             }
         }
-        if part.from != place {
-            self.close(&mut part, place, items, &mut counts)?;
-        }
-        self.summary.total.documents += counts.documents;
-        self.summary.total.bytes += counts.bytes;
-        self.summary.forgotten += counts.forgotten;
-        self.summary.sources.insert(source.name.clone(), counts);
-        Ok(())
+        if part.from == place { Ok(()) } else { self.close(&mut part, place, items, counts) }
+    }
+
+    fn open(&self, source: usize, from: Place) -> OpenPart {
+        OpenPart::new(source, from, self.journal.part_path(source, from.item, from.record))
     }
 
     /// Reads the item at `place` into `part`, and into others after it when that is full.
@@ -206,8 +232,7 @@ impl Collector<'_> {
         match record {
             Ok(document) if self.forgotten.contains(&document.id) => part.finished.forgotten += 1,
             Ok(document) => {
-                let path = self.journal.part_path(part.finished.source, part.from.item, part.from.record);
-                part.write(&path, &document)?;
+                part.write(&document)?;
                 self.report(document.text.len() as u64);
             }
             Err(problem) => part.problem(problem),
@@ -223,7 +248,7 @@ impl Collector<'_> {
         items: &[Item],
         counts: &mut SourceSummary,
     ) -> Result<(), DataError> {
-        let next = OpenPart::new(part.finished.source, place);
+        let next = self.open(part.finished.source, place);
         let finished = std::mem::replace(part, next).finish(place, items)?;
         self.add(counts, &finished);
         self.journal.record(finished)

@@ -1,6 +1,6 @@
 //! The part of a source that is being collected.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::collect::PROBLEMS_KEPT;
@@ -22,6 +22,7 @@ pub(crate) struct Place {
 
 pub(crate) struct OpenPart {
     pub(crate) from: Place,
+    path: PathBuf,
     began: Instant,
     /// Made for the first document.
     writer: Option<DocumentWriter>,
@@ -30,9 +31,9 @@ pub(crate) struct OpenPart {
 }
 
 impl OpenPart {
-    pub(crate) fn new(source: usize, from: Place) -> Self {
+    pub(crate) fn new(source: usize, from: Place, path: PathBuf) -> Self {
         let finished = Finished { source, from: from.item, skip: from.record, ..Default::default() };
-        Self { from, began: Instant::now(), writer: None, finished }
+        Self { from, path, began: Instant::now(), writer: None, finished }
     }
 
     /// Whether it holds enough to be finished.
@@ -40,12 +41,12 @@ impl OpenPart {
         self.finished.count.bytes >= part_bytes || self.began.elapsed() >= PART_TIME
     }
 
-    pub(crate) fn write(&mut self, path: &Path, document: &Document) -> Result<(), DataError> {
+    pub(crate) fn write(&mut self, document: &Document) -> Result<(), DataError> {
         self.finished.count.documents += 1;
         self.finished.count.bytes += document.text.len() as u64;
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            none => none.insert(DocumentWriter::create(path)?),
+            none => none.insert(DocumentWriter::create(&self.path)?),
         };
         writer.write(document)
     }

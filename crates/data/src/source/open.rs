@@ -31,7 +31,8 @@ impl SourceFile<'_> {
     /// The file's bytes, decompressed, within the source's limits.
     pub(super) fn open_decompressed(&self) -> Result<Box<dyn Read>, DataError> {
         let consumed = Arc::new(AtomicU64::new(0));
-        let raw = Metered { inner: self.open_raw()?, total: self.read.clone(), own: consumed.clone() };
+        let (inner, length) = self.open_raw()?;
+        let raw = Metered { inner, total: self.read.clone(), own: consumed.clone(), length };
         let raw = BufReader::with_capacity(BUFFER_BYTES, raw);
         let io = |e| DataError::io("open", self.path(), e);
         let plain: Box<dyn Read> = match self.compression {
@@ -59,15 +60,16 @@ impl SourceFile<'_> {
         self.source.max_window_mebibytes.unwrap_or(usual).max(1)
     }
 
-    /// The file's bytes as they are stored.
-    fn open_raw(&self) -> Result<Box<dyn Read>, DataError> {
+    /// The file's bytes as they are stored, and how many it has at least.
+    fn open_raw(&self) -> Result<(Box<dyn Read>, u64), DataError> {
         match &self.bytes {
             Bytes::File(path) => {
                 let file = File::open(path).map_err(|e| DataError::io("open", path, e))?;
-                Ok(Box::new(file))
+                let length = file.metadata().map_or(0, |metadata| metadata.len());
+                Ok((Box::new(file), length))
             }
             #[cfg(feature = "object-store")]
-            Bytes::Object(object) => Ok(Box::new(object.reader())),
+            Bytes::Object(object) => Ok((Box::new(object.reader()), object.bytes)),
         }
     }
 
@@ -86,18 +88,26 @@ impl SourceFile<'_> {
     }
 }
 
-/// Counts the bytes read, for the progress of the whole and for the limits of this file.
+/// Counts the bytes read, for the progress of the whole and for the limits of this file, and notices when the file has
+/// become shorter: a text would otherwise seem to end there.
 struct Metered<R> {
     inner: R,
     total: Arc<AtomicU64>,
     own: Arc<AtomicU64>,
+    /// Of the file when it was opened.
+    length: u64,
 }
 
 impl<R: Read> Read for Metered<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.total.fetch_add(count as u64, Ordering::Relaxed);
-        self.own.fetch_add(count as u64, Ordering::Relaxed);
+        let read = self.own.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
+        if count == 0 && !buffer.is_empty() && read < self.length {
+            let message =
+                format!("it ended after {read} of {} bytes: it became shorter while it was read", self.length);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
         Ok(count)
     }
 }
