@@ -173,6 +173,25 @@ fn configurations_are_read_and_checked() {
     assert_eq!(not_built.contains("object-store"), !cfg!(feature = "object-store"), "{not_built}");
 }
 
+/// The names that a configuration knows: those that the error about another lists.
+fn names_in(error: &str) -> Vec<String> {
+    let listed = error.split("expected one of ").nth(1).unwrap();
+    listed.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_documentation_has_every_key() {
+    let docs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/sources.md")).unwrap();
+    let unknown = |value: Value| serde_json::from_value::<SourceConfig>(value).unwrap_err().to_string();
+    let sets = [json!({"x": 1}), json!({"http": {"x": 1}}), json!({"format": "x"}), json!({"chat": "x"})];
+    let [keys, http, formats, chats] = sets.map(|value| names_in(&unknown(value)));
+    assert!(keys.len() > 25 && http.len() > 8 && formats.len() > 15 && chats.len() == 6);
+    for name in [keys, http, formats, chats].concat() {
+        let marks = [format!("`{name}"), format!("\n{name} = "), format!("# {name} = "), format!(".{name}`")];
+        assert!(marks.iter().any(|mark| docs.contains(mark)), "docs/sources.md says nothing of {name}");
+    }
+}
+
 /// The text and the typed part of one record.
 fn chat(format: ChatFormat, record: &Value) -> Result<(String, Value), String> {
     let (mut documents, problems) =
