@@ -9,9 +9,10 @@ use std::path::Path;
 
 use common::quiet;
 use common::sources::{read, read_file, source, texts};
-use danlu_data::{SourceConfig, TextSplit, collect};
+use danlu_data::{ChatFormat, SourceConfig, TextSplit, collect};
 use danlu_formats::records::{CsvReader, JsonLinesReader, JsonReader, Separator};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 /// A gigabyte, where programs are optimised.
 const LONG: u64 = if cfg!(debug_assertions) { 64 << 20 } else { 1 << 30 };
@@ -113,6 +114,54 @@ fn malformed_json_does_not_harm_what_follows_it() {
     check("{\"text\":\"a\"} words", &["a"], &["a.json:1: malformed JSON: expected an object or an array of objects"]);
 }
 
+const WORDS: &[&str] = &[
+    "messages",
+    "conversations",
+    "role",
+    "content",
+    "from",
+    "value",
+    "type",
+    "text",
+    "image_url",
+    "url",
+    "user",
+    "assistant",
+    "system",
+    "tool",
+    "human",
+    "gpt",
+    "prompt",
+    "chosen",
+    "rejected",
+    "completion",
+    "label",
+    "instruction",
+    "input",
+    "output",
+    "history",
+    "images",
+    "",
+];
+
+/// Values with the names that conversations have, in places where they have them and where not.
+fn odd_values() -> impl Strategy<Value = Value> {
+    let word = || prop::sample::select(WORDS);
+    let leaf = prop_oneof![
+        word().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        Just(Value::Null),
+        Just(json!(1.5))
+    ];
+    leaf.prop_recursive(4, 40, 5, move |inner| {
+        let fields = proptest::collection::vec((word(), inner.clone()), 0..5);
+        prop_oneof![
+            proptest::collection::vec(inner, 0..5).prop_map(Value::from),
+            fields.prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+        ]
+    })
+}
+
 /// Gives at most so many bytes at once.
 struct Pieces<'a>(&'a [u8], usize);
 
@@ -124,6 +173,20 @@ impl Read for Pieces<'_> {
 }
 
 proptest! {
+    /// A record of any shape is a document or a problem.
+    #[test]
+    fn odd_conversations_are_problems(records in proptest::collection::vec(odd_values(), 1..20)) {
+        let lines: String = records.iter().map(|record| record.to_string() + "\n").collect();
+        for chat in [ChatFormat::Auto, ChatFormat::Messages, ChatFormat::Alpaca, ChatFormat::Preference, ChatFormat::Kto] {
+            let (documents, problems) = read_file("a.jsonl", lines.as_bytes(), |source| {
+                source.chat = Some(chat);
+                source.images_field = Some("images".into());
+                source.language_field = Some("content.text".into());
+            });
+            prop_assert_eq!(documents.len() + problems.len(), records.len());
+        }
+    }
+
     /// Rows are those of the csv crate, whatever the input and however it comes.
     #[test]
     fn rows_are_those_of_csv(text in "[a\",\r\n\té春]{0,60}", size in 1usize..20, tabs in any::<bool>()) {
