@@ -134,10 +134,7 @@ impl Table {
 
 #[test]
 fn sound_tables_are_read() {
-    for table in [
-        Table::default(),
-        Table { codec: 2, body: gzip(&plain(&["one", "春眠"])), ..Default::default() },
-    ] {
+    for table in [Table::default(), Table { codec: 2, body: gzip(&plain(&["one", "春眠"])), ..Default::default() }] {
         let (documents, problems) = read_file("a.parquet", &table.bytes(), |_| ());
         assert_eq!((texts(&documents), problems), (vec!["one", "春眠"], vec![]));
     }

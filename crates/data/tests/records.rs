@@ -209,8 +209,8 @@ proptest! {
     /// Records are found whatever is in their strings and however the input comes.
     #[test]
     fn objects_are_found(texts in proptest::collection::vec("[a\"\\\\{}\\[\\],: \n春]{0,12}", 0..8), size in 1usize..20, array in any::<bool>()) {
-        let objects: Vec<serde_json::Value> =
-            texts.iter().map(|text| serde_json::json!({ "t": [text, 5, { "": [] }] })).collect();
+        let objects: Vec<Value> =
+            texts.iter().map(|text| json!({ "t": [text, 5, { "": [] }] })).collect();
         let joined = objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(if array { " ,\n" } else { "\n" });
         let text = if array { format!("[{joined}]") } else { joined };
         let input = || io::BufReader::with_capacity(size, Pieces(text.as_bytes(), size));
