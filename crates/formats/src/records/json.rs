@@ -40,16 +40,16 @@ impl<R: BufRead> JsonReader<R> {
             let Some(byte) = self.next_byte()? else {
                 return match self.place {
                     Outside => Ok(None),
-                    _ => Err(self.last("the file ends within an array")),
+                    _ => Err(self.lost("the file ends within an array")),
                 };
             };
             match (self.place, byte) {
                 (Outside, b'{') => return self.record().map(Some),
                 (Outside, b'[') => self.step(Opened),
-                (Outside, _) => return Err(self.last("expected an object or an array of objects")),
+                (Outside, _) => return Err(self.lost("expected an object or an array of objects")),
                 (Opened | AfterElement, b']') => self.step(Outside),
                 (AfterElement, b',') => self.step(AfterComma),
-                (AfterElement, _) => return Err(self.last("expected `,` or `]` after an element")),
+                (AfterElement, _) => return Err(self.lost("expected `,` or `]` after an element")),
                 (AfterComma, b']') => {
                     self.step(Outside);
                     return Err(self.malformed("there is no element after the last comma"));
@@ -103,7 +103,7 @@ impl<R: BufRead> JsonReader<R> {
                 Err(error) => return Err(FormatError::io(At::Line(self.line), error)),
             };
             if buffer.is_empty() {
-                return Err(self.last(format!("the file ends within record {}", self.number)));
+                return Err(self.lost(format!("the file ends within record {}", self.number)));
             }
             let (used, complete) = scan.take(buffer);
             too_large |= record.bytes.len() + used > self.max_bytes;
@@ -129,7 +129,7 @@ impl<R: BufRead> JsonReader<R> {
     }
 
     /// An error after which nobody can tell where a record begins.
-    fn last(&self, message: impl Into<String>) -> FormatError {
+    fn lost(&self, message: impl Into<String>) -> FormatError {
         FormatError { ends_reading: true, ..self.malformed(message) }
     }
 }
