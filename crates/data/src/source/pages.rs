@@ -145,7 +145,7 @@ impl Page {
         thrift.fields(|thrift, number, kind| {
             match (number, kind) {
                 (1, I32) => self.values = size(thrift)?,
-                (5 | 6, I32) if second => self.levels += size(thrift)?,
+                (5 | 6, I32) if second => self.levels = self.levels.saturating_add(size(thrift)?),
                 (7, TRUE | FALSE) if second => self.is_compressed = kind == TRUE,
                 (1, _) => return Err(Odd::Broken("a field of another kind")),
                 (5..=7, _) if second => return Err(Odd::Broken("a field of another kind")),
