@@ -39,10 +39,18 @@ impl Random {
     }
 }
 
+/// Whether a target is to run: each, or those of the list `DANLU_FUZZ_TARGETS` (`"jsonl,csv"`).
+fn is_wanted(name: &str) -> bool {
+    std::env::var("DANLU_FUZZ_TARGETS").map_or(true, |wanted| wanted.split(',').any(|wanted| wanted.trim() == name))
+}
+
 /// Runs a target on changed seeds: `runs` of them, or for as many seconds as `DANLU_FUZZ_SECONDS` says.
 ///
 /// * `number`: of the target, which decides about its changes
 pub fn run(number: usize, name: &str, target: fn(&[u8]), seeds: &[Vec<u8>], runs: u64) {
+    if !is_wanted(name) {
+        return;
+    }
     let seconds = std::env::var("DANLU_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     let mut random = Random(0x9E37_79B9 + number as u64);
     let (begin, mut done) = (Instant::now(), 0u64);

@@ -4,9 +4,10 @@ use danlu_formats::html::{self, HtmlOptions, Markup, TableCells};
 use danlu_formats::limits::Limits;
 use danlu_formats::picture::{Picture, PictureLimits};
 use danlu_formats::posts::{PostFormat, PostReader};
+use danlu_formats::records::{CsvReader, JsonLinesReader, JsonReader, Separator};
 use danlu_formats::sound::read_sound;
 use danlu_formats::wikitext::{self, DumpReader, Variant, WikiOptions};
-use danlu_formats::{encoding, epub, feed, mail, markdown, warc};
+use danlu_formats::{encoding, epub, feed, mail, markdown, pdf, warc};
 
 /// Small, so that what is too large is found too.
 const MAX_BYTES: usize = 1 << 12;
@@ -21,7 +22,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mime", mime),
     ("feed", feed),
     ("posts", posts),
+    ("jsonl", jsonl),
+    ("json", json),
+    ("csv", csv),
     ("epub", epub),
+    ("pdf", pdf),
     ("picture", picture),
     ("sound", sound),
 ];
@@ -84,8 +89,34 @@ pub fn posts(bytes: &[u8]) {
     }
 }
 
+pub fn jsonl(bytes: &[u8]) {
+    for record in JsonLinesReader::new(bytes, MAX_BYTES).flatten() {
+        assert!(record.bytes.len() <= MAX_BYTES && !record.bytes.contains(&b'\n'));
+        let _ = record.value();
+    }
+}
+
+pub fn json(bytes: &[u8]) {
+    for record in JsonReader::new(bytes, MAX_BYTES).flatten() {
+        assert!(!record.bytes.is_empty() && record.bytes.len() <= MAX_BYTES);
+        let _ = record.value();
+    }
+}
+
+pub fn csv(bytes: &[u8]) {
+    for separator in [Separator::Comma, Separator::Tab] {
+        for row in CsvReader::new(bytes, separator, MAX_BYTES).flatten() {
+            assert!(row.len() <= MAX_BYTES && row.fields().map(<[u8]>::len).sum::<usize>() == row.len());
+        }
+    }
+}
+
 pub fn epub(bytes: &[u8]) {
     let _ = epub::read_epub(bytes, Limits { max_total: 1 << 20, ..Limits::default() });
+}
+
+pub fn pdf(bytes: &[u8]) {
+    let _ = pdf::read_pdf(bytes.to_vec(), Limits { max_total: 1 << 20, ..Limits::default() });
 }
 
 pub fn picture(bytes: &[u8]) {

@@ -3,26 +3,24 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use danlu_store::atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Finished, Journal, state_of};
+use crate::journal::{Finished, Journal};
+use crate::part::{OpenPart, Place};
 use crate::source::{Item, Listing, SourceReader, list};
 use crate::storage::write_json;
 use crate::{
-    Count, DataError, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig, Tombstones, read_documents,
+    Count, DataError, Document, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig, Tombstones, read_documents,
 };
 
 /// The file of collected documents in a collect artifact.
 pub const COLLECTED_FILE: &str = "documents.parquet";
 /// So many problems are told in full; all are counted.
-const PROBLEMS_KEPT: usize = 1000;
-/// Files are collected into parts of about so much text, and what was finished of them survives a killed process ...
+pub(crate) const PROBLEMS_KEPT: usize = 1000;
+/// Files are collected into parts of about so much text, which survive a killed process.
 const PART_BYTES: u64 = 256 << 20;
-/// ... which therefore loses the file that it was reading, and about so much time at most.
-const PART_TIME: Duration = Duration::from_secs(30);
 
 /// What [`collect`] read; also in `summary.json` beside the documents.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -149,20 +147,8 @@ impl Collector<'_> {
             counts.problems += 1;
             self.count(1, std::slice::from_ref(problem));
         }
-        let mut next = 0;
-        for part in self.journal.of_source(index) {
-            next = part.until;
-            reader.left = reader.left.saturating_sub(part.count.documents as usize);
-            let bytes: u64 = items[part.from..part.until].iter().map(|item| item.bytes).sum();
-            self.read.fetch_add(bytes, Ordering::Relaxed);
-            self.add(&mut counts, &part);
-        }
-        while next < items.len() && reader.left > 0 {
-            let part = self.part(index, next, items, &mut reader)?;
-            next = part.until;
-            self.add(&mut counts, &part);
-            self.journal.record(part)?;
-        }
+        let begin = self.finished(index, items, &mut reader, &mut counts);
+        self.rest(index, items, begin, &mut reader, &mut counts)?;
         self.summary.total.documents += counts.documents;
         self.summary.total.bytes += counts.bytes;
         self.summary.forgotten += counts.forgotten;
@@ -170,54 +156,102 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Reads items from the `from`th on into a part of their own.
-    fn part(
+    /// Counts what the journal has of a source; where it ends.
+    fn finished(
         &mut self,
-        source: usize,
-        from: usize,
+        index: usize,
         items: &[Item],
         reader: &mut SourceReader<'_>,
-    ) -> Result<Finished, DataError> {
-        let began = Instant::now();
-        let path = self.journal.part_path(source, from);
-        let mut writer = None;
-        let (mut count, mut problem_count, mut problems) = (Count::default(), 0, Vec::new());
-        let mut forgotten = 0;
-        let mut until = from;
-        for item in &items[from..] {
-            let flow = reader.read(item, &mut |record| {
-                match record {
-                    Ok(document) if self.forgotten.contains(&document.id) => forgotten += 1,
-                    Ok(document) => {
-                        count.documents += 1;
-                        count.bytes += document.text.len() as u64;
-                        let writer = match &mut writer {
-                            Some(writer) => writer,
-                            none => none.insert(DocumentWriter::create(&path)?),
-                        };
-                        writer.write(&document)?;
-                        self.report(document.text.len() as u64);
-                    }
-                    Err(problem) if self.strict => return Err(problem.into()),
-                    Err(problem) => {
-                        tracing::warn!("skipped: {problem}");
-                        problem_count += 1;
-                        if problems.len() < PROBLEMS_KEPT {
-                            problems.push(problem);
-                        }
-                    }
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-            until += 1;
-            if flow.is_break() || count.bytes >= self.part_bytes || began.elapsed() >= PART_TIME {
-                break;
+        counts: &mut SourceSummary,
+    ) -> Place {
+        let mut place = Place::default();
+        for part in self.journal.of_source(index) {
+            place = Place { item: part.until, record: part.within };
+            reader.left = reader.left.saturating_sub((part.count.documents + part.forgotten) as usize);
+            let bytes: u64 = items[part.from..part.until].iter().map(|item| item.bytes).sum();
+            self.read.fetch_add(bytes, Ordering::Relaxed);
+            self.add(counts, &part);
+        }
+        place
+    }
+
+    /// Reads the items from a place on into parts.
+    fn rest(
+        &mut self,
+        index: usize,
+        items: &[Item],
+        mut place: Place,
+        reader: &mut SourceReader<'_>,
+        counts: &mut SourceSummary,
+    ) -> Result<(), DataError> {
+        let mut part = self.open(index, place);
+        while place.item < items.len() && reader.left > 0 {
+            let flow = self.item(items, &mut place, reader, &mut part, counts)?;
+            place = Place { item: place.item + 1, record: 0 };
+            part.pass_over(reader);
+            if flow.is_break() || part.is_full(self.part_bytes) {
+                self.close(&mut part, place, items, counts)?;
+            }
+            if flow.is_break() {
+                return Ok(());
             }
         }
-        writer.map_or(Ok(()), DocumentWriter::finish)?;
-        let state = state_of(&items[from..until]);
-        let passed_over = std::mem::take(&mut reader.passed_over);
-        Ok(Finished { source, from, until, state, count, problem_count, problems, passed_over, forgotten })
+        if part.from == place { Ok(()) } else { self.close(&mut part, place, items, counts) }
+    }
+
+    fn open(&self, source: usize, from: Place) -> OpenPart {
+        OpenPart::new(source, from, self.journal.part_path(source, from.item, from.record))
+    }
+
+    /// Reads the item at `place` into `part`, and into others after it when that is full.
+    fn item(
+        &mut self,
+        items: &[Item],
+        place: &mut Place,
+        reader: &mut SourceReader<'_>,
+        part: &mut OpenPart,
+        counts: &mut SourceSummary,
+    ) -> Result<ControlFlow<()>, DataError> {
+        let is_steady = items[place.item].is_steady();
+        reader.read(&items[place.item..], place.record, &mut |record| {
+            match record {
+                Err(problem) if self.strict => return Err(problem.into()),
+                record => {
+                    if is_steady && part.is_full(self.part_bytes) {
+                        self.close(part, *place, items, counts)?;
+                    }
+                    place.record += 1;
+                    self.take(part, record)?;
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    fn take(&mut self, part: &mut OpenPart, record: Result<Document, Problem>) -> Result<(), DataError> {
+        match record {
+            Ok(document) if self.forgotten.contains(&document.id) => part.finished.forgotten += 1,
+            Ok(document) => {
+                part.write(&document)?;
+                self.report(document.text.len() as u64);
+            }
+            Err(problem) => part.problem(problem),
+        }
+        Ok(())
+    }
+
+    /// Finishes a part that ends at `place`, and begins the next there.
+    fn close(
+        &mut self,
+        part: &mut OpenPart,
+        place: Place,
+        items: &[Item],
+        counts: &mut SourceSummary,
+    ) -> Result<(), DataError> {
+        let next = self.open(part.finished.source, place);
+        let finished = std::mem::replace(part, next).finish(place, items)?;
+        self.add(counts, &finished);
+        self.journal.record(finished)
     }
 
     fn add(&mut self, counts: &mut SourceSummary, part: &Finished) {
@@ -370,6 +404,8 @@ mod tests {
             lines = now;
         }
         assert!(lines > 3, "only {lines} lines in the journal: nothing was finished before the process died");
+        let last = fs::read_to_string(&journal).unwrap().lines().last().unwrap().to_owned();
+        assert!(last.contains("\"until\":0,\"within\":1"), "it did not die within a file: {last}");
         // What is finished is not read again: nobody notices that the file has other content now.
         let first = dir.path().join("a/0.txt");
         let (modified, length) = first.metadata().map(|m| (m.modified().unwrap(), m.len())).unwrap();

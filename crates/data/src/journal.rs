@@ -1,11 +1,13 @@
 //! What a collection has finished, so that a killed one goes on where it was.
 //!
 //! `collect.journal` is a file of JSON lines: first what is collected, then, for each part that lies finished beside it,
-//! which files of which source it holds. A line is written after its part is safe on the disk.
+//! which records of which source it holds. A line is written after its part is safe on the disk. A file that is read again
+//! in order to go on within it gives its records in the same order, so that their number says where that is.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use danlu_store::{atomic, hash};
@@ -17,14 +19,19 @@ use crate::{COLLECTED_FILE, Count, DataError, Problem, SourceConfig, without_lic
 const JOURNAL_FILE: &str = "collect.journal";
 const PARTS_FOLDER: &str = "parts";
 
-/// Some files of a source, read to their ends, in their order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A stretch of a source's records: from a record of one of its items to a record of the same or a later one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Finished {
     /// The source's place in the recipe.
     pub(crate) source: usize,
-    /// The first of the source's items and the first after the last.
+    /// The first of the source's items, and how many of its records belong to earlier parts.
     pub(crate) from: usize,
+    #[serde(default)]
+    pub(crate) skip: u64,
+    /// The first item that is not read to its end, and how many of its records belong to this part or earlier ones.
     pub(crate) until: usize,
+    #[serde(default)]
+    pub(crate) within: u64,
     /// Names and states of these items; when they change, the part is no longer good.
     pub(crate) state: String,
     pub(crate) count: Count,
@@ -32,6 +39,13 @@ pub(crate) struct Finished {
     pub(crate) problems: Vec<Problem>,
     pub(crate) passed_over: BTreeMap<String, u64>,
     pub(crate) forgotten: u64,
+}
+
+impl Finished {
+    /// The items that the part has records of, and whose state therefore counts.
+    pub(crate) fn items(&self) -> Range<usize> {
+        self.from..self.until + usize::from(self.within > 0)
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,12 +79,12 @@ impl Journal {
         let mut finished: Vec<Finished> = Vec::new();
         for part in read(&path, &header) {
             let before = finished.iter().rfind(|before| before.source == part.source);
-            let follows = part.from == before.map_or(0, |before| before.until);
-            let fits = items.get(part.source).and_then(|items| items.get(part.from..part.until));
+            let follows = (part.from, part.skip) == before.map_or((0, 0), |before| (before.until, before.within));
+            let fits = items.get(part.source).and_then(|items| items.get(part.items()));
             let good = follows
                 && fits.is_some_and(|items| state_of(items) == part.state)
                 && !(strict && part.problem_count > 0)
-                && (part.count.documents == 0 || part_path(out, part.source, part.from).is_file());
+                && (part.count.documents == 0 || part_path(out, part.source, part.from, part.skip).is_file());
             if good {
                 finished.push(part);
             }
@@ -96,9 +110,9 @@ impl Journal {
         self.finished.iter().filter(|part| part.source == source).cloned().collect()
     }
 
-    /// Where the part that begins with this item lies.
-    pub(crate) fn part_path(&self, source: usize, from: usize) -> PathBuf {
-        part_path(&self.out, source, from)
+    /// Where the part lies that begins with this item, after so many of its records.
+    pub(crate) fn part_path(&self, source: usize, from: usize, skip: u64) -> PathBuf {
+        part_path(&self.out, source, from, skip)
     }
 
     /// Records a part whose documents, if it has any, are safe on the disk.
@@ -114,8 +128,8 @@ impl Journal {
     /// The parts that hold documents, in order.
     pub(crate) fn parts(&self) -> Vec<PathBuf> {
         let mut parts: Vec<&Finished> = self.finished.iter().filter(|part| part.count.documents > 0).collect();
-        parts.sort_by_key(|part| (part.source, part.from));
-        parts.into_iter().map(|part| self.part_path(part.source, part.from)).collect()
+        parts.sort_by_key(|part| (part.source, part.from, part.skip));
+        parts.into_iter().map(|part| self.part_path(part.source, part.from, part.skip)).collect()
     }
 
     /// Removes the journal and the parts, when they are no longer needed.
@@ -126,8 +140,8 @@ impl Journal {
     }
 }
 
-fn part_path(out: &Path, source: usize, from: usize) -> PathBuf {
-    out.join(PARTS_FOLDER).join(format!("{source}-{from}.{COLLECTED_FILE}"))
+fn part_path(out: &Path, source: usize, from: usize, skip: u64) -> PathBuf {
+    out.join(PARTS_FOLDER).join(format!("{source}-{from}-{skip}.{COLLECTED_FILE}"))
 }
 
 /// Names and states of some items, as one hash.

@@ -28,6 +28,7 @@ mod masking;
 mod mixture;
 mod monitor;
 mod ngrams;
+mod part;
 mod permutation;
 mod progress;
 mod provenance;

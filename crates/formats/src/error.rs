@@ -20,6 +20,8 @@ pub enum At {
     Whole,
     /// Line from 1.
     Line(u64),
+    /// Its place among the records, from 1.
+    Record(u64),
     /// Bytes from the beginning of the (decompressed) input.
     Offset(u64),
     /// The name of a file within an archive.
@@ -31,6 +33,7 @@ impl fmt::Display for At {
         match self {
             Self::Whole => Ok(()),
             Self::Line(line) => write!(formatter, "line {line}: "),
+            Self::Record(number) => write!(formatter, "record {number}: "),
             Self::Offset(offset) => write!(formatter, "offset {offset}: "),
             Self::Entry(name) => write!(formatter, "{name:?}: "),
         }

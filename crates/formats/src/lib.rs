@@ -11,6 +11,7 @@
 //! | [`mail`] | mbox, MIME messages | message texts |
 //! | [`feed`] | RSS, Atom, RDF | entries |
 //! | [`posts`] | Reddit, Hacker News, Stack Exchange dumps | posts and comments |
+//! | [`records`] | JSON Lines, JSON, CSV, tab-separated values | records of fields |
 //! | [`epub`], [`pdf`], [`markdown`] | books, papers, notes | chapters, pages, text |
 //! | [`picture`] | PNG, JPEG | pixels |
 //! | [`sound`] | WAV, MP3, FLAC, Ogg Vorbis, MP4 with AAC | samples of one channel |
@@ -41,6 +42,7 @@ pub mod markdown;
 pub mod pdf;
 pub mod picture;
 pub mod posts;
+pub mod records;
 pub mod sound;
 pub mod warc;
 pub mod wikitext;

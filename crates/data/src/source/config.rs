@@ -84,12 +84,19 @@ pub struct SourceConfig {
     /// Leave out what a message quotes of the one that it answers (.mbox, .eml).
     #[serde(skip_serializing_if = "is_default")]
     pub strip_quoted: bool,
+    /// A record (a line, a row, a page, a file that is one document) of more is passed over as a problem, in MiB.
+    #[serde(skip_serializing_if = "is_usual_record")]
+    pub max_record_mebibytes: u64,
     /// A compressed file that grows beyond this many times its size (once past 64 MiB) is given up as a bomb.
     #[serde(skip_serializing_if = "is_usual_ratio")]
     pub max_decompressed_ratio: f64,
     /// A compressed file is given up beyond this size, in MiB.
     #[serde(skip_serializing_if = "is_default")]
     pub max_decompressed_mebibytes: Option<u64>,
+    /// The largest window of a .zst file, in MiB, rounded down to a power of two: so much memory its decompression takes.
+    /// By default 128, as zstd's own, and 2048 for the dumps of Reddit, which are made with `zstd --long=31`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_window_mebibytes: Option<u32>,
     /// A mark of the state of data that danlu does not look at before it reads it (a database, the web): when it
     /// changes, the data is read again.
     #[serde(skip_serializing_if = "is_default")]
@@ -110,6 +117,9 @@ pub struct SourceConfig {
 }
 
 const USUAL_RATIO: f64 = 250.0;
+const USUAL_RECORD: u64 = 256;
+/// A column of a table of documents cannot hold a text of 2 GiB.
+const LARGEST_RECORD: u64 = 1024;
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -125,6 +135,10 @@ fn is_blank_line(separator: &str) -> bool {
 
 fn is_articles(namespaces: &[i64]) -> bool {
     namespaces == [0]
+}
+
+fn is_usual_record(mebibytes: &u64) -> bool {
+    *mebibytes == USUAL_RECORD
 }
 
 fn is_usual_ratio(ratio: &f64) -> bool {
@@ -160,8 +174,10 @@ impl Default for SourceConfig {
             namespaces: vec![0],
             plain_markdown: false,
             strip_quoted: false,
+            max_record_mebibytes: USUAL_RECORD,
             max_decompressed_ratio: USUAL_RATIO,
             max_decompressed_mebibytes: None,
+            max_window_mebibytes: None,
             version: None,
             license: None,
             http: HttpConfig::default(),
@@ -196,6 +212,13 @@ impl SourceConfig {
         }
         if self.license.as_ref().is_some_and(|license| license.trim().is_empty()) {
             return bad("license", "is blank; leave it out where it is not known".into());
+        }
+        if !(1..=LARGEST_RECORD).contains(&self.max_record_mebibytes) {
+            let message = format!("{} is not between 1 and {LARGEST_RECORD}", self.max_record_mebibytes);
+            return bad("max_record_mebibytes", message);
+        }
+        if let Some(window) = self.max_window_mebibytes.filter(|window| !(1..=2048).contains(window)) {
+            return bad("max_window_mebibytes", format!("{window} MiB is no window of zstd; they have 1 to 2048"));
         }
         if self.chat.is_some() && !self.text_fields.is_empty() {
             return bad(

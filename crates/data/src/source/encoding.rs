@@ -1,10 +1,10 @@
-use std::cell::RefCell;
 use std::io::{self, Cursor, Read};
-use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use danlu_formats::encoding::{DecodingReader, detect};
 
-/// So much of a file is looked at to tell its encoding.
+/// So much of a file is looked at to tell its encoding: its beginning or, where that is ASCII, which is the same in most
+/// encodings, what begins with the first byte that is not.
 const SAMPLE_BYTES: u64 = 64 << 10;
 /// A file is taken for another encoding only when at least so many places in the sample are not UTF-8; fewer are damage.
 const MIN_EVIDENCE: usize = 3;
@@ -34,19 +34,38 @@ impl<'a> Encoding<'a> {
 }
 
 /// The name of an encoding that some of a file's bytes were not of.
-pub(super) type Damage = Rc<RefCell<Option<String>>>;
+pub(super) type Damage = Arc<OnceLock<String>>;
+
+/// Where a sample of a file is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sample {
+    Beginning,
+    Within,
+}
 
 /// Reads bytes of any encoding as UTF-8. UTF-8 itself passes through as it is, with what is broken in it. Bytes that are
 /// not of the other encoding become U+FFFD, and `damage` says so.
-pub(super) fn as_utf8(mut reader: Box<dyn Read>, encoding: Encoding<'_>, damage: &Damage) -> Box<dyn Read> {
+pub(super) fn as_utf8(reader: Box<dyn Read>, encoding: Encoding<'_>, damage: &Damage) -> Box<dyn Read> {
+    decoded(reader, encoding, Sample::Beginning, damage)
+}
+
+fn decoded(mut reader: Box<dyn Read>, encoding: Encoding<'_>, sample_is: Sample, damage: &Damage) -> Box<dyn Read> {
     let mut sample = Vec::new();
-    let read = reader.by_ref().take(SAMPLE_BYTES).read_to_end(&mut sample);
+    let mut read = reader.by_ref().take(SAMPLE_BYTES).read_to_end(&mut sample);
+    if encoding == Encoding::Auto && read.is_ok() {
+        let ascii = sample.iter().position(|byte| !byte.is_ascii()).unwrap_or(sample.len());
+        if ascii as u64 == SAMPLE_BYTES {
+            let rest = Undecided::Ascii(reader, damage.clone());
+            return Box::new(Cursor::new(sample).chain(rest));
+        }
+        read = reader.by_ref().take(ascii as u64).read_to_end(&mut sample);
+    }
     let label = match encoding {
         Encoding::Utf8 => UTF_8,
         Encoding::Label(label) => label,
-        Encoding::Auto => detected(&sample),
+        Encoding::Auto => detected(&sample, sample_is),
     };
-    if label == UTF_8 && sample.starts_with("\u{FEFF}".as_bytes()) {
+    if label == UTF_8 && sample_is == Sample::Beginning && sample.starts_with("\u{FEFF}".as_bytes()) {
         sample.drain(..3);
     }
     reader = Box::new(Cursor::new(sample).chain(Failing(read.err())).chain(reader));
@@ -56,6 +75,30 @@ pub(super) fn as_utf8(mut reader: Box<dyn Read>, encoding: Encoding<'_>, damage:
     match DecodingReader::new(reader, label) {
         Some(reader) => Box::new(Watched { reader, label: label.into(), damage: damage.clone() }),
         None => Box::new(io::empty()), // `SourceConfig::check` has refused it
+    }
+}
+
+/// Gives the ASCII that a file begins with as it is, and decides about the rest at the first byte that is none.
+enum Undecided {
+    Ascii(Box<dyn Read>, Damage),
+    Decided(Box<dyn Read>),
+}
+
+impl Read for Undecided {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (reader, damage) = match self {
+            Self::Decided(reader) => return reader.read(buffer),
+            Self::Ascii(reader, damage) => (reader, damage),
+        };
+        let count = reader.read(buffer)?;
+        let Some(ascii) = buffer[..count].iter().position(|byte| !byte.is_ascii()) else { return Ok(count) };
+        let begun = Cursor::new(buffer[ascii..count].to_vec());
+        let rest = std::mem::replace(reader, Box::new(io::empty()));
+        let mut decided = decoded(Box::new(begun.chain(rest)), Encoding::Auto, Sample::Within, damage);
+        // Nothing read is the end of a file.
+        let count = if ascii > 0 { ascii } else { decided.read(buffer)? };
+        *self = Self::Decided(decided);
+        Ok(count)
     }
 }
 
@@ -78,25 +121,36 @@ impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer)?;
         if self.reader.had_errors() {
-            self.damage.borrow_mut().get_or_insert_with(|| self.label.clone());
+            self.damage.get_or_init(|| self.label.clone());
         }
         Ok(count)
     }
 }
 
 /// The encoding that a sample is of: UTF-8 unless much speaks against it.
-fn detected(sample: &[u8]) -> &'static str {
+fn detected(sample: &[u8], sample_is: Sample) -> &'static str {
     if std::str::from_utf8(sample).is_ok() {
         return UTF_8;
     }
+    // A mark within a text marks nothing.
     let marked = sample.starts_with(&[0xFF, 0xFE]) || sample.starts_with(&[0xFE, 0xFF]);
+    if marked && sample_is == Sample::Within {
+        return UTF_8;
+    }
     let broken = sample.utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count();
     if !marked && broken < MIN_EVIDENCE { UTF_8 } else { detect(sample, None) }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::detected;
+    use std::io::{self, Cursor, Read};
+
+    use super::{Damage, Encoding, SAMPLE_BYTES, Sample, as_utf8};
+
+    fn detected(sample: &[u8]) -> &'static str {
+        super::detected(sample, Sample::Beginning)
+    }
 
     #[test]
     fn a_few_broken_bytes_are_damage_and_many_are_an_encoding() {
@@ -112,5 +166,50 @@ mod tests {
             detected(b"Die W\xFCrde des Menschen ist unantastbar. Sie zu sch\xFCtzen ist Verpflichtung f\xFCr alle."),
             "windows-1252"
         );
+    }
+    /// Gives a few bytes at a time.
+    struct Slow<R>(R, usize);
+
+    impl<R: Read> Read for Slow<R> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(self.1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    #[test]
+    fn what_follows_ascii_decides() {
+        let gb = b"\xB4\xBA\xC3\xDF\xB2\xBB\xBE\xF5\xCF\xFE\xA3\xAC\xB4\xA6\xB4\xA6\xCE\xC5\xCC\xE4\xC4\xF1\xA1\xA3";
+        let big5 = b"\xACK\xAFv\xA4\xA3\xC4\xB1\xBE\xE5\xA1A\xB3B\xB3B\xBBD\xB3\xDA\xB3\xBE\xA1C";
+        let latin = b"W\xFCrde, sch\xFCtzen, f\xFCr alle";
+        for (tail, expect, damaged) in [
+            (&gb[..], "春眠不觉晓，处处闻啼鸟。", None),
+            (big5, "春眠不覺曉，處處聞啼鳥。", None),
+            (latin, "Würde, schützen, für alle", None),
+            ("\u{FEFF}春眠".as_bytes(), "\u{FEFF}春眠", None),
+            (b"", "", None),
+            // Damage within GB18030, which is seen only after it was decided.
+            (
+                &[gb.repeat(20), b"\xFF!".to_vec()].concat(),
+                &("春眠不觉晓，处处闻啼鸟。".repeat(20) + "\u{FFFD}!"),
+                Some("gb18030"),
+            ),
+        ] {
+            for (head, piece) in [(SAMPLE_BYTES - 1, 9000), (SAMPLE_BYTES, 1), (SAMPLE_BYTES, 9000), (300_001, 7)] {
+                let head = "x".repeat(head as usize);
+                let bytes = Cursor::new([head.as_bytes(), tail].concat());
+                let damage = Damage::default();
+                let mut text = String::new();
+                let mut reader = as_utf8(Box::new(Slow(bytes, piece)), Encoding::Auto, &damage);
+                reader.read_to_string(&mut text).unwrap();
+                assert_eq!(text.strip_prefix(&head), Some(expect));
+                assert_eq!(damage.get().map(String::as_str), damaged);
+            }
+        }
+        // A few bytes that are nothing stay what they are, for whoever names the record.
+        let bytes = Cursor::new(["x".repeat(1 << 17).as_bytes(), b"\xFF\xFE"].concat());
+        let mut read = Vec::new();
+        as_utf8(Box::new(bytes), Encoding::Auto, &Damage::default()).read_to_end(&mut read).unwrap();
+        assert!(read.ends_with(b"x\xFF\xFE"));
     }
 }

@@ -14,6 +14,9 @@ impl SourceFile<'_> {
     pub(super) fn record(&self, mut fields: Fields, line: Option<u64>) -> Result<Document, Problem> {
         let mapped = self.mapped(&mut fields).map_err(|message| self.problem(line, message))?;
         let text = self.text(&mut fields).map_err(|message| self.problem(line, message))?;
+        if text.text.len() > self.max_record_bytes() {
+            return Err(self.problem(line, format!("its text is {}", self.too_long())));
+        }
         let kept = &self.source.metadata;
         let mut metadata: Fields = fields.into_iter().filter(|(name, _)| kept.keeps(name)).collect();
         metadata.extend(text.typed);

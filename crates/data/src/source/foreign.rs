@@ -7,17 +7,17 @@ use std::ops::ControlFlow;
 use danlu_formats::epub::read_epub;
 use danlu_formats::feed::parse_feed;
 use danlu_formats::limits::Limits;
-use danlu_formats::mail::{self, MboxReader};
+use danlu_formats::mail::{self, MboxMessage, MboxReader};
 use danlu_formats::pdf::read_pdf;
-use danlu_formats::posts::{PostFormat, PostKind, PostReader};
+use danlu_formats::posts::{Post, PostFormat, PostKind, PostReader};
 use danlu_formats::warc::{WarcKind, WarcReader, WarcRecord};
-use danlu_formats::wikitext::{self, DumpReader};
-use danlu_formats::{At, FormatError, encoding, html};
+use danlu_formats::wikitext::{self, DumpReader, WikiPage};
+use danlu_formats::{encoding, html};
 use serde_json::Value;
 
+use super::batch::in_order;
 use super::fields::Fields;
-use super::lines::too_long;
-use super::{Flow, MAX_DOCUMENT_BYTES, Problem, Sink, SourceFile};
+use super::{Flow, Problem, Sink, SourceFile};
 use crate::Document;
 
 impl SourceFile<'_> {
@@ -25,14 +25,6 @@ impl SourceFile<'_> {
     fn made(&self, text: String, line: Option<u64>, found: Found) -> Document {
         let kept = &self.source.metadata;
         self.document(text, line, found.0.into_iter().filter(|(name, _)| kept.keeps(name)).collect())
-    }
-
-    fn format_problem(&self, error: &FormatError) -> Problem {
-        let message = match error.at {
-            At::Line(_) => error.fault.to_string(),
-            _ => error.to_string(),
-        };
-        self.problem(error.line(), message)
     }
 
     /// The encoding that the source's configuration or the server declares, for parsers that find it out by themselves
@@ -54,10 +46,11 @@ impl SourceFile<'_> {
     /// All bytes of a file whose format needs them at once, or the problem with it.
     fn whole(&self) -> Result<Result<Vec<u8>, Problem>, crate::DataError> {
         let mut bytes = Vec::new();
-        let read = self.open_decompressed()?.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes);
+        let most = self.max_record_bytes();
+        let read = self.open_decompressed()?.take(most as u64 + 1).read_to_end(&mut bytes);
         Ok(match read {
             Err(error) => Err(self.problem(None, format!("cannot be read: {error}"))),
-            Ok(_) if bytes.len() > MAX_DOCUMENT_BYTES => Err(self.problem(None, too_long())),
+            Ok(_) if bytes.len() > most => Err(self.problem(None, self.too_long())),
             Ok(_) => Ok(bytes),
         })
     }
@@ -95,20 +88,17 @@ fn page(file: &SourceFile<'_>, bytes: &[u8], charset: Option<&str>, line: Option
 /// Reads a MediaWiki dump: the text of each page of the source's namespaces that is no redirect.
 pub(super) fn wiki(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let reader = BufReader::with_capacity(1 << 17, file.open_decompressed()?);
-    let mut pages = DumpReader::new(reader, &file.source.namespaces, MAX_DOCUMENT_BYTES);
-    let mut flow = ControlFlow::Continue(());
-    while flow.is_continue() {
-        let Some(page) = pages.next() else { break };
-        flow = sink(page.map_err(|error| file.format_problem(&error)).map(|page| {
-            let article = wikitext::to_text(&page.wikitext, &file.source.wikitext);
-            let found = Found::default()
-                .with("id", Some(page.id))
-                .with("title", Some(page.title))
-                .with("time", page.timestamp)
-                .list("categories", article.categories);
-            file.made(article.text, Some(page.line), found)
-        }))?;
-    }
+    let mut pages = DumpReader::new(reader, &file.source.namespaces, file.max_record_bytes());
+    let article = |page: WikiPage| {
+        let article = wikitext::to_text(&page.wikitext, &file.source.wikitext);
+        let found = Found::default()
+            .with("id", Some(page.id))
+            .with("title", Some(page.title))
+            .with("time", page.timestamp)
+            .list("categories", article.categories);
+        Ok(file.made(article.text, Some(page.line), found))
+    };
+    let flow = in_order(file, pages.by_ref(), |page| page.wikitext.len(), article, sink)?;
     let skipped = pages.skipped();
     file.pass_over("redirects", skipped.redirects);
     file.pass_over("pages of other namespaces", skipped.other_namespaces);
@@ -119,61 +109,54 @@ pub(super) fn wiki(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
 /// Reads a WARC file, the pages of it, or a WET file, its extracted texts.
 pub(super) fn warc(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let reader = BufReader::with_capacity(1 << 17, file.open_decompressed()?);
-    let mut records = WarcReader::new(reader, MAX_DOCUMENT_BYTES);
-    let mut flow = ControlFlow::Continue(());
-    while flow.is_continue() {
-        let record = match records.next() {
-            None => break,
-            Some(Err(error)) => Err(file.format_problem(&error)),
-            Some(Ok(record)) => match archived(file, record) {
-                Ok(document) => Ok(document),
-                Err(why) => {
-                    file.pass_over(why, 1);
-                    continue;
-                }
-            },
-        };
-        flow = sink(record)?;
-    }
+    let mut records = WarcReader::new(reader, file.max_record_bytes());
+    let texts = records.by_ref().filter(|record| {
+        let why = record.as_ref().ok().and_then(|record| medium(record).err());
+        why.inspect(|&why| file.pass_over(why, 1)).is_none()
+    });
+    let flow = in_order(file, texts, |record| record.payload.len(), |record| Ok(archived(file, record)), sink)?;
     file.pass_over("records without content", records.skipped());
     Ok(flow)
 }
 
-/// The document of a record, or why it has none.
-fn archived(file: &SourceFile<'_>, record: WarcRecord) -> Result<Document, &'static str> {
+enum Medium {
+    Text,
+    Page,
+}
+
+/// What a record holds, or why it is no document.
+fn medium(record: &WarcRecord) -> Result<Medium, &'static str> {
     if record.status.is_some_and(|status| !(200..300).contains(&status)) {
         return Err("answers that are no success");
     }
+    match (record.kind, record.content_type.as_deref().unwrap_or_default()) {
+        (WarcKind::Conversion, _) | (_, "text/plain") => Ok(Medium::Text),
+        (_, "text/html" | "application/xhtml+xml") => Ok(Medium::Page),
+        _ => Err("records that are no text"),
+    }
+}
+
+fn archived(file: &SourceFile<'_>, record: WarcRecord) -> Document {
+    let is_page = matches!(medium(&record), Ok(Medium::Page));
     let found = Found::default()
         .with("url", record.url)
         .with("time", record.date)
         .with("id", record.id)
-        .with("declared_language", record.languages);
+        .with("declared_language", record.languages)
+        .with("offset", Some(record.offset));
     let charset = record.charset.as_deref().or(file.declared());
-    let kind = record.content_type.as_deref().unwrap_or_default();
-    match (record.kind, kind) {
-        (WarcKind::Conversion, _) | (_, "text/plain") => {
-            let text = encoding::decode(&record.payload, charset).text;
-            Ok(file.made(text, None, found.with("offset", Some(record.offset))))
-        }
-        (_, "text/html" | "application/xhtml+xml") => {
-            Ok(page(file, &record.payload, charset, None, found.with("offset", Some(record.offset))))
-        }
-        _ => Err("records that are no text"),
+    if is_page {
+        return page(file, &record.payload, charset, None, found);
     }
+    file.made(encoding::decode(&record.payload, charset).text, None, found)
 }
 
 /// Reads a mailbox: the text of each message.
 pub(super) fn mbox(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let reader = BufReader::with_capacity(1 << 17, file.open_decompressed()?);
-    for message in MboxReader::new(reader, MAX_DOCUMENT_BYTES) {
-        let record = message.map_err(|error| file.format_problem(&error));
-        let record = record.and_then(|message| letter(file, &message.bytes, Some(message.line)));
-        if sink(record)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-    }
-    Ok(ControlFlow::Continue(()))
+    let messages = MboxReader::new(reader, file.max_record_bytes());
+    let letter = |message: MboxMessage| letter(file, &message.bytes, Some(message.line));
+    in_order(file, messages, |message| message.bytes.len(), letter, sink)
 }
 
 /// Reads one message (`.eml`).
@@ -227,29 +210,26 @@ pub(super) fn feed(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
 /// Reads a dump of posts and comments.
 pub(super) fn posts(file: &SourceFile<'_>, format: PostFormat, sink: &mut Sink<'_>) -> Flow {
     let reader = BufReader::with_capacity(1 << 17, file.open_decompressed()?);
-    let mut posts = PostReader::new(reader, format, MAX_DOCUMENT_BYTES);
-    let mut flow = ControlFlow::Continue(());
-    while flow.is_continue() {
-        let Some(post) = posts.next() else { break };
-        flow = sink(post.map_err(|error| file.format_problem(&error)).map(|post| {
-            let kind = match post.kind {
-                PostKind::Post => "post",
-                PostKind::Answer => "answer",
-                PostKind::Comment => "comment",
-            };
-            let found = Found::default()
-                .with("kind", Some(kind))
-                .with("id", Some(post.id).filter(|id| !id.is_empty()))
-                .with("parent", post.parent)
-                .with("title", post.title)
-                .with("url", post.url)
-                .with("author", post.author)
-                .with("time", post.date)
-                .with("score", post.score)
-                .list("topics", post.topics);
-            file.made(post.text, Some(post.line), found)
-        }))?;
-    }
+    let mut posts = PostReader::new(reader, format, file.max_record_bytes());
+    let document = |post: Post| {
+        let kind = match post.kind {
+            PostKind::Post => "post",
+            PostKind::Answer => "answer",
+            PostKind::Comment => "comment",
+        };
+        let found = Found::default()
+            .with("kind", Some(kind))
+            .with("id", Some(post.id).filter(|id| !id.is_empty()))
+            .with("parent", post.parent)
+            .with("title", post.title)
+            .with("url", post.url)
+            .with("author", post.author)
+            .with("time", post.date)
+            .with("score", post.score)
+            .list("topics", post.topics);
+        Ok(file.made(post.text, Some(post.line), found))
+    };
+    let flow = in_order(file, posts.by_ref(), |post| post.text.len(), document, sink)?;
     let skipped = posts.skipped();
     file.pass_over("deleted posts", skipped.deleted);
     file.pass_over("records that are no posts", skipped.other);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is supported, as error messages say it.
 pub(crate) const SUPPORTED: &str = ".txt, .md, .jsonl, .json, .csv, .tsv, .html, .warc, .wet, .mbox, .eml, .rss, .atom, MediaWiki and Stack Exchange \
-     .xml (each also .gz, .zst or .bz2), .parquet, .arrow, .epub, .pdf";
+     .xml, Reddit's RC_* and RS_* (each also .gz, .zst or .bz2), .parquet, .arrow, .epub, .pdf";
 
 /// How the content of a file is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ impl Format {
         let name = name.to_ascii_lowercase();
         let bare = name.get(..name.len() - Compression::of(&name).suffix().len())?;
         let compressed = bare.len() < name.len();
+        if is_reddit(bare, compressed) {
+            return Some(Self::Reddit);
+        }
         let (stem, extension) = bare.rsplit_once('.')?;
         match extension {
             "txt" | "text" => Some(Self::Text),
@@ -115,6 +118,19 @@ impl Format {
     }
 }
 
+/// `RC_2024-05.zst` (comments of a month), `RS_v2_2010-01.zst` (submissions), `poetry_comments.zst` (those of a
+/// subreddit): names without an extension of their own, in lower case here.
+fn is_reddit(bare: &str, compressed: bool) -> bool {
+    let name = bare.rsplit('/').next().unwrap_or(bare);
+    let month = |rest: &str| {
+        let rest = rest.strip_prefix("v2_").unwrap_or(rest);
+        rest.starts_with(|c: char| c.is_ascii_digit()) && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+    };
+    let of_month = name.strip_prefix("rc_").or(name.strip_prefix("rs_")).is_some_and(month);
+    let of_subreddit = name.ends_with("_comments") || name.ends_with("_submissions");
+    of_month || compressed && of_subreddit
+}
+
 impl Compression {
     pub(crate) fn of(name: &str) -> Self {
         let extension = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or_default();
@@ -154,6 +170,13 @@ mod tests {
             ("a.parquet.gz", None),
             ("a.pdf", Some(Format::Pdf)),
             ("https://example.com/", None),
+            ("RC_2024-05.zst", Some(Format::Reddit)),
+            ("reddit/RS_v2_2010-01.zst", Some(Format::Reddit)),
+            ("RC_2011-01", Some(Format::Reddit)),
+            ("poetry_comments.zst", Some(Format::Reddit)),
+            ("RC_2024-05.jsonl.zst", Some(Format::Jsonl)),
+            ("RC_notes", None),
+            ("poetry_comments", None),
             ("春.md", Some(Format::Markdown)),
             (".gz", None),
             ("a", None),

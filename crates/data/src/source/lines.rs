@@ -1,24 +1,23 @@
 use std::io::{self, BufRead};
 
-use super::MAX_DOCUMENT_BYTES;
-
-/// Reads lines with their numbers, holding at most `MAX_DOCUMENT_BYTES` of one.
+/// Reads lines with their numbers, holding at most `max_bytes` of one.
 pub(super) struct Lines<R> {
     reader: R,
     number: u64,
+    max_bytes: usize,
 }
 
 /// A line without its end.
 pub(super) struct Line {
     /// From 1.
     pub(super) number: u64,
-    /// `None` when the line was longer than a document may be.
+    /// `None` when the line was longer than a record may be.
     pub(super) bytes: Option<Vec<u8>>,
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(super) fn new(reader: R) -> Self {
-        Self { reader, number: 0 }
+    pub(super) fn new(reader: R, max_bytes: usize) -> Self {
+        Self { reader, number: 0, max_bytes }
     }
 
     /// The next line. An error is that of the file: nothing after it can be read.
@@ -36,7 +35,7 @@ impl<R: BufRead> Lines<R> {
             }
             let end = buffer.iter().position(|&byte| byte == b'\n');
             let part = &buffer[..end.unwrap_or(buffer.len())];
-            too_long |= bytes.len() + part.len() > MAX_DOCUMENT_BYTES;
+            too_long |= bytes.len() + part.len() > self.max_bytes;
             if !too_long {
                 bytes.extend_from_slice(part);
             }
@@ -52,9 +51,4 @@ impl<R: BufRead> Lines<R> {
         }
         Ok(Some(Line { number, bytes: (!too_long).then_some(bytes) }))
     }
-}
-
-/// What is said of a record longer than a document may be.
-pub(super) fn too_long() -> String {
-    format!("longer than the {} MiB that one document may have", MAX_DOCUMENT_BYTES >> 20)
 }

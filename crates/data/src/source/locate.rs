@@ -27,6 +27,18 @@ pub(crate) struct Item {
     pub(crate) state: String,
 }
 
+impl Item {
+    /// Whether it gives the same records in the same order when it is read again, as long as its state is the same.
+    pub(crate) fn is_steady(&self) -> bool {
+        match self.place {
+            Place::File(_) | Place::Hub(_) => true,
+            #[cfg(feature = "object-store")]
+            Place::Object(_) => true,
+            Place::Sqlite(_) | Place::Postgres(_) | Place::Web(_) => false,
+        }
+    }
+}
+
 /// Where an item lies.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {

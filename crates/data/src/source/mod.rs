@@ -3,11 +3,15 @@
 //! A record that cannot be read is a [`Problem`] with its file and line, which the caller counts or stops at; what
 //! follows it is still read where the format allows.
 //!
-//! The way of a record: `locate.rs` lists what a path names, `open.rs` (or `remote/`, which fetches) makes a stream of
-//! UTF-8 of it, a reader of its format (`jsonl.rs`, `csv.rs`, ...) takes it apart, and `fields.rs` makes a document of the
-//! fields, or `chat.rs` of a conversation.
+//! The way of a record: `locate.rs` lists what a path names, `reader.rs` goes through the list, `open.rs` (or `remote/`,
+//! which fetches) makes a stream of UTF-8 of a file, a reader of its format (`jsonl.rs`, `csv.rs`, ...) takes it apart, and
+//! `fields.rs` makes a document of the fields, or `chat.rs` of a conversation.
+//!
+//! A file is read by one thread; its records become documents on all of them, a few at a time, and come in the order of
+//! the file whatever their number (`batch.rs`). So do small files that are one document each (`reader.rs`).
 
 mod arrow;
+mod batch;
 mod chat;
 mod config;
 mod csv;
@@ -20,19 +24,23 @@ mod jsonl;
 mod lines;
 mod locate;
 mod open;
+mod pages;
 mod parquet;
+mod reader;
 mod remote;
 mod sql;
 mod text;
+mod thrift;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use danlu_formats::posts::PostFormat;
+use danlu_formats::records::Separator;
+use danlu_formats::{At, Fault, FormatError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -43,12 +51,10 @@ pub use config::{HttpConfig, KeptFields, SourceConfig, TextSplit, stated_license
 pub use format::Format;
 pub(crate) use locate::{Item, Listing, list};
 pub use locate::{source_files, source_state};
+pub(crate) use reader::SourceReader;
 
 use format::Compression;
 use locate::Place;
-
-/// A single document above this is refused: documents are held in memory one by one.
-pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 << 20;
 
 /// A record that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,133 +97,12 @@ pub fn read_source(source: &SourceConfig, base: &Path, sink: &mut Sink<'_>) -> R
         }
     }
     let mut reader = SourceReader::new(source, base, Arc::default());
-    for item in &listing.items {
-        if reader.read(item, sink)?.is_break() {
+    for index in 0..listing.items.len() {
+        if reader.read(&listing.items[index..], 0, sink)?.is_break() {
             break;
         }
     }
     Ok(())
-}
-
-/// Reads the items of a source one after the other, up to its limit.
-pub(crate) struct SourceReader<'a> {
-    source: &'a SourceConfig,
-    base: &'a Path,
-    /// Counts the bytes read, for progress.
-    read: Arc<AtomicU64>,
-    /// So many documents may still come.
-    pub(crate) left: usize,
-    /// What the files hold that is no document and no problem, such as redirects, and how many of each.
-    pub(crate) passed_over: BTreeMap<String, u64>,
-    /// One for the whole source: it keeps the pace at which servers are asked.
-    web: Option<remote::http::Fetcher>,
-}
-
-impl<'a> SourceReader<'a> {
-    pub(crate) fn new(source: &'a SourceConfig, base: &'a Path, read: Arc<AtomicU64>) -> Self {
-        Self { source, base, read, left: source.limit.unwrap_or(usize::MAX), passed_over: BTreeMap::new(), web: None }
-    }
-
-    /// Streams the documents of one item into `sink`. What cannot be opened is a problem like a record that cannot be
-    /// read.
-    pub(crate) fn read(&mut self, item: &Item, sink: &mut Sink<'_>) -> Flow {
-        if self.left == 0 {
-            return Ok(ControlFlow::Break(()));
-        }
-        let (shown, origin) = (item.shown.clone(), origin(item));
-        let whole = |message: String| Problem { file: origin.clone(), line: None, message };
-        let (bytes, content_type) = match self.bytes(item) {
-            Ok(found) => found,
-            Err(error) => return sink(Err(whole(unopened(&error).ok_or(error)?))),
-        };
-        let told = || content_type.as_deref().and_then(Format::of_content_type);
-        let Some(format) = item.format.or_else(told).or(is_database(item).then_some(Format::Text)) else {
-            let message = "its format is unknown: neither its name nor the server tells; set the source's format";
-            return sink(Err(whole(message.into())));
-        };
-        let file = SourceFile {
-            source: self.source,
-            bytes,
-            format,
-            compression: item.compression,
-            shown,
-            origin: origin.clone(),
-            read: self.read.clone(),
-            charset: content_type.as_deref().and_then(charset),
-            damage: Default::default(),
-            passed_over: Default::default(),
-        };
-        let left = &mut self.left;
-        let mut limited = |record: Result<Document, Problem>| {
-            *left -= usize::from(record.is_ok());
-            let flow = sink(record)?;
-            Ok(if *left == 0 { ControlFlow::Break(()) } else { flow })
-        };
-        let flow = match read_file(&file, item, &mut limited) {
-            Ok(flow) => flow,
-            Err(error) => return sink(Err(whole(unopened(&error).ok_or(error)?))),
-        };
-        for (what, count) in file.passed_over.take() {
-            *self.passed_over.entry(what.into()).or_default() += count;
-        }
-        let damage = file.damage.take();
-        match damage {
-            Some(encoding) if flow.is_continue() => {
-                sink(Err(whole(format!("some bytes are not {encoding}; they became U+FFFD"))))
-            }
-            _ => Ok(flow),
-        }
-    }
-
-    /// The bytes of an item, fetched where they have to be, and the `Content-Type` that a server named.
-    fn bytes(&mut self, item: &Item) -> Result<(Bytes, Option<String>), DataError> {
-        Ok(match &item.place {
-            Place::File(path) | Place::Sqlite(path) => (Bytes::File(path.clone()), None),
-            Place::Postgres(_) => (Bytes::File(PathBuf::new()), None),
-            Place::Web(url) => {
-                let web = match &mut self.web {
-                    Some(web) => web,
-                    none => none.insert(remote::http::Fetcher::new(&self.source.http, self.base)?),
-                };
-                let page = web.fetch(url)?;
-                (Bytes::File(page.path), page.content_type)
-            }
-            Place::Hub(file) => (Bytes::File(file.fetch(self.source)?), None),
-            #[cfg(feature = "object-store")]
-            Place::Object(object) => (Bytes::Object(object.clone()), None),
-        })
-    }
-}
-
-/// The encoding in `text/html; charset=gb2312`.
-fn charset(content_type: &str) -> Option<String> {
-    let mut parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
-    let (_, value) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
-    Some(value.trim().trim_matches('"').to_owned())
-}
-
-fn is_database(item: &Item) -> bool {
-    matches!(item.place, Place::Sqlite(_) | Place::Postgres(_))
-}
-
-/// Where an item's problems are said to be.
-fn origin(item: &Item) -> PathBuf {
-    match &item.place {
-        Place::File(path) | Place::Sqlite(path) => path.clone(),
-        _ => PathBuf::from(&item.shown),
-    }
-}
-
-/// What is said of a file that cannot be opened or fetched; `None` for errors that are none of the file's.
-fn unopened(error: &DataError) -> Option<String> {
-    match error {
-        DataError::Io { action: "open", source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Some("it has disappeared since it was listed".into())
-        }
-        DataError::Io { action: "open", source, .. } => Some(format!("cannot be opened: {source}")),
-        DataError::Remote { message, .. } => Some(message.clone()),
-        _ => None,
-    }
 }
 
 fn read_file(file: &SourceFile<'_>, item: &Item, sink: &mut Sink<'_>) -> Flow {
@@ -233,8 +118,8 @@ fn read_file(file: &SourceFile<'_>, item: &Item, sink: &mut Sink<'_>) -> Flow {
         Format::Text | Format::Markdown => text::read(file, sink),
         Format::Jsonl => jsonl::read(file, sink),
         Format::Json => json::read(file, sink),
-        Format::Csv => csv::read(file, csv::Separator::Comma, sink),
-        Format::Tsv => csv::read(file, csv::Separator::Tab, sink),
+        Format::Csv => csv::read(file, Separator::Comma, sink),
+        Format::Tsv => csv::read(file, Separator::Tab, sink),
         Format::Parquet => parquet::read(file, sink),
         Format::Arrow => arrow::read(file, sink),
         Format::Html => foreign::html(file, sink),
@@ -273,7 +158,63 @@ pub(crate) struct SourceFile<'a> {
     charset: Option<String>,
     /// Set while the text is read, when some of its bytes are not of its encoding.
     damage: encoding::Damage,
-    passed_over: RefCell<BTreeMap<&'static str, u64>>,
+    passed_over: Mutex<BTreeMap<&'static str, u64>>,
+    bounds: Arc<Bounds>,
+}
+
+/// How far the reading of a file goes.
+#[derive(Debug)]
+struct Bounds {
+    /// So many documents may still come.
+    left: AtomicUsize,
+    /// So many records come first that were handed on before; they are read once more and not handed on.
+    skip: AtomicU64,
+}
+
+impl Bounds {
+    fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// For a reader whose records are each handed on: how many it may leave out before they are made into documents.
+    fn take_skip(&self) -> usize {
+        usize::try_from(self.skip.swap(0, Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the next record was handed on before.
+    fn skips_next(&self) -> bool {
+        self.skip.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |skip| skip.checked_sub(1)).is_ok()
+    }
+
+    /// A record is handed on.
+    fn count(&self, record: &Result<Document, Problem>) {
+        self.left.fetch_sub(usize::from(record.is_ok()), Ordering::Relaxed);
+    }
+}
+
+impl<'a> SourceFile<'a> {
+    fn new(
+        source: &'a SourceConfig,
+        item: &Item,
+        bytes: Bytes,
+        format: Format,
+        read: &Arc<AtomicU64>,
+        bounds: &Arc<Bounds>,
+    ) -> Self {
+        Self {
+            source,
+            bytes,
+            format,
+            compression: item.compression,
+            shown: item.shown.clone(),
+            origin: reader::origin(item),
+            read: read.clone(),
+            charset: None,
+            damage: Default::default(),
+            passed_over: Default::default(),
+            bounds: bounds.clone(),
+        }
+    }
 }
 
 impl SourceFile<'_> {
@@ -293,10 +234,33 @@ impl SourceFile<'_> {
         Problem { file: self.origin.clone(), line, message: message.into() }
     }
 
+    /// The problem that a reader of `danlu-formats` found.
+    fn format_problem(&self, error: &FormatError) -> Problem {
+        let message = match &error.fault {
+            Fault::TooLarge { .. } => self.too_long(),
+            fault => fault.to_string(),
+        };
+        match error.at {
+            At::Whole => self.problem(None, message),
+            At::Line(number) | At::Record(number) => self.problem(Some(number), message),
+            At::Offset(_) | At::Entry(_) => self.problem(None, format!("{}{message}", error.at)),
+        }
+    }
+
+    /// What one record may have: records are held in memory one by one, or a few at a time.
+    fn max_record_bytes(&self) -> usize {
+        usize::try_from(self.source.max_record_mebibytes << 20).unwrap_or(usize::MAX)
+    }
+
+    /// What is said of a record that has more.
+    fn too_long(&self) -> String {
+        format!("longer than {} MiB, the source's max_record_mebibytes", self.source.max_record_mebibytes)
+    }
+
     /// Counts what is no document and no problem.
     fn pass_over(&self, what: &'static str, count: u64) {
         if count > 0 {
-            *self.passed_over.borrow_mut().entry(what).or_default() += count;
+            *self.passed_over.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += count;
         }
     }
 

@@ -2,23 +2,31 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
+use danlu_formats::limits::Limits;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::reader::RowIter;
+use parquet::record::reader::TreeBuilder;
 use parquet::record::{Field, Row};
 use serde_json::Value;
 
 use super::fields::Fields;
+use super::open::{FREE_BYTES, explain_limit};
+use super::pages::{Pages, Refusal, check_metadata};
 use super::{Flow, Problem, Sink, SourceFile};
 use crate::Document;
 use crate::table::guarded;
 
-/// Reads Parquet row by row.
+/// Reads Parquet row by row, one row group after the other.
 ///
-/// The parquet crate may panic, rather than return an error, on some damaged files; a panic while decoding counts as a
-/// broken file like any other.
+/// What the file claims is checked before it is believed. The parquet crate may panic, rather than return an error, on
+/// some damaged files; a panic while decoding counts as a broken file like any other.
 pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
-    let opened = file.open_seekable()?;
+    let mut opened = file.open_seekable()?;
     let length = opened.metadata().map_or(0, |metadata| metadata.len());
+    if let Err(refusal) = check_metadata(&mut opened) {
+        return sink(Err(file.problem(None, explain(file, &refusal))));
+    }
+    // Both handles share their place in the file, but what reads goes to its own place first.
+    let checked = opened.try_clone().map_err(|e| crate::DataError::io("open", file.path(), e))?;
     let reader = match guarded(|| SerializedFileReader::new(opened)) {
         Ok(reader) => reader,
         Err(message) => return sink(Err(file.problem(None, format!("broken Parquet: {message}")))),
@@ -26,24 +34,90 @@ pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let columns: Vec<String> =
         reader.metadata().file_metadata().schema().get_fields().iter().map(|field| field.name().into()).collect();
     file.check_columns(&columns)?;
-    let flow = rows(file, reader, sink)?;
+    let limits = Limits {
+        max_ratio: file.source.max_decompressed_ratio as u64,
+        max_total: file.source.max_decompressed_mebibytes.map_or(u64::MAX, |mebibytes| mebibytes << 20),
+        free: FREE_BYTES,
+    };
+    let pages = Pages::new(checked, limits);
+    let flow = Groups { file, pages, reader, number: 0, is_broken: false }.read(sink)?;
     file.read.fetch_add(length, Ordering::Relaxed);
     Ok(flow)
 }
 
-fn rows(file: &SourceFile<'_>, reader: SerializedFileReader<File>, sink: &mut Sink<'_>) -> Flow {
-    let mut rows = RowIter::from_file_into(Box::new(reader));
-    for number in 1.. {
-        let record = match guarded(|| rows.next().transpose()) {
-            Ok(Some(row)) => parse(file, row, number),
-            Ok(None) => break,
-            Err(message) => return sink(Err(file.problem(Some(number), format!("broken Parquet: {message}")))),
+struct Groups<'a, 'b> {
+    file: &'a SourceFile<'b>,
+    pages: Pages,
+    reader: SerializedFileReader<File>,
+    /// Rows read so far.
+    number: u64,
+    /// Nothing more of the file can be read.
+    is_broken: bool,
+}
+
+impl Groups<'_, '_> {
+    fn read(&mut self, sink: &mut Sink<'_>) -> Flow {
+        for index in 0..self.reader.num_row_groups() {
+            let group = self.reader.metadata().row_group(index);
+            let rows_at_once = match guarded(|| Ok::<_, String>(self.pages.check(group))) {
+                Ok(Ok(rows)) => rows,
+                Ok(Err(refusal)) => return sink(Err(self.problem(explain(self.file, &refusal)))),
+                Err(message) => return sink(Err(self.problem(format!("broken Parquet: {message}")))),
+            };
+            let flow = self.group(index, rows_at_once, sink)?;
+            if flow.is_break() || self.is_broken {
+                return Ok(flow);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn group(&mut self, index: usize, rows_at_once: usize, sink: &mut Sink<'_>) -> Flow {
+        let schema = self.reader.metadata().file_metadata().schema_descr_ptr();
+        let opened = guarded(|| {
+            let group = self.reader.get_row_group(index)?;
+            TreeBuilder::new().with_batch_size(rows_at_once).as_iter(schema, &*group)
+        });
+        let mut rows = match opened {
+            Ok(rows) => rows,
+            Err(message) => {
+                self.is_broken = true;
+                return sink(Err(self.problem(format!("broken Parquet: {message}"))));
+            }
         };
-        if sink(record)?.is_break() {
-            return Ok(ControlFlow::Break(()));
+        loop {
+            let row = match guarded(|| rows.next().transpose()) {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(ControlFlow::Continue(())),
+                Err(message) => {
+                    self.is_broken = true;
+                    return sink(Err(self.problem(format!("broken Parquet: {message}"))));
+                }
+            };
+            self.number += 1;
+            if sink(parse(self.file, row, self.number))?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
     }
-    Ok(ControlFlow::Continue(()))
+
+    /// A problem with the next row.
+    fn problem(&self, message: String) -> Problem {
+        self.file.problem(Some(self.number + 1), message)
+    }
+}
+
+fn explain(file: &SourceFile<'_>, refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Io(error) => format!("cannot be read: {error}"),
+        Refusal::Limit(limit) => format!("refused: {}", explain_limit(limit)),
+        Refusal::Values(values, bytes) => format!(
+            "refused: {bytes} compressed bytes claim to hold {values} values of lists, more than {} times as many; raise \
+             the source's max_decompressed_ratio if that is what it is meant to hold",
+            file.source.max_decompressed_ratio
+        ),
+        Refusal::Broken(message) => format!("broken Parquet: {message}"),
+    }
 }
 
 fn parse(file: &SourceFile<'_>, row: Row, number: u64) -> Result<Document, Problem> {

@@ -4,18 +4,19 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use postgres::{NoTls, SimpleQueryMessage};
+use postgres::fallible_iterator::FallibleIterator;
+use postgres::types::ToSql;
+use postgres::{NoTls, Transaction};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::lines::too_long;
-use super::{Flow, MAX_DOCUMENT_BYTES, Problem, Sink, SourceFile};
+use super::{Flow, Problem, Sink, SourceFile};
 use crate::{DataError, Document};
 
-/// So many rows come from PostgreSQL at a time.
-const ROWS_AT_ONCE: usize = 200;
+/// So many rows are asked of PostgreSQL at a time. They are taken as they come: one is held.
+const ROWS_AT_ONCE: u64 = 200;
 
 /// Reads the rows that the source's query gives on a SQLite file, which is opened for reading only.
 pub(super) fn sqlite(file: &SourceFile<'_>, path: &Path, sink: &mut Sink<'_>) -> Flow {
@@ -65,8 +66,8 @@ fn sqlite_row(file: &SourceFile<'_>, row: &Row<'_>, columns: &[String], number: 
             ValueRef::Null => Value::Null,
             ValueRef::Integer(value) => value.into(),
             ValueRef::Real(value) => value.into(),
-            ValueRef::Text(bytes) | ValueRef::Blob(bytes) if bytes.len() > MAX_DOCUMENT_BYTES => {
-                return Err(problem(format!("column {name:?} is {}", too_long())));
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) if bytes.len() > file.max_record_bytes() => {
+                return Err(problem(format!("column {name:?} is {}", file.too_long())));
             }
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => text.into(),
@@ -94,42 +95,64 @@ pub(super) fn postgres(file: &SourceFile<'_>, url: &str, sink: &mut Sink<'_>) ->
     }
     let mut client = config.connect(NoTls).map_err(|error| remote(&error))?;
     let mut transaction = client.build_transaction().read_only(true).start().map_err(|error| remote(&error))?;
-    // The extended protocol takes one statement only: a query cannot end this one and begin another.
+    // A row that is too long stays where it is. The extended protocol takes one statement only: a query cannot end this
+    // one and begin another.
     let declare = format!(
-        "DECLARE danlu_rows NO SCROLL CURSOR FOR SELECT row_to_json(danlu_row)::text FROM ({query}\n) AS danlu_row"
+        "DECLARE danlu_rows NO SCROLL CURSOR FOR \
+         SELECT CASE WHEN octet_length(danlu_text) <= {} THEN danlu_text END \
+         FROM (SELECT row_to_json(danlu_row)::text AS danlu_text FROM ({query}\n) AS danlu_row OFFSET 0) AS danlu_texts",
+        file.max_record_bytes()
     );
     transaction.execute(declare.as_str(), &[]).map_err(|error| match error.as_db_error() {
         Some(told) => bad_query(file, told.message()),
         None => remote(&error),
     })?;
-    let fetch = format!("FETCH FORWARD {ROWS_AT_ONCE} FROM danlu_rows");
     let mut number = 0;
     loop {
-        let messages = match transaction.simple_query(&fetch) {
-            Ok(messages) => messages,
-            Err(error) => {
-                let message = format!("the database gave up after row {number}: {}", chain(&error));
-                return sink(Err(file.problem(Some(number + 1), message)));
-            }
-        };
         let before = number;
-        for message in messages {
-            let SimpleQueryMessage::Row(row) = message else { continue };
-            number += 1;
-            let text = row.get(0).unwrap_or_default();
-            file.read.fetch_add(text.len() as u64, Ordering::Relaxed);
-            let record = match serde_json::from_str::<Fields>(text) {
-                Ok(fields) => file.record(fields, Some(number)),
-                Err(error) => Err(file.problem(Some(number), format!("malformed JSON: {error}"))),
-            };
-            if sink(record)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
+        if fetch(file, &mut transaction, &mut number, sink)?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
-        if number == before {
+        if number < before + ROWS_AT_ONCE {
             return Ok(ControlFlow::Continue(()));
         }
     }
+}
+
+/// Takes the next rows of the cursor as they come. Fewer than were asked for are the last, or those before an error.
+fn fetch(file: &SourceFile<'_>, transaction: &mut Transaction<'_>, number: &mut u64, sink: &mut Sink<'_>) -> Flow {
+    let gave_up = |number: u64, error: &postgres::Error| {
+        let message = format!("the database gave up after row {number}: {}", chain(error));
+        Err(file.problem(Some(number + 1), message))
+    };
+    let fetch = format!("FETCH FORWARD {ROWS_AT_ONCE} FROM danlu_rows");
+    let mut rows = match transaction.query_raw(fetch.as_str(), std::iter::empty::<&(dyn ToSql + Sync)>()) {
+        Ok(rows) => rows,
+        Err(error) => return sink(gave_up(*number, &error)),
+    };
+    loop {
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(ControlFlow::Continue(())),
+            Err(error) => return sink(gave_up(*number, &error)),
+        };
+        *number += 1;
+        let record = match row.try_get::<_, Option<&str>>(0) {
+            Ok(Some(text)) => postgres_row(file, text, *number),
+            Ok(None) => Err(file.problem(Some(*number), file.too_long())),
+            Err(error) => Err(file.problem(Some(*number), chain(&error))),
+        };
+        if sink(record)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+}
+
+fn postgres_row(file: &SourceFile<'_>, text: &str, number: u64) -> Result<Document, Problem> {
+    file.read.fetch_add(text.len() as u64, Ordering::Relaxed);
+    let fields = serde_json::from_str::<Fields>(text)
+        .map_err(|error| file.problem(Some(number), format!("malformed JSON: {error}")))?;
+    file.record(fields, Some(number))
 }
 
 /// An error with its causes: the outer one alone says little.

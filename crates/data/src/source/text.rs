@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use serde_json::Map;
 
 use super::format::Format;
-use super::lines::{Lines, too_long};
-use super::{Flow, MAX_DOCUMENT_BYTES, Sink, SourceFile, TextSplit, utf8};
+use super::lines::Lines;
+use super::{Flow, Sink, SourceFile, TextSplit, utf8};
 
 /// Reads a text file: one document, or one for each paragraph.
 pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
@@ -18,11 +18,12 @@ pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
 
 fn whole(file: &SourceFile<'_>, reader: impl BufRead, sink: &mut Sink<'_>) -> Flow {
     let mut bytes = Vec::new();
-    if let Err(error) = reader.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes) {
+    let most = file.max_record_bytes();
+    if let Err(error) = reader.take(most as u64 + 1).read_to_end(&mut bytes) {
         return sink(Err(file.problem(None, format!("cannot be read: {error}"))));
     }
-    if bytes.len() > MAX_DOCUMENT_BYTES {
-        return sink(Err(file.problem(None, too_long() + "; set split = \"paragraph\"")));
+    if bytes.len() > most {
+        return sink(Err(file.problem(None, file.too_long() + "; set split = \"paragraph\"")));
     }
     sink(match utf8(bytes) {
         Ok(mut text) => {
@@ -49,7 +50,8 @@ fn heading(text: &str) -> Option<&str> {
 }
 
 fn paragraphs(file: &SourceFile<'_>, reader: impl BufRead, sink: &mut Sink<'_>) -> Flow {
-    let mut lines = Lines::new(reader);
+    let most = file.max_record_bytes();
+    let mut lines = Lines::new(reader, most);
     let mut paragraph = Vec::new();
     let mut first = 1;
     loop {
@@ -69,7 +71,7 @@ fn paragraphs(file: &SourceFile<'_>, reader: impl BufRead, sink: &mut Sink<'_>) 
         }
         match text {
             _ if blank => {}
-            Some(bytes) if paragraph.len() + bytes.len() < MAX_DOCUMENT_BYTES => {
+            Some(bytes) if paragraph.len() + bytes.len() < most => {
                 if paragraph.is_empty() {
                     first = number;
                 } else {
@@ -79,7 +81,7 @@ fn paragraphs(file: &SourceFile<'_>, reader: impl BufRead, sink: &mut Sink<'_>) 
             }
             _ => {
                 paragraph.clear();
-                if sink(Err(file.problem(Some(number), too_long())))?.is_break() {
+                if sink(Err(file.problem(Some(number), file.too_long())))?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }

@@ -1,6 +1,8 @@
 //! What the tests of this room share: a small tokenizer and documents of two languages.
 #![allow(dead_code)]
 
+pub mod sources;
+
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 

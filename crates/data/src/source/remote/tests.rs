@@ -174,6 +174,35 @@ fn what_has_not_changed_is_not_fetched_again() {
 }
 
 #[test]
+fn a_date_stands_in_where_there_is_no_tag() {
+    const FIRST: &str = "Wed, 01 May 2024 00:00:00 GMT";
+    const SECOND: &str = "Thu, 02 May 2024 00:00:00 GMT";
+    let date = Arc::new(Mutex::new(FIRST));
+    let now = date.clone();
+    let server = Server::start(move |request| {
+        let date = *now.lock().unwrap();
+        match request.path.as_str() {
+            "/robots.txt" => not_found(),
+            _ if request.headers.get("if-modified-since").is_some_and(|since| since == date) => {
+                answer("304 Not Modified", &[], b"")
+            }
+            _ => answer("200 OK", &[("Last-Modified", date), ("Content-Type", "text/plain")], date.as_bytes()),
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let source = web(server.url("/page"));
+    assert_eq!(collected(dir.path(), &source).unwrap().1, [FIRST]);
+    assert_eq!(server.last().headers.get("if-modified-since"), None);
+    assert_eq!(collected(dir.path(), &source).unwrap().1, [FIRST]);
+    let asked = server.last();
+    assert_eq!((asked.headers["if-modified-since"].as_str(), asked.headers.get("if-none-match")), (FIRST, None));
+    *date.lock().unwrap() = SECOND;
+    assert_eq!(collected(dir.path(), &source).unwrap().1, [SECOND]);
+    assert_eq!(server.last().headers["if-modified-since"], FIRST);
+    assert_eq!(server.paths().len(), 3);
+}
+
+#[test]
 fn redirects_are_followed_but_not_for_ever() {
     let server = Server::start(|request| {
         let to = |place: &str| answer("302 Found", &[("Location", place)], b"");
