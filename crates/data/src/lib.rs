@@ -45,9 +45,9 @@ pub use augment::{
 pub use batches::{Batch, BatchConfig, Batches, Packing};
 pub use clean::{
     CONTAMINATION_FILE, CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, DroppedDocument, FUNNEL_FILE, Funnel,
-    FunnelShare, Missing, ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide,
-    OutlierThresholds, Part, PartSummary, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept, StepFunnel, clean,
-    clean_part, clean_parts, preset_names, preset_text, split_documents,
+    FunnelShare, Missing, ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierHistogram, OutlierMethod,
+    OutlierSide, OutlierThresholds, Part, PartSummary, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept,
+    StepFunnel, clean, clean_part, clean_parts, preset_names, preset_text, split_documents,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect, collect_without};
 pub use danlu_formats::html::HtmlOptions;

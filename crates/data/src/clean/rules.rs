@@ -48,7 +48,8 @@ fn functions(config: &CleanConfig) -> Result<Functions, DataError> {
     }
     if let Some(path) = &config.models.toxicity {
         let words = word_list(path)?;
-        functions = functions.with_toxicity(Arc::new(move |analysis: &Analysis<'_>| Some(words.count(analysis) as f64)));
+        functions =
+            functions.with_toxicity(Arc::new(move |analysis: &Analysis<'_>| Some(words.count(analysis) as f64)));
     }
     Ok(functions)
 }

@@ -2,6 +2,7 @@
 
 mod drift;
 mod names;
+mod outliers;
 mod sections;
 mod spread;
 

@@ -5,6 +5,7 @@ mod bar;
 mod funnel;
 mod histogram;
 mod line;
+mod marked;
 mod scale;
 
 use maud::{Markup, html};
@@ -13,6 +14,7 @@ pub use bar::{Bar, BarChart};
 pub use funnel::{Funnel, FunnelStep};
 pub use histogram::{Bin, Histogram};
 pub use line::{LineChart, Series};
+pub use marked::{Beyond, Mark, MarkedHistogram};
 
 use crate::text::{T, text_width};
 
