@@ -132,3 +132,29 @@ fn masked_documents_show_what_is_learnt() {
     let error = fresh.fails(2, &["data", "show", "tiny.toml", "--masked"]);
     assert!(error.contains("no token shards yet") && error.contains("hint:"), "{error}");
 }
+
+#[test]
+fn the_words_of_a_list_are_part_of_the_key() {
+    let place = Place::new();
+    std::fs::write(place.path("words.txt"), "gobbledygook\n").unwrap();
+    let section = "[clean.models]\ntoxicity = \"words.txt\"\n\n[[clean.rules]]\nname = \"toxic\"\n\
+        drop_if = \"toxicity_words(text) > 0\"\n\n[split]";
+    place.write_recipe(|text| text.replace("[split]", section));
+    for stage in ["collect", "clean"] {
+        place.ok(&["run", "tiny.toml", "--only", stage]);
+    }
+    let decided = || {
+        let plan = place.json(&["run", "tiny.toml", "--dry-run", "--json"]);
+        let stages = plan["stages"].as_array().unwrap().iter();
+        stages
+            .filter(|stage| stage["stage"] == "clean")
+            .map(|stage| stage["decision"]["action"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(decided(), ["reuse"]);
+    std::fs::write(place.path("words.txt"), "春風\n").unwrap();
+    assert_eq!(decided(), ["run"]);
+    place.ok(&["run", "tiny.toml", "--only", "clean"]);
+    let shown = place.ok(&["data", "show", "tiny.toml", "--reason", "toxic", "--limit", "1", "--chars", "0"]);
+    assert!(shown.contains("dropped by toxic") && shown.contains("春風"), "{shown}");
+}
