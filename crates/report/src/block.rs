@@ -1,6 +1,6 @@
 use maud::{Markup, html};
 
-use crate::chart::{BarChart, Funnel, Histogram, LineChart, MarkedHistogram};
+use crate::chart::{BarChart, Funnel, Histogram, HistogramWithLimits, LineChart};
 use crate::text::T;
 
 /// What a section is made of.
@@ -14,7 +14,7 @@ pub enum Block {
     LineChart(LineChart),
     BarChart(BarChart),
     Histogram(Histogram),
-    MarkedHistogram(MarkedHistogram),
+    HistogramWithLimits(HistogramWithLimits),
     Funnel(Funnel),
     Samples(Vec<Sample>),
     Code(String),
@@ -104,7 +104,7 @@ impl Block {
             Self::LineChart(chart) => chart.render(),
             Self::BarChart(chart) => chart.render(),
             Self::Histogram(chart) => chart.render(),
-            Self::MarkedHistogram(chart) => chart.render(),
+            Self::HistogramWithLimits(chart) => chart.render(),
             Self::Funnel(chart) => chart.render(),
             Self::Samples(samples) => html! { @for sample in samples { (sample.render()) } },
             Self::Code(code) => html! { pre tabindex="0" { code { (code) } } },

@@ -19,7 +19,8 @@ mod palette;
 mod text;
 
 pub use block::{Align, Block, Column, Figure, Row, Sample, Table};
-pub use chart::{Bar, BarChart, Beyond, Bin, Funnel, FunnelStep, Histogram, LineChart, Mark, MarkedHistogram, Series};
+pub use chart::{Bar, BarChart, Bin, Funnel, FunnelStep, Histogram, LineChart, Series};
+pub use chart::{Beyond, HistogramWithLimits, Limit};
 pub use markdown::markdown_table;
 pub use page::{Page, Section};
 pub use text::T;

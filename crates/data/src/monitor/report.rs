@@ -38,7 +38,7 @@ pub struct DataReport {
     pub changes: Vec<Change>,
     pub snapshot: Snapshot,
     pub outliers: Vec<Outliers>,
-    /// What the search for duplicates found, as it is in the funnel.
+    /// What the search for duplicates left (`duplicates.json`), as it is.
     pub duplicates: Option<Value>,
     pub drift: Option<Drift>,
 }
@@ -136,10 +136,11 @@ impl DataReport {
     /// # Errors
     /// Files of the artifacts that cannot be read.
     pub fn with_artifacts(mut self, clean: &Artifact, collect: Option<&Artifact>) -> Result<Self, DataError> {
-        let funnel: Funnel = read_json(&clean.path.join(FUNNEL_FILE))?;
-        // A summary of numbers and names has no reason to fail.
-        self.duplicates = funnel.duplicates.as_ref().and_then(|found| serde_json::to_value(found).ok());
-        self.funnel = Some(funnel);
+        self.funnel = Some(read_json(&clean.path.join(FUNNEL_FILE))?);
+        let duplicates = clean.path.join("duplicates.json");
+        if duplicates.is_file() {
+            self.duplicates = Some(read_json(&duplicates)?);
+        }
         self.dropped = dropped(&clean.path, self.snapshot.config.seed)?;
         self.card.filters = clean.manifest.config.clone();
         self.card.artifacts.insert(clean.manifest.stage.clone(), clean.manifest.key.clone());

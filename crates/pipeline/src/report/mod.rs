@@ -27,7 +27,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use danlu_data::{CollectSummary, DroppedDocument, Funnel, MixtureSummary};
+use danlu_data::{CollectSummary, DroppedDocument, Funnel};
 use danlu_eval::{Baselines, Evaluation};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -114,7 +114,7 @@ pub struct DataFacts {
 pub struct MixtureFacts {
     /// What makes a group: `source`, `language`, or a column of the metadata.
     pub by: String,
-    pub realised: MixtureSummary,
+    pub realised: danlu_data::MixtureSummary,
 }
 
 /// A source as the recipe names it.

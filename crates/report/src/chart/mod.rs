@@ -4,8 +4,8 @@
 mod bar;
 mod funnel;
 mod histogram;
+mod limits;
 mod line;
-mod marked;
 mod scale;
 
 use maud::{Markup, html};
@@ -13,8 +13,8 @@ use maud::{Markup, html};
 pub use bar::{Bar, BarChart};
 pub use funnel::{Funnel, FunnelStep};
 pub use histogram::{Bin, Histogram};
+pub use limits::{Beyond, HistogramWithLimits, Limit};
 pub use line::{LineChart, Series};
-pub use marked::{Beyond, Mark, MarkedHistogram};
 
 use crate::text::{T, text_width};
 

@@ -1,6 +1,6 @@
 //! Where outliers begin: by the rules of the recipe, and, for any data, by the three usual ones.
 
-use danlu_report::{Beyond, Bin, Block, Histogram, Mark, MarkedHistogram, Section, T, number};
+use danlu_report::{Beyond, Bin, Block, Histogram, HistogramWithLimits, Limit, Section, T, number};
 
 use super::names::{left, right, same, statistic, t, table};
 use super::spread::{BARS, bars};
@@ -69,7 +69,7 @@ fn chart(one: &OutlierThresholds) -> Block {
         group => t(format!("{}, {group}: {}", label.en, rule.en), format!("{}，{group}：{}", label.zh, rule.zh)),
     };
     let found = &one.histogram;
-    let low = one.low.map(|value| Mark {
+    let low = one.low.map(|value| Limit {
         value,
         beyond: Beyond::Below,
         label: t(
@@ -77,7 +77,7 @@ fn chart(one: &OutlierThresholds) -> Block {
             format!("{} 篇低于 {}", number::grouped(found.below), number::significant(value, 4)),
         ),
     });
-    let high = one.high.map(|value| Mark {
+    let high = one.high.map(|value| Limit {
         value,
         beyond: Beyond::Above,
         label: t(
@@ -87,7 +87,7 @@ fn chart(one: &OutlierThresholds) -> Block {
     });
     let bins = found.bars().map(|(from, to, count)| Bin { from, to, count }).collect();
     let histogram = Histogram { title, x_label: label, y_label: t("documents", "文档"), bins };
-    Block::MarkedHistogram(MarkedHistogram { histogram, marks: low.into_iter().chain(high).collect() })
+    Block::HistogramWithLimits(HistogramWithLimits { histogram, limits: low.into_iter().chain(high).collect() })
 }
 
 /// The three usual rules for every statistic of the snapshot, as a table and drawn, folded away.
@@ -123,15 +123,15 @@ fn fenced(one: &Outliers, of: &Distribution) -> Option<Block> {
     let high = ends(|fence| fence.high).fold(f64::NEG_INFINITY, f64::max);
     let room = (high - low) / 4.0;
     let bins = all_bars(of, low - room, high + room)?;
-    let marks = rules.iter().flat_map(|(fence, name)| {
-        let lower = Mark { value: fence.low, beyond: Beyond::Below, label: name.clone() };
-        let upper = Mark { value: fence.high, beyond: Beyond::Above, label: name.clone() };
+    let limits = rules.iter().flat_map(|(fence, name)| {
+        let lower = Limit { value: fence.low, beyond: Beyond::Below, label: name.clone() };
+        let upper = Limit { value: fence.high, beyond: Beyond::Above, label: name.clone() };
         // A limit beyond all values says nothing of them, and would squeeze the bars.
-        [lower, upper].into_iter().filter(|mark| (of.min..=of.max).contains(&mark.value))
+        [lower, upper].into_iter().filter(|limit| (of.min..=of.max).contains(&limit.value))
     });
     let label = statistic(&one.statistic);
     let histogram = Histogram { title: label.clone(), x_label: label, y_label: t("documents", "文档"), bins };
-    Some(Block::MarkedHistogram(MarkedHistogram { histogram, marks: marks.collect() }))
+    Some(Block::HistogramWithLimits(HistogramWithLimits { histogram, limits: limits.collect() }))
 }
 
 /// Bars from `low` to `high` or as far as there are values, the outermost with what lies further out.

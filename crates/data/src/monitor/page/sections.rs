@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use danlu_report::{Block, Funnel, FunnelStep, Sample, Section, T, number};
 
 use super::names::{language, left, reason, right, same, step, t, table};
-use super::{drift, headline, outliers, spread};
+use super::{drift, headline, spread};
 use crate::Count;
 use crate::monitor::report::{DataReport, DroppedSample, SourceCard};
 use crate::monitor::snapshot::Snapshot;
@@ -17,7 +17,7 @@ pub(super) fn all(report: &DataReport) -> Vec<Section> {
     let mut all = vec![overview(report)];
     all.extend(report.drift.as_ref().map(drift::section));
     all.extend(report.funnel.as_ref().map(|funnel| cleaning(report, funnel)));
-    all.extend(report.funnel.as_ref().and_then(|funnel| outliers::section(&funnel.outliers)));
+    all.extend(report.funnel.as_ref().and_then(|funnel| super::outliers::section(&funnel.outliers)));
     if !report.changes.is_empty() {
         all.push(changes(report));
     }
@@ -127,7 +127,7 @@ fn changes(report: &DataReport) -> Section {
     report.changes.iter().map(block).fold(Section::new(t("Changed texts", "文本改动")).note(note), Section::block)
 }
 
-/// What the search for duplicates found, as it is: numbers as pairs, lists folded away.
+/// The file of the search for duplicates as it is: numbers as pairs, lists folded away.
 fn duplicates(value: &serde_json::Value) -> Section {
     let section = Section::new(t("Duplicates", "重复"));
     let Some(fields) = value.as_object() else {

@@ -165,22 +165,6 @@ fn changed_documents_stand_beside_what_was_collected() {
 }
 
 #[test]
-fn what_the_search_for_duplicates_found_is_shown() {
-    let report = report();
-    let duplicates = report.duplicates.as_ref().unwrap();
-    assert_eq!(duplicates["kinds"][0]["kind"], "near");
-    assert_eq!(
-        (&duplicates["kinds"][0]["count"], &duplicates["clusters"]),
-        (&json!(1), &json!([{"size": 2, "clusters": 1}]))
-    );
-    assert_eq!(duplicates["sources"][0]["kept_source"], "speeches");
-    let page = visible(&data_page(&report));
-    for said in ["Duplicates", "pairs confirmed", "largest (1)", "clusters (1)", "near duplicate", "近似重复"] {
-        assert!(page.contains(said), "{said}");
-    }
-}
-
-#[test]
 fn outliers_are_drawn_with_their_thresholds() {
     let report = report();
     let thresholds = &report.funnel.as_ref().unwrap().outliers;
