@@ -159,6 +159,35 @@ fn presets_are_rules_that_compile() {
     all.check().unwrap();
 }
 
+/// The words of the recipe's list count, and those that ship do not.
+#[test]
+fn a_list_of_the_recipe_takes_the_place_of_the_one_that_ships() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = "[[rules]]\nname = \"toxic\"\ndrop_if = \"toxicity_words(text) > 0\"\n";
+    let documents = [
+        document("What the fuck, said the bargee.", "shipped"),
+        document("The Gobbledygook of lawyers is endless.", "own"),
+        document("他说这是胡言乱语，没有人相信。", "own"),
+        document("A gobbledygookish tongue is something else.", "neither"),
+    ];
+    let dropped = |recipe: &CleanConfig| -> Vec<(String, f64)> {
+        run(dir.path(), &documents, recipe).unwrap();
+        let dropped = shown(dir.path(), "dropped").into_iter().map(|shown| shown.document);
+        dropped.map(|document| (document.source, document.statistics["toxicity_words"])).collect()
+    };
+    assert_eq!(dropped(&config(rule)), [("shipped".to_owned(), 1.0)]);
+    std::fs::write(dir.path().join("words.txt"), "# mine\ngobbledygook\n胡言乱语\n").unwrap();
+    let recipe = config(&format!("{rule}[models]\ntoxicity = \"words.txt\"\n")).relative_to(dir.path());
+    assert_eq!(dropped(&recipe), [("own".to_owned(), 1.0), ("own".to_owned(), 1.0)]);
+    assert_eq!(recipe.files(Path::new("")).unwrap(), [dir.path().join("words.txt")]);
+    std::fs::write(dir.path().join("words.txt"), "# nothing\n\n").unwrap();
+    let error = run(dir.path(), &documents, &recipe).unwrap_err();
+    assert!(error.to_string().starts_with("clean.models.toxicity: there is no word in"), "{error}");
+    std::fs::remove_file(dir.path().join("words.txt")).unwrap();
+    let error = run(dir.path(), &documents, &recipe).unwrap_err();
+    assert!(error.to_string().contains("words.txt"), "{error}");
+}
+
 /// Models trained on a text find it likely, and of its kind.
 #[test]
 fn models_of_the_recipe_score_texts() {

@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::graph::Stage;
 use crate::recipe::Recipe;
 use crate::report::{
-    CommandFacts, CompressionFacts, Curves, DataFacts, EvaluationFacts, EventFacts, ModelFacts, RunFacts, RunReport,
-    SampleFacts, SourceFacts, StageFacts, TokenizerFacts, TokenizerRow, TrainingFacts,
+    CommandFacts, CompressionFacts, Curves, DataFacts, EvaluationFacts, EventFacts, MixtureFacts, ModelFacts, RunFacts,
+    RunReport, SampleFacts, SourceFacts, StageFacts, TokenizerFacts, TokenizerRow, TrainingFacts,
 };
 use crate::stages::{CompressSummary, EvaluateSummary, TokenizerSummary, TrainSummary, files};
 use crate::{PipelineError, report};
@@ -55,6 +55,7 @@ impl Gatherer<'_> {
         Ok(RunReport {
             stages: self.stage_facts()?,
             data: self.data()?,
+            mixture: self.mixture()?,
             tokenizer: self.tokenizer()?,
             model: self.model()?,
             training: self.training()?,
@@ -163,6 +164,13 @@ impl Gatherer<'_> {
             }
         }
         Ok(samples)
+    }
+
+    fn mixture(&self) -> Result<Option<MixtureFacts>, PipelineError> {
+        let Some(config) = &self.recipe.mixture else { return Ok(None) };
+        let made = self.summary::<TokenizerSummary>(Stage::Tokenizer)?;
+        let realised = made.and_then(|made| made.shards.get("train")?.mixture.clone());
+        Ok(realised.map(|realised| MixtureFacts { by: config.by.clone(), realised }))
     }
 
     fn tokenizer(&self) -> Result<Option<TokenizerFacts>, PipelineError> {

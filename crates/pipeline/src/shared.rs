@@ -88,7 +88,11 @@ fn create(collected: &Path, config: &CleanConfig, share: Share<'_>, parts: &Path
     make_folder(parts)?;
     // Duplicates and evaluation sets are looked for in the end, by the run itself.
     let mut clean = CleanConfig { dedup: Dedup::Exact(false), decontaminate: None, ..config.clone() };
-    let models = [("shared/perplexity", &mut clean.models.perplexity), ("shared/quality", &mut clean.models.quality)];
+    let models = [
+        ("shared/perplexity", &mut clean.models.perplexity),
+        ("shared/quality", &mut clean.models.quality),
+        ("shared/toxicity", &mut clean.models.toxicity),
+    ];
     let mut uploads: Vec<(PathBuf, Stored)> = Vec::new();
     for (name, path) in models {
         if let Some(path) = path {

@@ -1,6 +1,6 @@
 use maud::{Markup, html};
 
-use crate::chart::{BarChart, Funnel, Histogram, LineChart};
+use crate::chart::{BarChart, Funnel, Histogram, HistogramWithLimits, LineChart};
 use crate::text::T;
 
 /// What a section is made of.
@@ -14,6 +14,7 @@ pub enum Block {
     LineChart(LineChart),
     BarChart(BarChart),
     Histogram(Histogram),
+    HistogramWithLimits(HistogramWithLimits),
     Funnel(Funnel),
     Samples(Vec<Sample>),
     Compared(Vec<Compared>),
@@ -129,6 +130,7 @@ impl Block {
             Self::LineChart(chart) => chart.render(),
             Self::BarChart(chart) => chart.render(),
             Self::Histogram(chart) => chart.render(),
+            Self::HistogramWithLimits(chart) => chart.render(),
             Self::Funnel(chart) => chart.render(),
             Self::Samples(samples) => html! { @for sample in samples { (sample.render()) } },
             Self::Compared(all) => html! { @for one in all { (one.render()) } },

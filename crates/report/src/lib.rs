@@ -20,6 +20,7 @@ mod text;
 
 pub use block::{Align, Block, Column, Compared, Figure, Mark, Marked, Row, Sample, Table};
 pub use chart::{Bar, BarChart, Bin, Funnel, FunnelStep, Histogram, LineChart, Series};
+pub use chart::{Beyond, HistogramWithLimits, Limit};
 pub use markdown::markdown_table;
 pub use page::{Page, Section};
 pub use text::T;

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use danlu_report::{
-    Bar, BarChart, Bin, Block, Column, Figure, Funnel, FunnelStep, Histogram, LineChart, Page, Row, Sample, Section,
-    Series, T, Table,
+    Bar, BarChart, Beyond, Bin, Block, Column, Figure, Funnel, FunnelStep, Histogram, HistogramWithLimits, Limit,
+    LineChart, Page, Row, Sample, Section, Series, T, Table,
 };
 
 const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>&lt;";
@@ -37,6 +37,15 @@ fn page_full_of(text: &str) -> String {
             x_label: t(),
             y_label: t(),
             bins: vec![Bin { from: 0.0, to: 1.0, count: 2 }],
+        }),
+        Block::HistogramWithLimits(HistogramWithLimits {
+            histogram: Histogram {
+                title: t(),
+                x_label: t(),
+                y_label: t(),
+                bins: vec![Bin { from: 0.0, to: 1.0, count: 2 }],
+            },
+            limits: vec![Limit { value: 0.5, beyond: Beyond::Above, label: t() }],
         }),
         Block::Funnel(Funnel {
             title: t(),

@@ -26,6 +26,9 @@ pub type Scorer = Arc<dyn Fn(&Analysis<'_>) -> Option<f64> + Send + Sync>;
 /// Functions that need a model, and the key that names it.
 const MODELS: [&str; 2] = ["perplexity", "quality"];
 
+/// The function that counts the words of a list: the one that ships, or one in its place.
+const TOXICITY: &str = "toxicity_words";
+
 /// The functions that rules and queries may call.
 #[derive(Clone)]
 pub struct Functions {
@@ -63,6 +66,13 @@ impl Functions {
     #[must_use]
     pub fn with_quality(self, scorer: Scorer) -> Self {
         self.with_model(MODELS[1], scorer)
+    }
+
+    /// With `toxicity_words(text)` counting by another list than the one that ships.
+    #[must_use]
+    pub fn with_toxicity(mut self, scorer: Scorer) -> Self {
+        self.all.retain(|function| function.name() != TOXICITY);
+        self.with_model(TOXICITY, scorer)
     }
 
     fn with_model(mut self, name: &'static str, scorer: Scorer) -> Self {

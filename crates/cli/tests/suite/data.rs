@@ -1,6 +1,8 @@
-//! `danlu data report`, `watch`, `trace` and `forget` on a run's documents.
+//! `danlu data`: what it prints of functions and presets, and `report`, `watch`, `show`, `trace` and `forget` on a run's
+//! documents.
 
 use crate::harness::Place;
+use crate::threads;
 
 fn cleaned() -> Place {
     let place = Place::new();
@@ -74,4 +76,97 @@ fn a_document_is_traced_and_forgotten() {
     let again = place.json(&["run", "tiny.toml", "--only", "collect", "--json"]);
     assert!(again.is_object());
     assert!(place.ok(&["data", "show", "tiny.toml", "--split", "train", "--limit", "1"]).contains("---"));
+}
+
+#[test]
+fn presets_are_printed_as_files_of_rules() {
+    let place = Place::new();
+    let names = place.ok(&["data", "preset"]);
+    assert_eq!(names.lines().collect::<Vec<_>>(), ["gopher", "c4", "fineweb", "chinese-web"]);
+    for name in names.lines() {
+        let text = place.ok(&["data", "preset", name]);
+        let rules = text.parse::<toml::Table>().unwrap_or_else(|e| panic!("{name}: {e}"));
+        let rules = rules["rules"].as_array().unwrap();
+        assert!(rules.len() > 2 && rules.iter().all(|rule| rule["drop_if"].is_str()), "{name}: {rules:?}");
+        assert!(text.starts_with("# ") && text.contains("arXiv"), "{name} says where it is from");
+        // What is printed can be put into a recipe as rules of one's own.
+        let own = text.replace("[[rules]]", "[[clean.rules]]");
+        place.write_recipe(|recipe| recipe.replace("[split]", &format!("{own}\n[split]")));
+        place.ok(&["run", "tiny.toml", "--dry-run"]);
+    }
+    let error = place.fails(2, &["data", "preset", "gofer"]);
+    assert!(error.contains("gofer") && error.contains("gopher, c4, fineweb, chinese-web"), "{error}");
+}
+
+#[test]
+fn every_function_that_is_listed_can_be_asked() {
+    let place = cleaned();
+    let told = place.ok(&["data", "functions"]);
+    for said in [
+        "dup_ngram_ratio(text, n)\n    ",
+        "char_count(text)\n    Length in characters",
+        "perplexity(text), quality(text)",
+    ] {
+        assert!(told.contains(said), "{said}");
+    }
+    let listed: Vec<serde_json::Value> =
+        place.ok(&["data", "functions", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(listed.len() * 2 + 2, told.lines().count());
+    let calls = listed.iter().map(|function| {
+        let call = function["call"].as_str().unwrap();
+        let call = call.split_once(", ").map_or(call.to_owned(), |(call, _)| format!("{call}, 2)"));
+        format!("{call} AS {}", function["name"].as_str().unwrap())
+    });
+    let sql = format!("SELECT {} FROM train LIMIT 1", calls.collect::<Vec<_>>().join(", "));
+    let row = place.json(&["data", "sql", "tiny.toml", &sql, "--json"]);
+    assert_eq!(row.as_object().map(|row| row.len()), Some(listed.len()), "{row}");
+}
+
+#[test]
+fn masked_documents_show_what_is_learnt() {
+    let place = threads::made("2");
+    let shown = place.ok(&["data", "show", "tiny.toml", "--masked", "--source", "chats", "--limit", "1"]);
+    let (asked, learnt) = shown.split_once("assistant\n\u{27e6}").unwrap_or_else(|| panic!("{shown}"));
+    assert!(
+        asked.starts_with("--- ") && asked.contains("<|im_start|>user\nSay w") && !asked.contains('\u{27e6}'),
+        "{shown}"
+    );
+    // The answer and the marker that ends it, and nothing after that.
+    assert!(learnt.starts_with('w') && learnt.contains("<|im_end|>\u{27e7}"), "{shown}");
+    assert_eq!(shown.matches('\u{27e6}').count(), 1, "{shown}");
+    let plain = place.ok(&["data", "show", "tiny.toml", "--masked", "--source", "tang-poems", "--limit", "1"]);
+    let (_, text) = plain.split_once('\n').unwrap();
+    assert!(text.starts_with('\u{27e6}') && text.trim_end().ends_with("<|endoftext|>\u{27e7}"), "{plain}");
+    let fresh = Place::new();
+    for stage in ["collect", "clean"] {
+        fresh.ok(&["run", "tiny.toml", "--only", stage]);
+    }
+    let error = fresh.fails(2, &["data", "show", "tiny.toml", "--masked"]);
+    assert!(error.contains("no token shards yet") && error.contains("hint:"), "{error}");
+}
+
+#[test]
+fn the_words_of_a_list_are_part_of_the_key() {
+    let place = Place::new();
+    std::fs::write(place.path("words.txt"), "gobbledygook\n").unwrap();
+    let section = "[clean.models]\ntoxicity = \"words.txt\"\n\n[[clean.rules]]\nname = \"toxic\"\n\
+        drop_if = \"toxicity_words(text) > 0\"\n\n[split]";
+    place.write_recipe(|text| text.replace("[split]", section));
+    for stage in ["collect", "clean"] {
+        place.ok(&["run", "tiny.toml", "--only", stage]);
+    }
+    let decided = || {
+        let plan = place.json(&["run", "tiny.toml", "--dry-run", "--json"]);
+        let stages = plan["stages"].as_array().unwrap().iter();
+        stages
+            .filter(|stage| stage["stage"] == "clean")
+            .map(|stage| stage["decision"]["action"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(decided(), ["reuse"]);
+    std::fs::write(place.path("words.txt"), "春風\n").unwrap();
+    assert_eq!(decided(), ["run"]);
+    place.ok(&["run", "tiny.toml", "--only", "clean"]);
+    let shown = place.ok(&["data", "show", "tiny.toml", "--reason", "toxic", "--limit", "1", "--chars", "0"]);
+    assert!(shown.contains("dropped by toxic") && shown.contains("春風"), "{shown}");
 }

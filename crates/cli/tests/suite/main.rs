@@ -16,4 +16,5 @@ mod loop_closes;
 mod recipes;
 mod share;
 mod snapshots;
+mod threads;
 mod tune;

@@ -36,7 +36,7 @@ pub struct CleanConfig {
     pub preset: Vec<String>,
     /// Which statistics are measured and kept with the documents.
     pub statistics: StatisticsKept,
-    /// Files of models for `perplexity(text)` and `quality(text)`, relative to the recipe.
+    /// Files for `perplexity(text)`, `quality(text)` and `toxicity_words(text)`, relative to the recipe.
     pub models: ModelsConfig,
     /// What becomes of documents in which a field is missing: `language`, or a field of the metadata.
     pub missing: BTreeMap<String, Missing>,
@@ -88,7 +88,7 @@ pub struct RuleConfig {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Dedup {
-    /// Exact ones in the first pass, in 16 bytes of memory each; or none.
+    /// Exact ones in the first pass, in 20 to 39 bytes of memory each; or none.
     Exact(bool),
     /// By a search over all documents, which takes passes of its own.
     Search(Box<DedupConfig>),
@@ -143,7 +143,7 @@ pub enum StatisticsKept {
     All,
 }
 
-/// Files of models that score a text.
+/// Files that functions of a text need: models that score it, and a list of words to count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelsConfig {
@@ -151,6 +151,9 @@ pub struct ModelsConfig {
     pub perplexity: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality: Option<PathBuf>,
+    /// Words and phrases that `toxicity_words(text)` counts in the place of those that ship, one a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub toxicity: Option<PathBuf>,
 }
 
 /// What becomes of a document in which a field is missing, null or blank.
@@ -217,7 +220,9 @@ impl CleanConfig {
             Dedup::Search(config) => Some(config.paths_mut()),
             Dedup::Exact(_) => None,
         };
-        self.models.perplexity.iter_mut().chain(&mut self.models.quality).chain(search.into_iter().flatten())
+        let models = &mut self.models;
+        let files = models.perplexity.iter_mut().chain(&mut models.quality).chain(&mut models.toxicity);
+        files.chain(search.into_iter().flatten())
     }
 }
 

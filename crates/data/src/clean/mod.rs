@@ -13,6 +13,7 @@
 mod config;
 mod funnel;
 mod global;
+mod histogram;
 mod outliers;
 mod output;
 mod parts;
@@ -27,6 +28,7 @@ use std::path::Path;
 pub use config::{CleanConfig, Dedup, Missing, ModelsConfig, RuleConfig, SplitConfig, StatisticsKept};
 pub use funnel::{Count, DropRow, Funnel, FunnelShare, SplitRow, StepFunnel};
 pub use global::CONTAMINATION_FILE;
+pub use histogram::OutlierHistogram;
 pub use outliers::{OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, OutlierThresholds};
 pub use output::{DROPPED_FILE, DroppedDocument, FUNNEL_FILE};
 pub use parts::{Part, PartSummary, clean_part, clean_parts, split_documents};

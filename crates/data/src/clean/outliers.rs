@@ -6,7 +6,7 @@ use std::path::Path;
 use danlu_sql::Rules;
 use serde::{Deserialize, Serialize};
 
-use super::Reason;
+use super::{OutlierHistogram, Reason};
 use crate::table::read_statistics;
 use crate::{DataError, Document};
 
@@ -87,8 +87,11 @@ pub struct OutlierThresholds {
     pub low: Option<f64>,
     /// A larger value is an outlier.
     pub high: Option<f64>,
-    /// Documents below and above.
+    /// Documents below and above, less those that an earlier statistic dropped.
     pub dropped: u64,
+    /// How the values lie around the thresholds. Empty in results of earlier versions.
+    #[serde(default)]
+    pub histogram: OutlierHistogram,
 }
 
 impl OutlierConfig {
@@ -199,6 +202,8 @@ fn thresholds(config: &OutlierConfig, column: &str, group: String, mut values: V
         _ => (center - factor * spread, center + factor * spread),
     };
     let known = values.len() >= LEAST_GROUP && spread > 0.0;
+    let low = (known && config.side != OutlierSide::High).then_some(low);
+    let high = (known && config.side != OutlierSide::Low).then_some(high);
     OutlierThresholds {
         statistic: config.statistic.clone(),
         column: column.into(),
@@ -209,8 +214,9 @@ fn thresholds(config: &OutlierConfig, column: &str, group: String, mut values: V
         quantiles,
         center,
         spread,
-        low: (known && config.side != OutlierSide::High).then_some(low),
-        high: (known && config.side != OutlierSide::Low).then_some(high),
+        histogram: OutlierHistogram::of(&values, low, high),
+        low,
+        high,
         dropped: 0,
     }
 }

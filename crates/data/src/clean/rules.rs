@@ -1,9 +1,10 @@
 //! The rules of a configuration, compiled.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use danlu_sql::{Functions, Judged, Row, Rule, Rules, Scorer};
-use danlu_text::{Analysis, LinearClassifier, NgramModel};
+use danlu_text::{Analysis, LinearClassifier, NgramModel, WordList};
 
 use super::presets::expand;
 use super::{CleanConfig, Outcome, Reason, StatisticsKept};
@@ -45,7 +46,22 @@ fn functions(config: &CleanConfig) -> Result<Functions, DataError> {
         let model = LinearClassifier::load(path)?;
         functions = functions.with_quality(Arc::new(move |analysis: &Analysis<'_>| Some(model.score(analysis))));
     }
+    if let Some(path) = &config.models.toxicity {
+        let words = word_list(path)?;
+        functions =
+            functions.with_toxicity(Arc::new(move |analysis: &Analysis<'_>| Some(words.count(analysis) as f64)));
+    }
     Ok(functions)
+}
+
+/// A list that says nothing would count nothing in every text, which nobody means.
+fn word_list(path: &Path) -> Result<WordList, DataError> {
+    let words = WordList::load(path)?;
+    if words.is_empty() {
+        let message = format!("there is no word in {}", path.display());
+        return Err(DataError::BadConfig { key: "clean.models.toxicity", message });
+    }
+    Ok(words)
 }
 
 /// What the rules say of documents: for each the statistics that were measured, and whether one drops it.

@@ -234,8 +234,8 @@ impl Step for RepeatedLines {
     }
 }
 
-/// Exact deduplication across sources: of documents with the same text the first stays. 16 bytes of memory each. It must
-/// see the documents in their order.
+/// Exact deduplication across sources: of documents with the same text the first stays. It must see the documents in their
+/// order. The table of hashes holds 17 bytes a slot and is between 7/16 and 7/8 full: 20 to 39 bytes a document.
 #[derive(Default)]
 pub(super) struct Duplicates {
     seen: HashSet<u128>,

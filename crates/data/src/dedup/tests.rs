@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod brute_force;
+
 use std::collections::{BTreeSet, HashSet};
 
 use super::*;
@@ -110,43 +112,6 @@ fn families(seed: u64) -> Vec<String> {
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&i| mix(seed ^ i as u64));
     order.into_iter().map(|i| texts[i].clone()).collect()
-}
-
-/// Duplicates by comparing all pairs: components of pairs at the threshold, then in each the first that no kept one is like.
-fn brute_force(texts: &[String], threshold: f64) -> Vec<(u64, u64, f64)> {
-    let like = |a: usize, b: usize| Some(jaccard(&texts[a], &texts[b])).filter(|&similarity| similarity >= threshold);
-    let mut component: Vec<usize> = (0..texts.len()).collect();
-    for a in 0..texts.len() {
-        for b in 0..a {
-            if like(a, b).is_some() {
-                let (from, to) = (component[a], component[b]);
-                component.iter_mut().filter(|c| **c == from).for_each(|c| *c = to);
-            }
-        }
-    }
-    let (mut kept, mut dropped): (Vec<usize>, Vec<(u64, u64, f64)>) = (Vec::new(), Vec::new());
-    for row in 0..texts.len() {
-        let near =
-            kept.iter().find_map(|&k| (component[k] == component[row]).then(|| like(k, row)).flatten().map(|s| (k, s)));
-        match near {
-            Some((k, similarity)) => dropped.push((row as u64, k as u64, similarity)),
-            None => kept.push(row),
-        }
-    }
-    dropped
-}
-
-#[test]
-fn near_duplicates_are_those_of_comparing_all_pairs() {
-    for (seed, threshold) in [(1, 0.5), (1000, 0.6), (2000, 0.8)] {
-        let texts = families(seed);
-        let config = DedupConfig { exact: false, near: Some(near(threshold)), ..Default::default() };
-        let found = search(&documents(&texts), &config, PLENTY);
-        let found: Vec<_> = found.drops.iter().map(|d| (d.row, d.kept.unwrap(), d.similarity)).collect();
-        let expected = brute_force(&texts, threshold);
-        assert!(expected.len() > 15, "the test has little to find: {expected:?}");
-        assert_eq!(found, expected, "at {threshold}");
-    }
 }
 
 /// The bar of the defaults: of planted pairs at 0.8 and above 98% are found, and nothing below a half is dropped.

@@ -4,6 +4,7 @@ mod drift;
 mod duplicates;
 mod licenses;
 mod names;
+mod outliers;
 mod sections;
 mod spread;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use danlu_data::{Count, Document, DropRow, SourceSummary, SplitRow, StepFunnel};
+use danlu_data::{Count, Document, DropRow, MixtureRow, MixtureSummary, SourceSummary, SplitRow, StepFunnel};
 use danlu_eval::{Baseline, Baselines, Coverage, Evaluation, Scores, WindowSize, XzSize};
 
 use super::*;
@@ -13,6 +13,7 @@ pub fn full() -> RunReport {
         run: run(),
         stages: stages(),
         data: Some(data()),
+        mixture: Some(mixture()),
         tokenizer: Some(tokenizer()),
         model: Some(model()),
         training: Some(training()),
@@ -176,6 +177,30 @@ fn steps() -> Vec<StepFunnel> {
             &[("duplicate", "speeches", "en", count(10, 250_000)), ("duplicate", "poems", "zh", count(20, 50_000))],
         ),
     ]
+}
+
+fn mixture() -> MixtureFacts {
+    let row = |name: &str, available: u64, target, tokens: u64, capped| MixtureRow {
+        name: name.into(),
+        available_documents: 400,
+        available_tokens: available,
+        target,
+        realised: tokens as f64 / 1_500_000.0,
+        documents: 500,
+        tokens,
+        epochs: tokens as f64 / available as f64,
+        capped,
+    };
+    let groups = vec![row("speeches", 1_200_000, 0.5, 1_125_000, false), row("poems", 93_750, 0.5, 375_000, true)];
+    let realised = MixtureSummary {
+        groups,
+        tokens_wanted: 2_000_000,
+        tokens: 1_500_000,
+        documents: 1000,
+        without_key: 0,
+        stages: 1,
+    };
+    MixtureFacts { by: "source".into(), realised }
 }
 
 fn tokenizer() -> TokenizerFacts {

@@ -13,6 +13,7 @@ mod card;
 mod evaluation;
 mod format;
 mod life;
+mod mixture;
 mod names;
 mod page;
 mod summary;
@@ -41,6 +42,7 @@ pub struct RunReport {
     /// In the order of the graph.
     pub stages: Vec<StageFacts>,
     pub data: Option<DataFacts>,
+    pub mixture: Option<MixtureFacts>,
     pub tokenizer: Option<TokenizerFacts>,
     pub model: Option<ModelFacts>,
     pub training: Option<TrainingFacts>,
@@ -104,6 +106,15 @@ pub struct DataFacts {
     pub tokens: BTreeMap<String, u64>,
     /// A few dropped documents with the reason.
     pub dropped_samples: Vec<DroppedDocument>,
+}
+
+/// What training was to see of each group of documents, and what it saw.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MixtureFacts {
+    /// What makes a group: `source`, `language`, or a column of the metadata.
+    pub by: String,
+    pub realised: danlu_data::MixtureSummary,
 }
 
 /// A source as the recipe names it.

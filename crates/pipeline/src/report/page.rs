@@ -8,6 +8,7 @@ use super::life::{
     commands_section, data_section, environment_section, lineage_section, recipe_section, stages_section,
     tokenizer_section,
 };
+use super::mixture::mixture_section;
 use super::names::state;
 use super::summary::{Tone, findings, headline};
 use super::text::{same, t};
@@ -41,6 +42,7 @@ fn sections(report: &RunReport) -> Vec<Section> {
     all.extend(report.training.as_ref().map(training_section));
     all.extend(report.compression.as_ref().map(compression_section));
     all.extend(report.data.as_ref().map(data_section));
+    all.extend(report.mixture.as_ref().map(mixture_section));
     all.extend(report.tokenizer.as_ref().map(tokenizer_section));
     all.extend(report.model.as_ref().map(model_section));
     if !report.stages.is_empty() {

@@ -1,7 +1,7 @@
 use maud::{Markup, html};
 
 use super::scale::Scale;
-use super::{Frame, area_with_axes, figure, no_data, px, svg, x_axis, y_axis};
+use super::{Area, Frame, area_with_axes, figure, no_data, px, svg, x_axis, y_axis};
 use crate::number::{grouped, significant};
 use crate::text::T;
 
@@ -51,36 +51,18 @@ impl Histogram {
     }
 
     fn draw(&self, frame: Frame) -> Markup {
-        let bins: Vec<&Bin> = self.bins.iter().filter(|bin| (bin.to - bin.from).is_finite()).collect();
-        let x = Scale::linear(bins.iter().flat_map(|bin| [bin.from, bin.to]), 0.0);
-        let y = Scale::from_zero(bins.iter().map(|bin| bin.count as f64), 0.05);
-        let (Some(x), Some(y)) = (x, y) else {
-            return svg(frame, &self.title, "no data · 无数据", &no_data(frame));
-        };
-        // Counts are whole.
-        let y_ticks: Vec<_> = y.ticks(5).into_iter().filter(|tick| tick.0.fract() == 0.0).collect();
-        let area = area_with_axes(frame, &self.y_label, &y_ticks.iter().map(|tick| tick.1.clone()).collect::<Vec<_>>());
-        let place_x = |value: f64| x.at(value, area.left, area.right).unwrap_or(area.left);
-        let place_y = |value: f64| y.at(value, area.bottom, area.top).unwrap_or(area.bottom);
-        let y_places: Vec<_> = y_ticks.into_iter().map(|(value, text)| (place_y(value), text)).collect();
-        let x_ticks = x.ticks(if frame.width > 500.0 { 8 } else { 5 });
-        let x_places: Vec<_> = x_ticks.into_iter().map(|(value, text)| (place_x(value), text)).collect();
-        let body = html! {
-            (y_axis(area, &self.y_label, &y_places))
-            @for bin in &bins {
-                @let (from, to) = (place_x(bin.from.min(bin.to)), place_x(bin.from.max(bin.to)));
-                @let top = place_y(bin.count as f64);
-                rect class="bar" x=(px(from + 0.5)) y=(px(top)) width=(px((to - from - 1.0).max(0.5)))
-                    height=(px(area.bottom - top)) {
-                    title { (told(bin)) }
-                }
-            }
-            (x_axis(area, &self.x_label, &x_places))
-        };
-        svg(frame, &self.title, &self.description(), &body)
+        match Axes::of(self, frame, &[]) {
+            Some(axes) => svg(frame, &self.title, &self.description(), &axes.bars(self, |_| false)),
+            None => svg(frame, &self.title, "no data · 无数据", &no_data(frame)),
+        }
     }
 
-    fn description(&self) -> String {
+    /// Bins that have a place.
+    fn finite(&self) -> impl Iterator<Item = &Bin> {
+        self.bins.iter().filter(|bin| (bin.to - bin.from).is_finite())
+    }
+
+    pub(super) fn description(&self) -> String {
         let total: u64 = self.bins.iter().fold(0, |total, bin| total.saturating_add(bin.count));
         let fullest = self.bins.iter().max_by_key(|bin| bin.count).map(told).unwrap_or_default();
         let (bins, total) = (self.bins.len(), grouped(total));
@@ -88,7 +70,59 @@ impl Histogram {
     }
 }
 
-fn told(bin: &Bin) -> String {
+/// Both axes of a histogram, and the area between them.
+pub(super) struct Axes {
+    x: Scale,
+    y: Scale,
+    /// Values and labels of the ticks of the vertical axis.
+    y_ticks: Vec<(f64, String)>,
+    x_ticks: usize,
+    pub(super) area: Area,
+}
+
+impl Axes {
+    /// Wide enough for all bins and for `others`; none when there is nothing to draw.
+    pub(super) fn of(histogram: &Histogram, frame: Frame, others: &[f64]) -> Option<Self> {
+        histogram.finite().next()?;
+        let ends = histogram.finite().flat_map(|bin| [bin.from, bin.to]);
+        let x = Scale::linear(ends.chain(others.iter().copied()), 0.0)?;
+        let y = Scale::from_zero(histogram.finite().map(|bin| bin.count as f64), 0.05)?;
+        // Counts are whole.
+        let y_ticks: Vec<_> = y.ticks(5).into_iter().filter(|tick| tick.0.fract() == 0.0).collect();
+        let labels: Vec<String> = y_ticks.iter().map(|tick| tick.1.clone()).collect();
+        let area = area_with_axes(frame, &histogram.y_label, &labels);
+        Some(Self { x, y, y_ticks, x_ticks: if frame.width > 500.0 { 8 } else { 5 }, area })
+    }
+
+    pub(super) fn x(&self, value: f64) -> f64 {
+        self.x.at(value, self.area.left, self.area.right).unwrap_or(self.area.left)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        self.y.at(value, self.area.bottom, self.area.top).unwrap_or(self.area.bottom)
+    }
+
+    /// The bars between the axes; those that are `strong` in the accent colour.
+    pub(super) fn bars(&self, histogram: &Histogram, strong: impl Fn(&Bin) -> bool) -> Markup {
+        let y_places: Vec<_> = self.y_ticks.iter().map(|(value, text)| (self.y(*value), text.clone())).collect();
+        let x_ticks = self.x.ticks(self.x_ticks);
+        let x_places: Vec<_> = x_ticks.into_iter().map(|(value, text)| (self.x(value), text)).collect();
+        html! {
+            (y_axis(self.area, &histogram.y_label, &y_places))
+            @for bin in histogram.finite() {
+                @let (from, to) = (self.x(bin.from.min(bin.to)), self.x(bin.from.max(bin.to)));
+                @let top = self.y(bin.count as f64);
+                rect class=(if strong(bin) { "bar strong" } else { "bar" }) x=(px(from + 0.5)) y=(px(top))
+                    width=(px((to - from - 1.0).max(0.5))) height=(px(self.area.bottom - top)) {
+                    title { (told(bin)) }
+                }
+            }
+            (x_axis(self.area, &histogram.x_label, &x_places))
+        }
+    }
+}
+
+pub(super) fn told(bin: &Bin) -> String {
     format!("{} – {}: {}", significant(bin.from, 3), significant(bin.to, 3), grouped(bin.count))
 }
 

@@ -4,6 +4,7 @@
 mod bar;
 mod funnel;
 mod histogram;
+mod limits;
 mod line;
 mod scale;
 
@@ -12,6 +13,7 @@ use maud::{Markup, html};
 pub use bar::{Bar, BarChart};
 pub use funnel::{Funnel, FunnelStep};
 pub use histogram::{Bin, Histogram};
+pub use limits::{Beyond, HistogramWithLimits, Limit};
 pub use line::{LineChart, Series};
 
 use crate::text::{T, text_width};

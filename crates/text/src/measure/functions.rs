@@ -280,7 +280,7 @@ static FUNCTIONS: &[TextFunction] = &[
     ),
     number(
         "toxicity_words",
-        "Profanities and insults from the list that ships (English and Chinese), or from a list of your own.",
+        "Profanities and insults from the list that ships (English and Chinese), or from a list of your own (`toxicity` in `[clean.models]`).",
         |t| toxicity_list().count(t) as f64,
     ),
     number(

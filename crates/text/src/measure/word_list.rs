@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
@@ -27,6 +28,15 @@ impl WordList {
         let finder =
             finder.map_err(|error| TextError::BadWordList { entries: entries.len(), message: error.to_string() })?;
         Ok(Self { finder })
+    }
+
+    /// Reads a file of entries, one a line.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not UTF-8.
+    pub fn load(path: &Path) -> Result<Self, TextError> {
+        let lines = std::fs::read_to_string(path);
+        Self::parse(&lines.map_err(|source| TextError::Io { action: "read", path: path.into(), source })?)
     }
 
     /// How many entries there are.

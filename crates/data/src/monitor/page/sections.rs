@@ -17,6 +17,7 @@ pub(super) fn all(report: &DataReport) -> Vec<Section> {
     let mut all = vec![overview(report)];
     all.extend(report.drift.as_ref().map(drift::section));
     all.extend(report.funnel.as_ref().map(|funnel| cleaning(report, funnel)));
+    all.extend(report.funnel.as_ref().and_then(|funnel| super::outliers::section(&funnel.outliers)));
     if !report.changes.is_empty() {
         all.push(changes(report));
     }

@@ -7,11 +7,11 @@ use danlu_report::{Bin, Block, Histogram, Section, T, number};
 use super::names::{language, left, right, same, statistic, t, table};
 use crate::Count;
 use crate::monitor::distribution::Distribution;
-use crate::monitor::report::{Fence, Outliers};
+use crate::monitor::report::Outliers;
 use crate::monitor::snapshot::Snapshot;
 
 /// Bars of a histogram.
-const BARS: usize = 32;
+pub(super) const BARS: usize = 32;
 /// Sources and languages with a histogram of their own: those with most documents.
 const DRAWN: usize = 6;
 
@@ -33,7 +33,7 @@ pub(super) fn section(snapshot: &Snapshot, outliers: &[Outliers]) -> Section {
         }));
         section = section.block(groups(snapshot, name, &all));
     }
-    section.block(limits(outliers))
+    section.block(super::outliers::fences(snapshot, outliers))
 }
 
 /// A statistic by source and language, as a table and histograms, folded away.
@@ -94,56 +94,41 @@ fn row(label: T, of: &Distribution) -> Vec<T> {
     cells
 }
 
-/// Equal bars from the least value to the 99% quantile. A bin of the sketch that reaches over a border gives each side its
-/// part, as if its values lay evenly.
+/// Equal bars from the least value to the 99% quantile.
 fn bins(of: &Distribution) -> Vec<Bin> {
-    let (low, high) = (of.min, of.quantile(0.99));
+    bars(of, of.min, of.quantile(0.99), BARS)
+}
+
+/// So many equal bars of the values from `low` to `high`; the first has what lies below, too, and none what lies above. A bin of the sketch that reaches over a border gives each side
+/// its part, as if its values lay evenly.
+pub(super) fn bars(of: &Distribution, low: f64, high: f64, count: usize) -> Vec<Bin> {
     if of.count == 0 || !(high - low).is_finite() {
         return Vec::new();
     }
     if high - low <= 1e-9 * high.abs().max(1.0) {
         return vec![Bin { from: low - 0.5, to: high + 0.5, count: of.count }];
     }
-    let wide = (high - low) / BARS as f64;
+    let wide = (high - low) / count as f64;
     let edge = |i: usize| low + wide * i as f64;
-    let mut counts = [0.0; BARS];
-    for (from, to, count) in of.bins() {
+    let mut counts = vec![0.0; count];
+    for (from, to, values) in of.bins() {
         let (from, to) = (from.max(low), to.min(high).max(from.max(low)));
-        let place = |value: f64| (((value - low) / wide) as usize).min(BARS - 1);
+        let place = |value: f64| (((value - low) / wide) as usize).min(count - 1);
         if from > high {
             continue;
         }
         let (first, last) = (place(from), place(to));
         if first == last || to <= from {
-            counts[last] += count as f64;
+            counts[last] += values as f64;
             continue;
         }
         for (bar, sum) in counts.iter_mut().enumerate().take(last + 1).skip(first) {
             let part = (to.min(edge(bar + 1)) - from.max(edge(bar))).max(0.0) / (to - from);
-            *sum += count as f64 * part;
+            *sum += values as f64 * part;
         }
     }
     let bar = |(i, count): (usize, f64)| Bin { from: edge(i), to: edge(i + 1), count: count.round() as u64 };
     counts.into_iter().enumerate().map(bar).collect()
-}
-
-fn limits(outliers: &[Outliers]) -> Block {
-    let fence = |fence: &Fence| {
-        let figure = |value: f64| number::significant(value, 3);
-        same(&format!("{} – {} · {}", figure(fence.low), figure(fence.high), number::percent(fence.outside)))
-    };
-    let rows = outliers
-        .iter()
-        .map(|one| vec![statistic(&one.statistic), fence(&one.iqr), fence(&one.z), fence(&one.mad)])
-        .collect();
-    let columns = [
-        left("statistic", "统计量"),
-        right("1.5 IQR", "1.5 倍四分位距"),
-        right("3 standard deviations", "3 倍标准差"),
-        right("3.5 MAD", "3.5 倍中位绝对偏差"),
-    ];
-    let summary = t("Where outliers begin, and how many documents lie beyond", "离群值界限及界外文档占比");
-    Block::Details { summary, blocks: vec![table(columns, rows)] }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod languages;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -230,8 +232,26 @@ fn invented_values_have_the_shape_and_are_nobodys() {
         assert!(crate::find_pii(&masked).is_empty(), "{masked}");
         assert_eq!(fake.apply(text), masked);
     }
-    assert!(fake.apply("me zs@qq.com").ends_with("@example.com"));
-    assert!(fake.apply("8.8.8.8").starts_with("192.0.2."));
+}
+
+/// Of the BLAKE3 hash h of the original: mail has h[0..3] modulo 100,000, an address h[0] or h[0..2], and the n-th digit of
+/// the others, from 1, is h[n] modulo 10. Identity numbers keep six digits and cards four; a mobile number begins with 12, and of
+/// other telephone numbers the first four digits are 0. Worked out with the Python package blake3.
+#[test]
+fn invented_values_by_hand() {
+    check(
+        r#"{"kind": "mask_pii", "replacement": "fake"}"#,
+        &[
+            ("me: jane@mail.corp.co.uk.", "me: user22781@example.com."),
+            ("邮箱zs@qq.com，IP 8.8.8.8", "邮箱user14288@example.com，IP 192.0.2.151"),
+            ("at 2400:3200::1 now", "at 2001:db8::7918 now"),
+            ("手机13812345678。", "手机12005082935。"),
+            ("Call (212) 736-5000.", "Call (000) 061-6712."),
+            // The X at the end gives way to the first digit with which no check is right.
+            ("身份证11010519491231002X", "身份证110105421295549360"),
+            ("card 4111 1111 1111 1111", "card 4111 1359 3010 6844"),
+        ],
+    );
 }
 
 #[test]
