@@ -40,7 +40,7 @@ mod tokenizer;
 
 pub use augment::{
     AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose,
-    ReverseUnit, RotateUnit, Translate, augment,
+    ReverseUnit, RotateUnit, Translate, augment, images_folder,
 };
 pub use batches::{Batch, BatchConfig, Batches, Packing};
 pub use clean::{
