@@ -187,7 +187,7 @@ impl Collector<'_> {
         for item in &items[from..] {
             let flow = reader.read(item, &mut |record| {
                 match record {
-                    Ok(document) if self.forgotten.contains(&document.id) => forgotten += 1,
+                    Ok(document) if self.forgotten.cover(&document) => forgotten += 1,
                     Ok(document) => {
                         count.documents += 1;
                         count.bytes += document.text.len() as u64;

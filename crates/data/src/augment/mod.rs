@@ -17,8 +17,8 @@ mod render;
 mod run;
 mod units;
 
-pub(crate) use run::original_of;
 pub use run::{AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentCount, AugmentSummary, Translate, augment, images_folder};
+pub(crate) use run::{IMAGES_SUFFIX, original_of};
 
 use std::path::PathBuf;
 

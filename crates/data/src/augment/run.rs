@@ -18,6 +18,8 @@ use crate::{DataError, Document, DocumentWriter, ProgressFn, read_documents};
 pub const AUGMENT_KEY: &str = "augment";
 /// The entry in a copy's metadata with its original's id.
 pub const AUGMENTED_FROM_KEY: &str = "augmented_from";
+/// The end of the name of a folder of drawn texts.
+pub(crate) const IMAGES_SUFFIX: &str = "-images";
 /// The turns of a conversation.
 const MESSAGES_KEY: &str = "messages";
 /// Of the images of a document, in the order of its `<image>` marks.
@@ -175,7 +177,7 @@ pub fn augment(
 pub fn images_folder(out: &Path) -> PathBuf {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').next().unwrap_or_default();
-    out.with_file_name(format!("{stem}-images"))
+    out.with_file_name(format!("{stem}{IMAGES_SUFFIX}"))
 }
 
 /// The id of the document that a copy was made of; `None` for what is no copy. A table of danlu that was read as a source

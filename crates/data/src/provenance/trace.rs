@@ -3,14 +3,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use danlu_store::{Artifact, Workspace};
-use danlu_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
 use super::Place;
 use super::lineage::{ArtifactRef, Lineage, ModelRef, name};
+use super::spelling::{Sought, Speller, shards_of, table_of};
 use super::tombstones::{self, Tombstone};
 use crate::files::{Row, document_files, read_rows};
-use crate::{DataError, Document, FUNNEL_FILE, Funnel, Shard};
+use crate::{DataError, Document, FUNNEL_FILE, Funnel};
 
 /// The life of one document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -219,19 +219,17 @@ fn forgotten(workspace: &Workspace, id: &str) -> Result<Vec<Trace>, DataError> {
 fn shards(lineage: &Lineage, clean: &Artifact, split: &str, id: &str) -> Result<Vec<ShardPlace>, DataError> {
     let mut found = Vec::new();
     for artifact in lineage.descendants(&[clean]) {
-        let path = artifact.path.join(format!("{split}.tokens"));
-        if !path.is_file() {
-            continue;
-        }
-        let tokenizer = Tokenizer::from_dir(&artifact.path.join("tokenizer"))?;
-        let shard = Shard::open(&path, Some(tokenizer.hash()))?;
-        for (document, row) in shard.documents().enumerate() {
-            let text = row.tokens.start..row.tokens.end.saturating_sub(1).max(row.tokens.start);
-            let bytes = tokenizer.decode_bytes(&shard.tokens().slice(text).to_vec());
-            if crate::document::content_id(&bytes) == id {
-                found.push(ShardPlace { path: path.clone(), document, tokens: row.tokens });
-            }
-        }
+        let Some((_, path)) = shards_of(&artifact.path).into_iter().find(|(of, _)| of == split) else { continue };
+        let speller = Speller::of(artifact)?;
+        let shard = speller.open(&path)?;
+        let is_meant = |other: &str| other == id;
+        let sought = match table_of(lineage, artifact, split) {
+            Some(table) => speller.sought(&table, &is_meant)?,
+            None => Sought::default(),
+        };
+        let here = speller.found(&shard, &sought, &is_meant);
+        let rows = shard.documents().enumerate().zip(here).filter(|(_, here)| *here);
+        found.extend(rows.map(|((document, row), _)| ShardPlace { path: path.clone(), document, tokens: row.tokens }));
     }
     Ok(found)
 }
