@@ -29,6 +29,9 @@ fn render(one: &Trace) {
     if let Some(id) = one.collected_id.as_ref().filter(|id| **id != one.id) {
         line(&format!("collected   as {id}; cleaning changed its text"));
     }
+    if let Some(copy) = &one.copy {
+        line(&format!("copy        {copy}, made of it; what follows the cleaned documents is the copy's"));
+    }
     for artifact in &one.artifacts {
         line(&format!("artifact    {}", artifact.path.display()));
     }

@@ -266,12 +266,21 @@ fn copies_are_forgotten_with_their_original() {
 }
 
 #[test]
-fn asking_for_a_copy_asks_for_its_original() {
+fn a_copy_is_traced_to_its_original_and_forgotten_with_it() {
     let house = copied();
     let original = house.id_of("Bob Example");
     let rows = house.rows("augment", "a1");
     let copy = rows.iter().find(|row| row.metadata.get(AUGMENTED_FROM_KEY).is_some_and(|from| *from == original));
-    house.forget(&[&copy.unwrap().id], &[]).unwrap();
+    let copy = copy.unwrap();
+    let traced = trace(&house.workspace, &house.cleaned(), &copy.id[..12]).unwrap();
+    let [one] = &traced[..] else { panic!("{traced:?}") };
+    assert_eq!((&one.id, one.copy.as_ref(), one.models.len()), (&original, Some(&copy.id), 1));
+    let stages: Vec<&str> = one.artifacts.iter().map(|artifact| artifact.stage.as_str()).collect();
+    assert_eq!(stages, ["collect", "clean", "augment"]);
+    let [place] = &one.shards[..] else { panic!("{one:?}") };
+    assert!(house.told()[place.document].starts_with(&copy.text));
+
+    house.forget(&[&copy.id], &[]).unwrap();
     assert_eq!((mentions(&house.told(), "Bob"), house.collect_talks().forgotten), (0, 1));
     assert!(Tombstones::read(house.workspace.root()).unwrap().contains(&original));
 }
