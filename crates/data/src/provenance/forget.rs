@@ -18,6 +18,8 @@ use crate::{DataError, Document, Progress, ProgressFn, Shard, ShardSummary};
 /// Lies in a workspace while documents are being forgotten, and says what is still to be done.
 const JOURNAL_FILE: &str = "forgetting.json";
 const JOURNAL_VERSION: u32 = 1;
+/// Stages whose unfinished work holds texts.
+const TEXT_STAGES: [&str; 4] = ["collect", "clean", "augment", "tokenizer"];
 /// The step, and the reason, under which the funnel counts forgotten documents.
 pub(crate) const FORGOTTEN: &str = "forgotten";
 
@@ -244,6 +246,7 @@ pub(super) fn carry_out(workspace: &Workspace, plan: &ForgetPlan, step: &mut Ste
         step(done as u64, plan.artifacts.len() as u64)?;
         files.extend(remove_from(&store, planned, plan)?);
     }
+    TEXT_STAGES.iter().try_for_each(|stage| remove_unfinished(&store, stage))?;
     std::fs::remove_file(&journal).map_err(|e| DataError::io("remove", &journal, e))?;
     Ok(Forgotten {
         time: plan.time.clone(),
@@ -290,6 +293,20 @@ fn remove_from(
     }
     store.replace(&work, artifact.manifest)?;
     Ok(files)
+}
+
+/// Removes what stopped processes left of a stage: nothing says of which documents it is.
+fn remove_unfinished(store: &ArtifactStore, stage: &str) -> Result<(), DataError> {
+    for entry in std::fs::read_dir(store.root().join(stage)).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if let (Some("partial"), Some(key)) =
+            (path.extension().and_then(|end| end.to_str()), path.file_stem().and_then(|key| key.to_str()))
+        {
+            let _claim = store.lock_work(stage, key)?;
+            std::fs::remove_dir_all(&path).map_err(|e| DataError::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
 }
 
 struct Rewriting<'a> {

@@ -229,8 +229,11 @@ fn copies_are_forgotten_with_their_original() {
         serde_json::from_value(house.artifact("augment", "a1").manifest.summary).unwrap()
     };
     let before = summary(&house);
+    let unfinished = house.workspace.artifacts().work_dir("augment", "a2").unwrap();
+    std::fs::write(unfinished.join("translations.jsonl"), LETTER).unwrap();
 
     let told = house.forget(&[&id], &[]).unwrap();
+    assert!(!unfinished.exists(), "what a stopped process left may hold the text");
     let gone = 1 + copies.len();
     assert_eq!((house.rows("augment", "a1").len(), house.told().len()), (rows - gone, shown - gone));
     assert_eq!(mentions(&house.told(), "Bob"), 0);
