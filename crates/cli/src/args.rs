@@ -348,9 +348,9 @@ pub struct EvalArgs {
     /// copies of its own.
     #[arg(long, value_name = "FILE", conflicts_with = "lengths")]
     pub augment: Option<PathBuf>,
-    /// Decides how copies are changed.
-    #[arg(long, default_value_t = 42)]
-    pub seed: u64,
+    /// Decides how copies are changed, in the place of the file's seed.
+    #[arg(long, requires = "augment")]
+    pub seed: Option<u64>,
     #[command(flatten)]
     pub back: BackArgs,
     #[arg(long)]

@@ -230,7 +230,7 @@ impl Collector<'_> {
 
     fn take(&mut self, part: &mut OpenPart, record: Result<Document, Problem>) -> Result<(), DataError> {
         match record {
-            Ok(document) if self.forgotten.contains(&document.id) => part.finished.forgotten += 1,
+            Ok(document) if self.forgotten.cover(&document) => part.finished.forgotten += 1,
             Ok(document) => {
                 part.write(&document)?;
                 self.report(document.text.len() as u64);

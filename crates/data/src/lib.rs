@@ -41,7 +41,7 @@ mod tokenizer;
 
 pub use augment::{
     AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose,
-    ReverseUnit, RotateUnit, Translate, augment,
+    ReverseUnit, RotateUnit, Translate, augment, images_folder,
 };
 pub use batches::{Batch, BatchConfig, Batches, Packing};
 pub use clean::{
@@ -78,7 +78,8 @@ pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
 pub use provenance::{
     ArtifactRef, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact, Selection,
-    ShardPlace, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget, trace,
+    ShardPlace, Sought, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget,
+    trace,
 };
 pub use shard::{
     ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,

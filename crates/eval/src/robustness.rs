@@ -57,7 +57,6 @@ pub struct Changes<'a> {
     pub config: &'a AugmentConfig,
     /// The folder that its paths start from.
     pub base: &'a Path,
-    pub seed: u64,
     /// For back-translation.
     pub translate: Option<&'a Translate<'a>>,
 }
@@ -87,7 +86,7 @@ pub fn robustness_report(
     let report = steps.map(|step| {
         let one = AugmentConfig { steps: vec![step.clone()], choose: Choose::Each, ..changes.config.clone() };
         let copies = folder.path().join("copies.parquet");
-        let made = augment(&originals, &one, changes.seed, changes.base, changes.translate, &copies, &|_| {})?;
+        let made = augment(&originals, &one, changes.base, changes.translate, &copies, &|_| {})?;
         let kind = step.name().to_owned();
         let count = made.kinds.get(&kind).cloned().unwrap_or_default();
         let (original, changed) = match count.made {

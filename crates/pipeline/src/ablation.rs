@@ -153,7 +153,8 @@ fn merge(table: &mut Table, changes: &Table) {
 }
 
 /// As far as an ablation runs each recipe.
-const STAGES: [Stage; 5] = [Stage::Collect, Stage::Clean, Stage::Tokenizer, Stage::Train, Stage::Evaluate];
+const STAGES: [Stage; 6] =
+    [Stage::Collect, Stage::Clean, Stage::Augment, Stage::Tokenizer, Stage::Train, Stage::Evaluate];
 
 /// Runs what was not run before, and says what it came to.
 ///
@@ -195,8 +196,8 @@ fn run_one(
 ) -> Result<(f64, Option<f64>), PipelineError> {
     let graph = Graph::of(file)?;
     let store = workspace.artifacts();
-    for stage in STAGES {
-        if store.find(stage.name(), &graph.node(stage).key)?.is_none() {
+    for stage in STAGES.into_iter().filter(|stage| graph.has(*stage)) {
+        if store.find(stage.name(), &graph.node(stage)?.key)?.is_none() {
             let selection = Selection { from: None, only: Some(stage) };
             let options = RunOptions { selection, device: options.device.clone(), ..*options };
             run(file, workspace, &options, observer)?;

@@ -19,6 +19,9 @@ pub enum PipelineError {
     /// `--only` was asked for a stage whose inputs are not there.
     #[error("stage `{stage}` needs the result of `{missing}`, which has not been made for this recipe")]
     MissingInput { stage: Stage, missing: Stage },
+    /// `--from` or `--only` was asked for a stage that the recipe has no section for.
+    #[error("the recipe has no stage `{stage}`")]
+    NotInRecipe { stage: Stage },
     /// Another process works on the same artifact.
     #[error("another danlu process is at work on stage `{stage}` ({lock})")]
     Busy { stage: Stage, lock: PathBuf },
@@ -61,6 +64,9 @@ impl PipelineError {
             Self::Value { hint, .. } | Self::Device { hint, .. } => Some(hint.clone()),
             Self::MissingInput { missing, .. } => {
                 Some(format!("run `danlu run RECIPE --only {missing}` first, or leave out --only"))
+            }
+            Self::NotInRecipe { stage } => {
+                Some(format!("add a section [{stage}] to the recipe, or name another stage"))
             }
             Self::Busy { .. } => Some("wait for it to end, or give this run another --runs-dir".into()),
             Self::Interrupted { .. } => Some("give the same command again to go on from here".into()),

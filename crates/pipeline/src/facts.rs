@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use danlu_data::{CollectSummary, Funnel, ShowFilter};
+use danlu_data::{AugmentSummary, CollectSummary, Funnel, ShowFilter};
 use danlu_store::{Artifact, ArtifactStore, Run, RunDb, StageRecord, Workspace};
 use danlu_train::Plan;
 use serde::de::DeserializeOwned;
@@ -143,7 +143,8 @@ impl Gatherer<'_> {
             .map(|t| t.shards.into_iter().map(|(split, s)| (split, s.total.tokens)).collect())
             .unwrap_or_default();
         let dropped_samples = self.dropped(&funnel)?;
-        Ok(Some(DataFacts { sources: sources.collect(), collected, funnel, tokens, dropped_samples }))
+        let copies = self.summary::<AugmentSummary>(Stage::Augment)?;
+        Ok(Some(DataFacts { sources: sources.collect(), collected, funnel, copies, tokens, dropped_samples }))
     }
 
     /// A few dropped documents, as many of each reason.

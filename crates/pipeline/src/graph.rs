@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use danlu_data::{stated_licenses, without_licenses};
@@ -13,7 +13,7 @@ use danlu_store::{Artifact, ArtifactStore, hash};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::recipe::RecipeFile;
+use crate::recipe::{Recipe, RecipeFile};
 use crate::{PipelineError, nearest};
 
 /// One stage of a model's life.
@@ -22,6 +22,8 @@ use crate::{PipelineError, nearest};
 pub enum Stage {
     Collect,
     Clean,
+    /// Only where the recipe has an `[augment]`.
+    Augment,
     Tokenizer,
     Train,
     Evaluate,
@@ -31,19 +33,41 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in an order in which each comes after its inputs.
-    pub const ALL: [Self; 7] =
-        [Self::Collect, Self::Clean, Self::Tokenizer, Self::Train, Self::Evaluate, Self::Compress, Self::Report];
+    pub const ALL: [Self; 8] = [
+        Self::Collect,
+        Self::Clean,
+        Self::Augment,
+        Self::Tokenizer,
+        Self::Train,
+        Self::Evaluate,
+        Self::Compress,
+        Self::Report,
+    ];
 
-    /// The stages whose results this one reads.
-    pub fn inputs(self) -> &'static [Self] {
+    /// The stages whose results this one reads, as far as the recipe has them; see [`Graph::inputs`].
+    fn inputs(self) -> &'static [Self] {
         match self {
             Self::Collect => &[],
             Self::Clean => &[Self::Collect],
-            Self::Tokenizer => &[Self::Clean],
+            Self::Augment => &[Self::Clean],
+            Self::Tokenizer => &[Self::Clean, Self::Augment],
             Self::Train => &[Self::Tokenizer],
             Self::Evaluate | Self::Compress => &[Self::Clean, Self::Tokenizer, Self::Train],
-            Self::Report => &[Self::Collect, Self::Clean, Self::Tokenizer, Self::Train, Self::Evaluate, Self::Compress],
+            Self::Report => &[
+                Self::Collect,
+                Self::Clean,
+                Self::Augment,
+                Self::Tokenizer,
+                Self::Train,
+                Self::Evaluate,
+                Self::Compress,
+            ],
         }
+    }
+
+    /// Whether a recipe has this stage.
+    fn belongs_to(self, recipe: &Recipe) -> bool {
+        self != Self::Augment || recipe.augment.is_some()
     }
 
     /// Raised when a change of code makes earlier results of this stage stale.
@@ -61,6 +85,7 @@ impl Stage {
         match self {
             Self::Collect => "collect",
             Self::Clean => "clean",
+            Self::Augment => "augment",
             Self::Tokenizer => "tokenizer",
             Self::Train => "train",
             Self::Evaluate => "evaluate",
@@ -99,28 +124,27 @@ pub struct Node {
     pub key: String,
 }
 
-/// All nodes of a recipe, in the order of [`Stage::ALL`].
+/// The nodes of a recipe, in the order of [`Stage::ALL`].
 #[derive(Clone, Debug)]
 pub struct Graph {
     nodes: Vec<Node>,
 }
 
 impl Graph {
-    /// Works out every key; reads the source files to hash them.
+    /// Works out every key; reads the source files, and what else a section names, to hash them.
     ///
     /// # Errors
     /// A source that names no file, or one that cannot be read.
     pub fn of(file: &RecipeFile) -> Result<Self, PipelineError> {
-        let sources = hash_sources(file)?;
-        let models = hash_files(file)?;
+        let files = Hashes::of(file)?;
         let mut nodes: Vec<Node> = Vec::new();
-        for stage in Stage::ALL {
+        for stage in Stage::ALL.into_iter().filter(|stage| stage.belongs_to(&file.recipe)) {
             let inputs: BTreeMap<String, String> = nodes
                 .iter()
                 .filter(|n| stage.inputs().contains(&n.stage))
                 .map(|n| (n.stage.name().to_owned(), n.key.clone()))
                 .collect();
-            let config = stage_config(stage, file, &sources, &models);
+            let config = stage_config(stage, file, &files);
             let key = hash::of_json(&json!({
                 "stage": stage.name(), "format": stage.format(), "config": config, "inputs": inputs,
             }))
@@ -130,8 +154,19 @@ impl Graph {
         Ok(Self { nodes })
     }
 
-    pub fn node(&self, stage: Stage) -> &Node {
-        &self.nodes[stage as usize]
+    /// # Errors
+    /// [`PipelineError::NotInRecipe`] for a stage that this recipe does without.
+    pub fn node(&self, stage: Stage) -> Result<&Node, PipelineError> {
+        self.nodes.iter().find(|node| node.stage == stage).ok_or(PipelineError::NotInRecipe { stage })
+    }
+
+    pub fn has(&self, stage: Stage) -> bool {
+        self.nodes.iter().any(|node| node.stage == stage)
+    }
+
+    /// The stages whose results `stage` reads.
+    pub fn inputs(&self, stage: Stage) -> impl Iterator<Item = Stage> {
+        stage.inputs().iter().copied().filter(|input| self.has(*input))
     }
 
     pub fn nodes(&self) -> &[Node] {
@@ -140,12 +175,13 @@ impl Graph {
 }
 
 /// The part of the recipe that a stage depends on by itself.
-fn stage_config(stage: Stage, file: &RecipeFile, sources: &Value, files: &Value) -> Value {
+fn stage_config(stage: Stage, file: &RecipeFile, files: &Hashes) -> Value {
     let r = &file.recipe;
     match stage {
         // Not `strict`: where no record is malformed it changes nothing, and where one is, `decide` looks.
-        Stage::Collect => json!({ "sources": without_licenses(&r.data.sources), "files": sources }),
-        Stage::Clean => json!({ "clean": without_engine(json!(r.clean)), "split": r.split, "files": files }),
+        Stage::Collect => json!({ "sources": without_licenses(&r.data.sources), "files": files.sources }),
+        Stage::Clean => json!({ "clean": without_engine(json!(r.clean)), "split": r.split, "files": files.clean }),
+        Stage::Augment => json!({ "augment": r.augment, "files": files.augment }),
         Stage::Tokenizer => json!({ "tokenizer": r.tokenizer, "chat": r.chat, "mixture": r.mixture }),
         Stage::Train => json!({ "model": r.model, "train": r.train, "seed": r.seed }),
         Stage::Evaluate => json!({ "evaluate": r.evaluate, "samples": r.samples, "seed": r.seed }),
@@ -173,6 +209,25 @@ fn report_config(file: &RecipeFile) -> Value {
     config
 }
 
+/// What the files that a recipe names hold, by the stage that reads them.
+struct Hashes {
+    sources: Value,
+    clean: Value,
+    augment: Value,
+}
+
+impl Hashes {
+    fn of(file: &RecipeFile) -> Result<Self, PipelineError> {
+        let base = file.base();
+        let copies = file.recipe.augment.as_ref().map(|augment| augment.files(base)).transpose()?;
+        Ok(Self {
+            sources: hash_sources(file)?,
+            clean: hash_files(&file.recipe.clean.files(base)?, base)?,
+            augment: hash_files(&copies.unwrap_or_default(), base)?,
+        })
+    }
+}
+
 /// `{source name: {file: content hash}}`, files relative to the recipe: a moved project stays the same data. What is not
 /// a file has what else tells its state.
 fn hash_sources(file: &RecipeFile) -> Result<Value, PipelineError> {
@@ -183,12 +238,12 @@ fn hash_sources(file: &RecipeFile) -> Result<Value, PipelineError> {
     Ok(Value::Object(all))
 }
 
-/// `{file: content hash}` of what cleaning reads besides the documents, such as models.
-fn hash_files(file: &RecipeFile) -> Result<Value, PipelineError> {
+/// `{file: content hash}` of what a stage reads besides the documents, such as models.
+fn hash_files(files: &[PathBuf], base: &Path) -> Result<Value, PipelineError> {
     let mut all = serde_json::Map::new();
-    for path in file.recipe.clean.files(file.base())? {
-        let name = path.strip_prefix(file.base()).unwrap_or(&path).display().to_string();
-        all.insert(name, hash::of_file(&path)?.to_string().into());
+    for path in files {
+        let name = path.strip_prefix(base).unwrap_or(path).display().to_string();
+        all.insert(name, hash::of_file(path)?.to_string().into());
     }
     Ok(Value::Object(all))
 }
@@ -218,21 +273,23 @@ pub enum Decision {
 /// records does not count as a result.
 ///
 /// # Errors
-/// An artifact folder that cannot be read.
+/// An artifact folder that cannot be read; a stage was selected that the recipe does without.
 pub fn decide(
     graph: &Graph,
     store: &ArtifactStore,
     selection: Selection,
     strict: bool,
 ) -> Result<Vec<(Stage, Decision)>, PipelineError> {
+    for selected in selection.from.into_iter().chain(selection.only) {
+        graph.node(selected)?;
+    }
     let mut decided: Vec<(Stage, Decision)> = Vec::new();
     for node in graph.nodes() {
         let found = store.find(node.stage.name(), &node.key)?;
         let found = found.filter(|a| !(strict && node.stage == Stage::Collect && skipped_records(a) > 0));
-        let rerun =
-            node.stage.inputs().iter().find(|input| {
-                decided.iter().any(|(stage, how)| stage == *input && matches!(how, Decision::Run { .. }))
-            });
+        let rerun = graph
+            .inputs(node.stage)
+            .find(|input| decided.iter().any(|(stage, how)| stage == input && matches!(how, Decision::Run { .. })));
         let decision = match (selection.only, rerun) {
             (Some(only), _) if only == node.stage => Decision::Run { why: format!("--only {only}") },
             (Some(_), _) => found.map_or(Decision::Skip, |a| Decision::Reuse { path: a.path }),
@@ -262,10 +319,10 @@ fn newer_input(
     store: &ArtifactStore,
     made: &Artifact,
 ) -> Result<Option<Stage>, PipelineError> {
-    for input in node.stage.inputs() {
-        let found = store.find(input.name(), &graph.node(*input).key)?;
+    for input in graph.inputs(node.stage) {
+        let found = store.find(input.name(), &graph.node(input)?.key)?;
         if found.is_some_and(|i| i.manifest.created > made.manifest.created) {
-            return Ok(Some(*input));
+            return Ok(Some(input));
         }
     }
     Ok(None)
@@ -317,14 +374,12 @@ fn brief(value: &Value) -> String {
 
 /// The artifact of a stage, or the error that says how to make it.
 pub fn require(graph: &Graph, store: &ArtifactStore, by: Stage, stage: Stage) -> Result<Artifact, PipelineError> {
-    store.find(stage.name(), &graph.node(stage).key)?.ok_or(PipelineError::MissingInput { stage: by, missing: stage })
+    store.find(stage.name(), &graph.node(stage)?.key)?.ok_or(PipelineError::MissingInput { stage: by, missing: stage })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use std::path::Path;
-
     use danlu_store::{Manifest, Workspace};
 
     use super::*;
@@ -368,14 +423,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let before = Graph::of(&recipe(dir.path(), "")).unwrap();
         let other = Graph::of(&recipe(dir.path(), "[train]\nsteps = 7\nwarmup_steps = 1\n")).unwrap();
-        assert_eq!(before.node(Stage::Tokenizer).key, other.node(Stage::Tokenizer).key);
-        assert_ne!(before.node(Stage::Train).key, other.node(Stage::Train).key);
-        assert_ne!(before.node(Stage::Report).key, other.node(Stage::Report).key);
+        assert_eq!(before.node(Stage::Tokenizer).unwrap().key, other.node(Stage::Tokenizer).unwrap().key);
+        assert_ne!(before.node(Stage::Train).unwrap().key, other.node(Stage::Train).unwrap().key);
+        assert_ne!(before.node(Stage::Report).unwrap().key, other.node(Stage::Report).unwrap().key);
         std::fs::write(dir.path().join("a/part.txt"), "edited").unwrap();
         let edited = Graph::of(&recipe(dir.path(), "")).unwrap();
         assert_ne!(
-            before.node(Stage::Collect).key,
-            edited.node(Stage::Collect).key,
+            before.node(Stage::Collect).unwrap().key,
+            edited.node(Stage::Collect).unwrap().key,
             "either file of the same name counts"
         );
     }
@@ -421,7 +476,7 @@ mod tests {
         assert_eq!(runs(&graph, &store, from), ["evaluate", "report"]);
         let only = Selection { from: None, only: Some(Stage::Compress) };
         assert_eq!(runs(&graph, &store, only), ["compress"]);
-        finish(&store, graph.node(Stage::Compress), "2026-01-02T00:00:00Z");
+        finish(&store, graph.node(Stage::Compress).unwrap(), "2026-01-02T00:00:00Z");
         assert_eq!(runs(&graph, &store, all), ["report"], "a result older than its input is made again");
         let strict = decide(&graph, &store, all, true).unwrap();
         assert!(matches!(strict[0].1, Decision::Run { .. }), "strict looks at skipped records");

@@ -16,7 +16,7 @@ use crate::recipe::RecipeFile;
 /// Values that cannot be trained with; source files that cannot be read.
 pub fn plan(file: &RecipeFile, workspace: &Workspace, device: &Device) -> Result<Plan, PipelineError> {
     let graph = Graph::of(file)?;
-    let made = workspace.artifacts().find(Stage::Tokenizer.name(), &graph.node(Stage::Tokenizer).key)?;
+    let made = workspace.artifacts().find(Stage::Tokenizer.name(), &graph.node(Stage::Tokenizer)?.key)?;
     let trained = made.and_then(|a| a.manifest.summary.get("vocab_size").and_then(Value::as_u64));
     let vocab_size = trained.map_or(file.recipe.tokenizer.vocab_size, |n| n as usize);
     let peak = danlu_train::measured_peak(device, file.recipe.train.precision);

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use danlu_data::{ChatConfig, CleanConfig, MixtureConfig, SourceConfig, SplitConfig};
+use danlu_data::{AugmentConfig, ChatConfig, CleanConfig, DataError, MixtureConfig, SourceConfig, SplitConfig};
 use danlu_eval::EvalConfig;
 use danlu_model::ModelConfig;
 use danlu_text::TokenizerConfig;
@@ -33,6 +33,9 @@ pub struct Recipe {
     /// Which share of the documents is kept for validation and test.
     #[serde(default)]
     pub split: SplitConfig,
+    /// Changed copies of the documents to train on; none where there is no such section.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<AugmentConfig>,
     /// How much of each source training sees, and in which order; everything once, as it lies, where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixture: Option<MixtureConfig>,
@@ -196,21 +199,37 @@ impl RecipeFile {
                 "write some text, or leave it out",
             ));
         }
-        r.clean.check().map_err(|e| {
-            let said = e.to_string();
-            let (key, message) = said.split_once(": ").unwrap_or(("clean", &said));
-            self.value(
-                key,
-                message.to_owned(),
-                &e.hint().unwrap_or_else(|| "docs/cleaning.md has the keys of [clean] with examples".into()),
-            )
-        })?;
+        let cleaning = "docs/cleaning.md has the keys of [clean] with examples";
+        r.clean.check().map_err(|e| self.refused(&e, "clean", cleaning))?;
+        if let Some(augment) = &r.augment {
+            self.check_augment(augment)?;
+        }
         if let Some(mixture) = &r.mixture {
             mixture.check()?;
         }
         // The rest of what training would refuse, before an hour of data work.
         danlu_train::plan_for(&r.train, &r.model, r.tokenizer.vocab_size, 1.0)?;
         Ok(())
+    }
+
+    fn check_augment(&self, augment: &AugmentConfig) -> Result<(), PipelineError> {
+        let keys = "docs/training-data.md has the keys of [augment] with examples";
+        augment.check().map_err(|e| self.refused(&e, "augment", keys))?;
+        if augment.translates() && augment.translators(self.base()).is_none() {
+            return Err(self.value(
+                "augment.steps",
+                "back_translate needs two translators".into(),
+                "name the folders of two models: [augment] there = MODEL and back = MODEL",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the data room says of a section, in this file's name. Its messages begin with the key, where they know it.
+    fn refused(&self, error: &DataError, section: &str, hint: &str) -> PipelineError {
+        let said = error.to_string();
+        let (key, message) = said.split_once(": ").unwrap_or((section, &said));
+        self.value(key, message.to_owned(), &error.hint().unwrap_or_else(|| hint.into()))
     }
 
     fn value(&self, key: &str, message: String, hint: &str) -> PipelineError {
@@ -288,6 +307,28 @@ mod tests {
         let error = load("[train]\nlearning_rat = 0.1\n").unwrap_err();
         assert_eq!(error.to_string(), "dir/t.toml:6: unknown key `learning_rat`");
         assert!(error.hint().unwrap().starts_with("did you mean `learning_rate`?"), "{:?}", error.hint());
+    }
+
+    #[test]
+    fn mistakes_in_augment_are_told_with_their_key() {
+        let said = |section: &str| {
+            let error = load(&format!("[augment]\n{section}")).unwrap_err();
+            format!("{error} ({})", error.hint().unwrap_or_default())
+        };
+        let step = "[[augment.steps]]\nkind = \"rotate\"\n";
+        let unknown = said(&format!("shar = 0.5\n{step}"));
+        assert!(unknown.starts_with("dir/t.toml:6: unknown key `shar` (did you mean `share`?"), "{unknown}");
+        let unknown = said(&format!("{step}unti = \"word\"\n"));
+        assert!(unknown.contains("unknown key `unti`") && unknown.contains("unit"), "{unknown}");
+        let kind = said("[[augment.steps]]\nkind = \"rotat\"\n");
+        assert!(kind.contains("unknown value `rotat` (did you mean `rotate`?"), "{kind}");
+        let none = said("share = 0.5\n");
+        assert!(none.contains("augment.steps: there is no step") && none.contains("training-data.md"), "{none}");
+        assert!(said(&format!("share = 2.0\n{step}")).contains("augment.share: must lie between 0 and 1"));
+        let models = said("[[augment.steps]]\nkind = \"back_translate\"\n");
+        assert!(models.contains("needs two translators") && models.contains("there = MODEL"), "{models}");
+        let resolved = load(&format!("[augment]\nshare = 0.5\n{step}")).unwrap().recipe;
+        assert_eq!(toml::from_str::<Recipe>(&toml::to_string(&resolved).unwrap()).unwrap(), resolved);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub fn run(
     let db = workspace.db()?;
     workspace.mark_interrupted(&db)?;
     let resolved = toml::to_string(&file.recipe).unwrap_or_else(|_| file.text.clone());
-    let key = &graph.node(Stage::Report).key;
+    let key = &graph.node(Stage::Report)?.key;
     let (run, _lock) = workspace.begin_or_resume_run(&db, &file.recipe.name, &resolved, key)?;
     observer.decided(&run, &decisions);
     let began = danlu_store::now_rfc3339();
@@ -130,7 +130,7 @@ fn run_stages(
     decisions: &[(Stage, Decision)],
 ) -> Result<(), PipelineError> {
     for (stage, decision) in decisions {
-        let node = context.graph.node(*stage).clone();
+        let node = context.graph.node(*stage)?.clone();
         match decision {
             Decision::Skip => {}
             Decision::Reuse { .. } => {
@@ -147,8 +147,8 @@ fn run_stages(
 fn run_stage(context: &mut Context<'_>, db: &RunDb, run: &str, node: &Node, why: &str) -> Result<(), PipelineError> {
     let stage = node.stage;
     context.go_on(stage)?;
-    for input in stage.inputs() {
-        context.input(stage, *input)?;
+    for input in context.graph.inputs(stage) {
+        context.input(stage, input)?;
     }
     let _lock = context.store.lock_work(stage.name(), &node.key).map_err(|e| match e {
         StoreError::Busy { path, .. } => PipelineError::Busy { stage, lock: path },

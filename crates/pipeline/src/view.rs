@@ -3,20 +3,21 @@
 use std::fs;
 use std::path::Path;
 
+use danlu_data::{AugmentSummary, MixtureRow, MixtureSummary};
 use danlu_store::{StoreError, atomic};
 use serde_json::{Value, json};
 
 use crate::PipelineError;
 use crate::graph::Stage;
 use crate::runner::Context;
-use crate::stages::{CompressSummary, EvaluateSummary, TrainSummary, files, summary_of};
+use crate::stages::{CompressSummary, EvaluateSummary, TokenizerSummary, TrainSummary, files, summary_of};
 
 /// Lays out `runs/RUN` from the finished artifacts and returns the run's figures.
 pub(crate) fn publish(context: &Context<'_>) -> Result<Value, PipelineError> {
     let run = context.run;
     let dir = context.workspace.run_dir(run);
     let summary = summary(context, run, &dir)?;
-    if let Some(report) = context.store.find(Stage::Report.name(), &context.graph.node(Stage::Report).key)? {
+    if let Some(report) = context.store.find(Stage::Report.name(), &context.graph.node(Stage::Report)?.key)? {
         for name in [files::MODEL, files::INT8_MODEL] {
             link_folder(&report.path.join(name), &dir.join(name))?;
         }
@@ -42,6 +43,16 @@ fn summary(context: &Context<'_>, run: &str, dir: &Path) -> Result<Value, Pipeli
     }
     let has = |stage: Stage| seconds.contains_key(stage.name());
     let mut out = json!({ "run": run, "run_dir": dir, "seconds": &seconds });
+    if has(Stage::Augment) {
+        let made: AugmentSummary = summary_of(context, Stage::Augment)?;
+        out["augment"] = json!(made);
+    }
+    if has(Stage::Tokenizer) {
+        let made: TokenizerSummary = summary_of(context, Stage::Tokenizer)?;
+        if let Some(mixture) = made.shards.get("train").and_then(|train| train.mixture.as_ref()) {
+            out["mixture"] = mixture_figures(mixture);
+        }
+    }
     if has(Stage::Train) {
         let train: TrainSummary = summary_of(context, Stage::Train)?;
         out["train"] = json!({
@@ -74,6 +85,15 @@ fn summary(context: &Context<'_>, run: &str, dir: &Path) -> Result<Value, Pipeli
         out["report"] = json!(dir.join(files::REPORT));
     }
     Ok(out)
+}
+
+/// Of each group its documents, tokens and epochs, with repeats.
+fn mixture_figures(mixture: &MixtureSummary) -> Value {
+    let of = |row: &MixtureRow| {
+        let figures = json!({ "documents": row.documents, "tokens": row.tokens, "epochs": row.epochs });
+        (row.name.clone(), figures)
+    };
+    Value::Object(mixture.groups.iter().map(of).collect())
 }
 
 /// Makes `to` a folder with the files of `from` (one level: a model folder has no folders).

@@ -1,8 +1,9 @@
 //! The two translators of back-translation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use danlu_data::AugmentConfig;
 use danlu_eval::BackTranslator;
 use danlu_model::BeamConfig;
 
@@ -19,13 +20,16 @@ pub struct BackArgs {
 }
 
 impl BackArgs {
-    /// The translators that are named, if any are.
+    /// The translators that are named here, or else in the configuration of the copies, whose paths start from `base`; none
+    /// where no copy needs them.
     ///
     /// # Errors
     /// A folder that is no translator's.
-    pub fn load(&self, global: &Global) -> anyhow::Result<Option<BackTranslator>> {
-        let (Some(there), Some(back)) = (&self.there, &self.back) else { return Ok(None) };
+    pub fn load(&self, global: &Global, config: &AugmentConfig, base: &Path) -> anyhow::Result<Option<BackTranslator>> {
+        let here = self.there.clone().zip(self.back.clone());
+        let named = here.or_else(|| config.translators(base)).filter(|_| config.translates());
+        let Some((there, back)) = named else { return Ok(None) };
         let device = danlu_pipeline::select_device(&global.device)?;
-        Ok(Some(BackTranslator::load(there, back, BeamConfig::default(), &device)?))
+        Ok(Some(BackTranslator::load(&there, &back, BeamConfig::default(), &device)?))
     }
 }

@@ -164,15 +164,16 @@ pub struct DataSqlArgs {
 pub struct DataAugmentArgs {
     /// A run id or recipe, whose training documents are taken, or a table of documents (.parquet).
     pub input: String,
-    /// A TOML file: share, copies, choose, only_languages, and [[steps]] with kind = "rotate", "reverse", "synonyms", ...
+    /// A TOML file with the keys of [augment] in a recipe: share, copies, choose, only_languages, seed, and [[steps]] with
+    /// kind = "rotate", "reverse", "synonyms", ...
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// The table to write: the documents, each followed by its copies. A recipe can read it as a source.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Decides which documents are changed and how.
-    #[arg(long, default_value_t = 42)]
-    pub seed: u64,
+    /// Decides which documents are changed and how, in the place of the file's seed.
+    #[arg(long)]
+    pub seed: Option<u64>,
     #[command(flatten)]
     pub back: BackArgs,
     /// Print what was made as JSON.
@@ -242,6 +243,9 @@ pub struct DataShowArgs {
     /// Which split to read: train, valid or test.
     #[arg(long, default_value = "train", conflicts_with = "reason")]
     pub split: String,
+    /// Show what training sees where the recipe has an [augment]: the documents, each followed by its copies.
+    #[arg(long, conflicts_with_all = ["reason", "split"])]
+    pub augmented: bool,
     /// Only documents that contain this text.
     #[arg(long)]
     pub contains: Option<String>,

@@ -22,7 +22,7 @@ use crate::output::{coloured, count, line, note, print};
 
 pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
-    let folder = cleaned(&workspace, &args.run)?.path;
+    let documents = if args.augmented { augmented(&workspace, &args.run)? } else { cleaned(&workspace, &args.run)? };
     let dropped = args.reason.is_some();
     let filter = ShowFilter {
         split: Some(if dropped { "dropped".into() } else { args.split.clone() }),
@@ -33,7 +33,7 @@ pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
         contains: args.contains.clone(),
         limit: Some(args.limit),
     };
-    let found = danlu_data::show(&folder, &filter)?;
+    let found = danlu_data::show(&documents.path, &filter)?;
     if found.is_empty() {
         note("no document matches; leave a filter out, or look at the funnel in the report");
     }
@@ -58,10 +58,18 @@ fn cleaned(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
         .ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
 }
 
+/// What the augment stage left for a run or a recipe.
+fn augmented(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
+    let hint = "its recipe needs a section [augment]; then `danlu run RECIPE --only augment` makes them";
+    stage_artifact(workspace, run, Stage::Augment)?
+        .ok_or_else(|| Usage::new(format!("{run}: no copies of its documents have been made"), hint).into())
+}
+
 /// What a stage left for a run or a recipe, where it has.
 fn stage_artifact(workspace: &Workspace, run: &str, stage: Stage) -> anyhow::Result<Option<Artifact>> {
     let key = if run.ends_with(".toml") {
-        Graph::of(&RecipeFile::load(Path::new(run))?)?.node(stage).key.clone()
+        let graph = Graph::of(&RecipeFile::load(Path::new(run))?)?;
+        graph.node(stage)?.key.clone()
     } else {
         let db = workspace.db()?;
         let run = db.run(run)?;

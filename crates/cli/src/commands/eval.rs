@@ -74,11 +74,11 @@ fn lengths(global: &Global, args: &EvalArgs, source: &SourceConfig) -> anyhow::R
 /// What each change of the text costs.
 fn robustness(global: &Global, args: &EvalArgs, source: &SourceConfig, config: &Path) -> anyhow::Result<()> {
     let device = danlu_pipeline::select_device(&global.device)?;
-    let (config, base) = read_config(config)?;
-    let back = args.back.load(global)?;
+    let (config, base) = read_config(config, args.seed)?;
+    let back = args.back.load(global, &config, base)?;
     let translate = back.as_ref().map(translation);
     let translate = translate.as_ref().map(|translate| translate as &Translate<'_>);
-    let changes = Changes { config: &config, base, seed: args.seed, translate };
+    let changes = Changes { config: &config, base, translate };
     let here = (source, Path::new("."));
     let scoring = EvalConfig::default();
     let report = danlu_eval::robustness_report(&args.model, here, &changes, &device, &scoring, &mut |p| {

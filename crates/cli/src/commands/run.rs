@@ -1,6 +1,6 @@
 //! `danlu run RECIPE`.
 
-use danlu_pipeline::{Decision, Graph, RecipeFile, RunOptions, RunOutcome, Selection, Share, Stage};
+use danlu_pipeline::{Decision, Graph, PipelineError, RecipeFile, RunOptions, RunOutcome, Selection, Share, Stage};
 use danlu_store::Workspace;
 use serde_json::{Value, json};
 
@@ -47,8 +47,11 @@ fn dry_run(file: &RecipeFile, workspace: &Workspace, selection: Selection, as_js
     if as_json {
         let stages: Vec<Value> = decisions
             .iter()
-            .map(|(stage, decision)| json!({ "stage": stage, "key": graph.node(*stage).key, "decision": decision }))
-            .collect();
+            .map(|(stage, decision)| {
+                let key = &graph.node(*stage)?.key;
+                Ok(json!({ "stage": stage, "key": key, "decision": decision }))
+            })
+            .collect::<Result<_, PipelineError>>()?;
         line(&json!({ "stages": stages }).to_string());
         return Ok(());
     }

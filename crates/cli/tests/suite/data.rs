@@ -170,3 +170,37 @@ fn the_words_of_a_list_are_part_of_the_key() {
     let shown = place.ok(&["data", "show", "tiny.toml", "--reason", "toxic", "--limit", "1", "--chars", "0"]);
     assert!(shown.contains("dropped by toxic") && shown.contains("春風"), "{shown}");
 }
+
+#[test]
+fn copies_are_made_by_a_stage_of_the_recipe() {
+    let place = Place::new();
+    let steps = "[[augment.steps]]\nkind = \"rotate\"\n[[augment.steps]]\nkind = \"homophones\"\n";
+    place.write_recipe(|text| format!("{text}\n[augment]\nshare = 0.5\n{steps}"));
+    for stage in ["collect", "clean", "augment", "tokenizer"] {
+        place.ok(&["run", "tiny.toml", "--only", stage]);
+    }
+    let plan = place.ok(&["run", "tiny.toml", "--dry-run"]);
+    assert!(plan.contains("\naugment    reuse") && plan.contains("\ntrain      run"), "{plan}");
+    let run = place.json(&["runs", "--json"])[0]["id"].as_str().unwrap().to_owned();
+    let shown = place.ok(&["show", &run]);
+    for figure in ["augment.copies", "augment.kinds.rotate.made", "augment.kinds.homophones.skipped.no_chinese"] {
+        assert!(shown.contains(figure), "{figure} in {shown}");
+    }
+    let explained = place.ok(&["recipe", "explain", "tiny.toml"]);
+    assert!(explained.contains("augment.share") && explained.contains("augment.steps[1].same_tone"), "{explained}");
+
+    let show = ["data", "show", "tiny.toml", "--source", "tang-poems", "--limit", "1000", "--json"];
+    let (documents, augmented) = (place.ok(&show), place.ok(&[&show[..], &["--augmented"]].concat()));
+    assert!(augmented.lines().count() > documents.lines().count() && augmented.contains("\"augmented_from\""));
+    assert!(!documents.contains("\"augmented_from\""));
+    for split in ["valid", "test"] {
+        assert!(!place.ok(&[&show[..], &["--split", split]].concat()).contains("\"augmented_from\""), "{split}");
+    }
+
+    let page = place.ok(&["report", &run]);
+    let page = std::fs::read_to_string(place.path(page.lines().next().unwrap())).unwrap();
+    assert!(page.contains("Copies to train on") && page.contains("no chinese"));
+    place.write_recipe(str::to_owned);
+    assert!(place.fails(1, &["run", "tiny.toml", "--from", "augment"]).contains("add a section [augment]"));
+    assert!(!place.ok(&["run", "tiny.toml", "--dry-run"]).contains("augment"));
+}

@@ -139,6 +139,21 @@ fn the_translation_recipe_makes_a_translator_with_scores() {
     assert!(place.fails(1, &copy).contains("--there"), "without translators");
     assert!(place.fails(2, &[&copy[..], &["--there", model]].concat()).contains("--back"));
 
+    // The same as a stage of the recipe; what the models hold is part of its key.
+    let step = "[[augment.steps]]\nkind = \"back_translate\"\n";
+    let augmented = format!("name = \"help\"\n{source}{split}[augment]\nthere = {model:?}\nback = {model:?}\n{step}");
+    std::fs::write(place.path("help.toml"), augmented).unwrap();
+    let ran = place.json(&["run", "help.toml", "--only", "augment", "--json"]);
+    assert_eq!(ran["augment"], made);
+    let what =
+        |place: &Place| place.json(&["run", "help.toml", "--dry-run", "--json"])["stages"][2]["decision"].clone();
+    assert_eq!(what(&place)["action"], "reuse");
+    std::fs::write(place.path(model).join("note.txt"), "another model").unwrap();
+    assert!(what(&place)["why"].as_str().unwrap().contains("note.txt"), "{}", what(&place));
+    std::fs::write(place.path("help.toml"), format!("name = \"help\"\n{source}{split}[augment]\n{step}")).unwrap();
+    let told = place.fails(1, &["run", "help.toml", "--dry-run"]);
+    assert!(told.contains("needs two translators") && told.contains("there = MODEL"), "{told}");
+
     let said = place.json(&["translate", model, "--text", "Open the file 3.", "--max-new-tokens", "4"]);
     assert!(said["translation"].is_string(), "{said}");
     let scores = place.json(&[

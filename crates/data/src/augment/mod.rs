@@ -6,6 +6,7 @@
 
 mod change;
 mod edits;
+mod files;
 mod homophones;
 mod images;
 mod keyboard;
@@ -16,7 +17,8 @@ mod render;
 mod run;
 mod units;
 
-pub use run::{AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentCount, AugmentSummary, Translate, augment};
+pub use run::{AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentCount, AugmentSummary, Translate, augment, images_folder};
+pub(crate) use run::{IMAGES_SUFFIX, original_of};
 
 use std::path::PathBuf;
 
@@ -24,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
-/// What copies to make. The seed is not part of it: it is the recipe's.
+/// What copies to make: `[augment]` of a recipe, or a file of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentConfig {
@@ -35,12 +37,30 @@ pub struct AugmentConfig {
     pub choose: Choose,
     /// Only documents in these languages (ISO 639-1); all when empty.
     pub only_languages: Vec<String>,
+    /// Decides which documents get copies, and how these differ. Not the recipe's seed, so that runs that differ in
+    /// that one alone share their copies.
+    pub seed: u64,
+    /// For `back_translate`: the folder of a model that translates into another language, and of one that translates
+    /// back. This room only names them; who loads them passes a [`Translate`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub there: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back: Option<PathBuf>,
     pub steps: Vec<Augmentation>,
 }
 
 impl Default for AugmentConfig {
     fn default() -> Self {
-        Self { share: 1.0, copies: 1, choose: Choose::Each, only_languages: Vec::new(), steps: Vec::new() }
+        Self {
+            share: 1.0,
+            copies: 1,
+            choose: Choose::Each,
+            only_languages: Vec::new(),
+            seed: 42,
+            there: None,
+            back: None,
+            steps: Vec::new(),
+        }
     }
 }
 
@@ -317,7 +337,17 @@ impl AugmentConfig {
             let message = "there is no step: add one, such as [[augment.steps]] with kind = \"rotate\"".into();
             return bad("augment.steps", message);
         }
+        match (&self.there, &self.back) {
+            (Some(_), None) => return bad("augment.back", "is missing: there is a model that translates there".into()),
+            (None, Some(_)) => return bad("augment.there", "is missing: there is a model that translates back".into()),
+            _ => {}
+        }
         self.steps.iter().try_for_each(Augmentation::check)
+    }
+
+    /// Whether a step asks for translations.
+    pub fn translates(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Augmentation::BackTranslate { .. }))
     }
 }
 

@@ -29,10 +29,7 @@ pub(super) struct Studio {
 
 impl Studio {
     pub(super) fn open(font: Option<&Path>, base: &Path) -> Result<Self, DataError> {
-        let files = match font {
-            Some(font) => vec![base.join(font)],
-            None => system_fonts(),
-        };
+        let files = font_files(font, base);
         let mut fonts = Vec::new();
         for file in files {
             match load(&file) {
@@ -67,6 +64,11 @@ impl Studio {
         made.images = Some(vec![path.display().to_string()]);
         Ok(made)
     }
+}
+
+/// The fonts that may be drawn with: the one that is named, or those of the system.
+pub(super) fn font_files(font: Option<&Path>, base: &Path) -> Vec<PathBuf> {
+    font.map_or_else(system_fonts, |font| vec![base.join(font)])
 }
 
 fn load(file: &Path) -> Result<FontVec, DataError> {

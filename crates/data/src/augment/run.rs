@@ -18,6 +18,10 @@ use crate::{DataError, Document, DocumentWriter, ProgressFn, read_documents};
 pub const AUGMENT_KEY: &str = "augment";
 /// The entry in a copy's metadata with its original's id.
 pub const AUGMENTED_FROM_KEY: &str = "augmented_from";
+/// The end of the name of a folder of drawn texts.
+pub(crate) const IMAGES_SUFFIX: &str = "-images";
+/// The turns of a conversation.
+const MESSAGES_KEY: &str = "messages";
 /// Of the images of a document, in the order of its `<image>` marks.
 pub(super) const IMAGES_KEY: &str = "images";
 
@@ -35,7 +39,7 @@ pub struct AugmentSummary {
     /// Those that got at least one copy.
     pub augmented: u64,
     pub copies: u64,
-    /// Documents that were not to get copies, by reason: "language", "share", "is_a_copy".
+    /// Documents that were not to get copies, by reason: "language", "share", "is_a_copy", "conversation".
     pub passed: BTreeMap<String, u64>,
     /// By kind of augmentation.
     pub kinds: BTreeMap<String, AugmentCount>,
@@ -126,8 +130,8 @@ impl From<DataError> for Failure {
 }
 
 /// Writes the documents of the file `input` to the file `out`, each followed by the copies that the configuration asks for.
-/// Images that are drawn lie beside it in the folder `NAME-images`. Paths in the configuration are relative to `base`. The
-/// same input, configuration and seed give the same files, whatever the number of threads, as far as `translate` does.
+/// Images that are drawn lie beside it in the folder [`images_folder`]. Paths in the configuration are relative to `base`. The
+/// same input and configuration give the same files, whatever the number of threads, as far as `translate` does.
 ///
 /// # Errors
 /// [`DataError::BadConfig`] where the configuration, a font or a source of synonyms is not usable, before anything is
@@ -135,7 +139,6 @@ impl From<DataError> for Failure {
 pub fn augment(
     input: &Path,
     config: &AugmentConfig,
-    seed: u64,
     base: &Path,
     translate: Option<&Translate<'_>>,
     out: &Path,
@@ -143,10 +146,10 @@ pub fn augment(
 ) -> Result<AugmentSummary, DataError> {
     config.check()?;
     let steps = config.steps.iter().map(|step| Step::open(step, base, translate)).collect::<Result<Vec<_>, _>>()?;
-    let work = Work { config, steps, seed, images: images_folder(out) };
+    let work = Work { config, steps, images: images_folder(out) };
     let mut reader = read_documents(input)?;
     let meter = reader.meter();
-    let mut writer = DocumentWriter::create(out)?;
+    let mut writer = DocumentWriter::with_statistics(out, reader.statistics())?;
     let mut summary = AugmentSummary::default();
     loop {
         let chunk = next_chunk(&mut reader)?;
@@ -169,10 +172,22 @@ pub fn augment(
     Ok(summary)
 }
 
-fn images_folder(out: &Path) -> PathBuf {
+/// The folder of the images that are drawn for the table `out`. Their names begin with the id of the document whose text
+/// they show.
+pub fn images_folder(out: &Path) -> PathBuf {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').next().unwrap_or_default();
-    out.with_file_name(format!("{stem}-images"))
+    out.with_file_name(format!("{stem}{IMAGES_SUFFIX}"))
+}
+
+/// The id of the document that a copy was made of; `None` for what is no copy. A table of danlu that was read as a source
+/// has its metadata as text, in a field of that name.
+pub(crate) fn original_of(document: &Document) -> Option<String> {
+    let named = |metadata: &Map<String, Value>| metadata.get(AUGMENTED_FROM_KEY)?.as_str().map(str::to_owned);
+    named(&document.metadata).or_else(|| {
+        let text = document.metadata.get("metadata")?.as_str().filter(|text| text.contains(AUGMENTED_FROM_KEY))?;
+        named(&serde_json::from_str(text).ok()?)
+    })
 }
 
 /// A step with what it needs at hand.
@@ -203,9 +218,14 @@ impl<'a> Step<'a> {
                 Tool::Gallery(Gallery::open(from, image_column, caption_column, base)?)
             }
             Augmentation::Render { font, .. } => Tool::Studio(Studio::open(font.as_deref(), base)?),
-            Augmentation::BackTranslate { .. } => Tool::Translate(translate.ok_or_else(|| DataError::BadConfig {
-                key: "augment.steps",
-                message: "back_translate needs two translators: name their folders, --there MODEL --back MODEL".into(),
+            Augmentation::BackTranslate { .. } => Tool::Translate(translate.ok_or_else(|| {
+                DataError::BadConfig {
+                    key: "augment.steps",
+                    message:
+                        "back_translate needs two translators: name their folders, there = MODEL and back = MODEL (or \
+                          --there MODEL --back MODEL)"
+                            .into(),
+                }
             })?),
             _ => Tool::None,
         };
@@ -217,7 +237,6 @@ impl<'a> Step<'a> {
 struct Work<'a> {
     config: &'a AugmentConfig,
     steps: Vec<Step<'a>>,
-    seed: u64,
     images: PathBuf,
 }
 
@@ -249,13 +268,17 @@ impl Work<'_> {
 
     fn copies(&self, document: &Document) -> Result<Outcomes, DataError> {
         let languages = &self.config.only_languages;
-        if document.metadata.contains_key(AUGMENTED_FROM_KEY) {
+        if original_of(document).is_some() {
             return Ok(Outcomes::Passed("is_a_copy"));
+        }
+        // Its turns are what is trained on, not its text: a copy would say the same again.
+        if document.metadata.contains_key(MESSAGES_KEY) {
+            return Ok(Outcomes::Passed("conversation"));
         }
         if !languages.is_empty() && !languages.contains(&document.language) {
             return Ok(Outcomes::Passed("language"));
         }
-        if !Random::new(self.seed, &document.id, 0, "share").chance(self.config.share) {
+        if !Random::new(self.config.seed, &document.id, 0, "share").chance(self.config.share) {
             return Ok(Outcomes::Passed("share"));
         }
         let mut seen: HashSet<String> = HashSet::from([document.text.clone()]);
@@ -263,7 +286,9 @@ impl Work<'_> {
         for number in 0..self.attempts() {
             let step = match self.config.choose {
                 Choose::Each => number % self.steps.len(),
-                Choose::One => Random::new(self.seed, &document.id, number as u64, "choose").below(self.steps.len()),
+                Choose::One => {
+                    Random::new(self.config.seed, &document.id, number as u64, "choose").below(self.steps.len())
+                }
             };
             let step = &self.steps[step];
             let kind = step.augmentation.name();
@@ -286,9 +311,10 @@ impl Work<'_> {
 
     fn copy(&self, step: &Step<'_>, document: &Document, number: usize) -> Result<Copy, Failure> {
         let kind = step.augmentation.name();
-        let mut random = Random::new(self.seed, &document.id, number as u64, kind);
+        let mut random = Random::new(self.config.seed, &document.id, number as u64, kind);
         let made = self.make(step, document, number, &mut random)?;
-        let mut label = Map::from_iter([("kind".to_string(), json!(kind)), ("seed".to_string(), json!(self.seed))]);
+        let mut label =
+            Map::from_iter([("kind".to_string(), json!(kind)), ("seed".to_string(), json!(self.config.seed))]);
         if let Value::Object(parameters) = made.parameters {
             label.extend(parameters);
         }

@@ -32,7 +32,8 @@ fn run_on(documents: &[Document], config: &AugmentConfig, seed: u64, base: &Path
     documents.iter().for_each(|document| writer.write(document).unwrap());
     writer.finish().unwrap();
     let shout = |text: &str| Ok(text.to_uppercase() + "啊");
-    let summary = augment(&input, config, seed, base, Some(&shout), &out, &|_| {}).unwrap();
+    let config = AugmentConfig { seed, ..config.clone() };
+    let summary = augment(&input, &config, base, Some(&shout), &out, &|_| {}).unwrap();
     (read_documents(&out).unwrap().map(Result::unwrap).collect(), summary)
 }
 
@@ -62,6 +63,54 @@ fn copies_follow_their_originals_and_say_how_they_were_made() {
     // Copies are not copied again.
     let (_, again) = run_on(&out, &config(json!([{ "kind": "rotate" }])), 7, tempfile::tempdir().unwrap().path());
     assert_eq!(again.passed, [("is_a_copy".to_string(), 4)].into());
+}
+
+#[test]
+fn what_was_measured_stays_with_the_originals_and_conversations_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, out) = (file(dir.path(), "in"), file(dir.path(), "out"));
+    let mut writer = DocumentWriter::with_statistics(&input, &["word_count".into()]).unwrap();
+    let mut measured = Document::new(ENGLISH, "s");
+    measured.statistics.insert("word_count".into(), 17.0);
+    let mut spoken = Document::new("user: one two\n\nassistant: three", "s");
+    spoken.metadata.insert("messages".into(), json!([{ "role": "user", "content": "one two" }]));
+    // As a table that was written before comes back when it is read as a source.
+    let mut read_back = Document::new("went one two three", "s");
+    read_back.metadata.insert("metadata".into(), json!({ AUGMENTED_FROM_KEY: "0123" }).to_string().into());
+    for document in [&measured, &spoken, &read_back] {
+        writer.write(document).unwrap();
+    }
+    writer.finish().unwrap();
+    let reverse = config(json!([{ "kind": "reverse" }]));
+    let summary = augment(&input, &reverse, dir.path(), None, &out, &|_| {}).unwrap();
+    assert_eq!(summary.passed, [("conversation".to_string(), 1), ("is_a_copy".to_string(), 1)].into());
+    let out: Vec<Document> = read_documents(&out).unwrap().map(Result::unwrap).collect();
+    assert_eq!((out.len(), out[0].statistics["word_count"], out[1].statistics.len()), (4, 17.0, 0));
+}
+
+#[test]
+fn the_files_that_copies_depend_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    };
+    ["t.tsv", "f.ttf", "pictures/a.png", "pictures/deep/a.txt", "m1/model.safetensors", "other.txt"]
+        .into_iter()
+        .for_each(write);
+    let mut config = config(json!([
+        { "kind": "synonyms", "table": "t.tsv" }, { "kind": "render", "font": "f.ttf" },
+        { "kind": "insert_images", "from": "pictures" }, { "kind": "rotate" }, { "kind": "back_translate" },
+    ]));
+    assert!(config.translates() && config.translators(dir.path()).is_none());
+    (config.there, config.back) = (Some("m1".into()), Some("m1".into()));
+    let files = config.files(dir.path()).unwrap();
+    let names: Vec<_> = files.iter().map(|file| file.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["f.ttf", "m1/model.safetensors", "pictures/a.png", "pictures/deep/a.txt", "t.tsv"]);
+    config.back = Some("none".into());
+    let error = config.files(dir.path()).unwrap_err().to_string();
+    assert!(error.starts_with("augment.back: there is no ") && error.contains("none"), "{error}");
 }
 
 #[test]
@@ -173,13 +222,13 @@ fn what_translates_is_passed_in() {
     let back = config(json!([{ "kind": "back_translate" }]));
     let (input, out) = (file(dir.path(), "in"), file(dir.path(), "never"));
     let fail = |_: &str| Err("connection refused".to_string());
-    let error = augment(&input, &back, 0, dir.path(), Some(&fail), &out, &|_| {}).unwrap_err().to_string();
+    let error = augment(&input, &back, dir.path(), Some(&fail), &out, &|_| {}).unwrap_err().to_string();
     assert!(error.contains("connection refused") && error.contains("30 times"), "{error}");
     assert!(!out.exists());
-    let error = augment(&input, &back, 0, dir.path(), None, &out, &|_| {}).unwrap_err();
+    let error = augment(&input, &back, dir.path(), None, &out, &|_| {}).unwrap_err();
     assert!(matches!(error, DataError::BadConfig { .. }));
     let some = |text: &str| if text.contains('7') { Err("too hot".to_string()) } else { Ok(text.to_uppercase()) };
-    let summary = augment(&input, &back, 0, dir.path(), Some(&some), &out, &|_| {}).unwrap();
+    let summary = augment(&input, &back, dir.path(), Some(&some), &out, &|_| {}).unwrap();
     let count = &summary.kinds["back_translate"];
     assert_eq!((count.made, count.skipped["translation_failed"]), (27, 3));
     assert!(count.failure.as_ref().is_some_and(|failure| failure.contains("too hot")));
@@ -229,7 +278,7 @@ fn images_by_the_words_of_their_captions() {
     std::fs::write(dir.path().join("t.csv"), "image,caption\na.png,A\nnone.png,B\n").unwrap();
     let base = dir.path();
     let fails =
-        |step: Value| augment(&file(base, "in"), &config(step), 1, base, None, &file(base, "o"), &|_| {}).unwrap_err();
+        |step: Value| augment(&file(base, "in"), &config(step), base, None, &file(base, "o"), &|_| {}).unwrap_err();
     assert!(matches!(fails(step), DataError::BadRecord { line: Some(3), .. }));
     std::fs::write(base.join("t.jsonl"), "{\"image\": \"a.png\"}\n").unwrap();
     let error = fails(json!([{ "kind": "insert_images", "from": "t.jsonl" }]));
@@ -280,7 +329,7 @@ fn rendered_text_is_turned() {
     assert!(turned_height > 320 && (turned_dark - areas).abs() < areas * 0.02, "{turned_dark}");
     std::fs::write(dir.path().join("blocks.ttf"), "no font").unwrap();
     let step = config(json!([{ "kind": "render", "font": "blocks.ttf" }]));
-    let error = augment(&file(dir.path(), "in"), &step, 0, dir.path(), None, &dir.path().join("o"), &|_| {});
+    let error = augment(&file(dir.path(), "in"), &step, dir.path(), None, &dir.path().join("o"), &|_| {});
     assert!(error.unwrap_err().to_string().contains("blocks.ttf is not a TrueType"));
 }
 
@@ -335,6 +384,7 @@ fn bad_configurations_name_the_key() {
     check(json!({}), "augment.steps:");
     check(json!({ "share": 1.5, "steps": [{ "kind": "swap" }] }), "augment.share:");
     check(json!({ "copies": 0, "steps": [{ "kind": "swap" }] }), "augment.copies:");
+    check(json!({ "there": "a", "steps": [{ "kind": "back_translate" }] }), "augment.back:");
     check(json!({ "steps": [{ "kind": "swap", "rate": 0.0 }] }), "augment.steps.rate:");
     check(json!({ "steps": [{ "kind": "render", "size": 1.0 }] }), "augment.steps.size:");
     assert!(serde_json::from_value::<Augmentation>(json!({ "kind": "swap", "rte": 0.1 })).is_err());
@@ -342,7 +392,6 @@ fn bad_configurations_name_the_key() {
     let error = augment(
         Path::new("none"),
         &AugmentConfig { steps: vec![mixed], ..Default::default() },
-        0,
         Path::new("."),
         None,
         Path::new("out"),

@@ -2,29 +2,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use danlu_store::{Artifact, ArtifactStore, MANIFEST_FILE, StoreError, Workspace, atomic, now_rfc3339};
-use danlu_text::Tokenizer;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::accounts::{Removed, tell_shard};
 use super::lineage::{ArtifactRef, Lineage, ModelRef, TRAIN, name};
 use super::select::{Selected, Selection, Table};
+use super::spelling::{Sought, Speller, shards_of, table_of};
 use super::tombstones::{self, Tombstone};
-use crate::document::content_id;
+use crate::augment::IMAGES_SUFFIX;
 use crate::files::{document_files, read_rows, rewrite_table};
 use crate::shard::ShardWriter;
-use crate::{
-    Count, DataError, Document, DropRow, FUNNEL_FILE, Funnel, Progress, ProgressFn, Shard, ShardSummary, StepFunnel,
-};
+use crate::{DataError, Document, Progress, ProgressFn, Shard, ShardSummary};
 
 /// Lies in a workspace while documents are being forgotten, and says what is still to be done.
 const JOURNAL_FILE: &str = "forgetting.json";
 const JOURNAL_VERSION: u32 = 1;
+/// Stages whose unfinished work holds texts.
+const TEXT_STAGES: [&str; 4] = ["collect", "clean", "augment", "tokenizer"];
 /// The step, and the reason, under which the funnel counts forgotten documents.
 pub(crate) const FORGOTTEN: &str = "forgotten";
-/// The end of the names of token shards, and the folder of the tokenizer beside them.
-const SHARD_EXTENSION: &str = "tokens";
-const TOKENIZER_DIR: &str = "tokenizer";
 
 /// What forgetting will do; also the journal by which a killed one goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +47,9 @@ pub struct PlannedArtifact {
     pub artifact: ArtifactRef,
     /// Table -> documents to remove.
     pub tables: BTreeMap<String, u64>,
+    /// Split -> what to look for in its token shard.
+    #[serde(default)]
+    pub shards: BTreeMap<String, Sought>,
 }
 
 /// What was forgotten.
@@ -134,8 +134,24 @@ pub fn plan_forget(
         let message = "no document meets the conditions".into();
         return Err(DataError::BadConfig { key: "selection", message });
     }
-    let mut counts: BTreeMap<usize, BTreeMap<String, u64>> = BTreeMap::new();
-    for table in &tables {
+    let counts = count(&tables, &selected)?;
+    let holding = holding(&all, &counts);
+    let models = lineage.models(workspace, &holding)?;
+    let (artifacts, derived) = Planner { lineage: &lineage, holding, selected: &selected }.plan(&all, counts)?;
+    let time = now_rfc3339();
+    let keys: Vec<String> = models.iter().map(|model| model.artifact.key.clone()).collect();
+    let tombstone =
+        |(id, place)| Tombstone { id, place, time: time.clone(), reason: reason.into(), models: keys.clone() };
+    let documents = selected.ids.into_iter().map(tombstone).collect();
+    Ok(ForgetPlan { version: JOURNAL_VERSION, documents, artifacts, models, derived, time })
+}
+
+/// By artifact and split, how many documents are to be removed.
+type Counts = BTreeMap<usize, BTreeMap<String, u64>>;
+
+fn count(tables: &[Table], selected: &Selected) -> Result<Counts, DataError> {
+    let mut counts = Counts::new();
+    for table in tables {
         let mut documents = 0;
         read_rows(&table.path, &mut |row| {
             documents += u64::from(selected.ids.contains_key(&row.document.id));
@@ -145,32 +161,67 @@ pub fn plan_forget(
             counts.entry(table.artifact).or_default().insert(table.split.to_owned(), documents);
         }
     }
-    let splits = |tables: &BTreeMap<String, u64>| -> BTreeSet<String> {
+    Ok(counts)
+}
+
+/// Artifacts that hold the documents, with the splits that they are in: none where they were dropped.
+type Holding = BTreeMap<(String, String), BTreeSet<String>>;
+
+fn holding(all: &[&Artifact], counts: &Counts) -> Holding {
+    let splits = |tables: &BTreeMap<String, u64>| {
         tables.keys().filter(|split| !["collected", "dropped"].contains(&split.as_str())).cloned().collect()
     };
-    let holding: BTreeMap<_, _> = counts.iter().map(|(&index, tables)| (name(all[index]), splits(tables))).collect();
-    let models = lineage.models(workspace, &holding)?;
-    // Shards made from the tables have them too.
-    let made_of = |artifact: &Artifact, kept: bool| {
-        let holds = |one: &&Artifact| holding.get(&name(one)).is_some_and(|splits| !kept || !splits.is_empty());
-        lineage.ancestors(artifact).iter().any(holds)
-    };
-    let (mut artifacts, mut derived) = (Vec::new(), Vec::new());
-    for (index, artifact) in all.iter().enumerate() {
-        let tables = counts.remove(&index).unwrap_or_default();
-        let with_shards = !shards_of(&artifact.path).is_empty();
-        if !tables.is_empty() || (with_shards && made_of(artifact, true)) {
-            artifacts.push(PlannedArtifact { artifact: (*artifact).into(), tables });
-        } else if !with_shards && artifact.manifest.stage != TRAIN && made_of(artifact, false) {
-            derived.push(ArtifactRef::from(*artifact));
+    counts.iter().map(|(&index, tables)| (name(all[index]), splits(tables))).collect()
+}
+
+/// Says of each artifact what is to be done with it.
+struct Planner<'a> {
+    lineage: &'a Lineage,
+    holding: Holding,
+    selected: &'a Selected,
+}
+
+impl Planner<'_> {
+    /// What is to be written again, and what else was made of the documents.
+    fn plan(
+        &self,
+        all: &[&Artifact],
+        mut counts: Counts,
+    ) -> Result<(Vec<PlannedArtifact>, Vec<ArtifactRef>), DataError> {
+        let (mut artifacts, mut derived) = (Vec::new(), Vec::new());
+        for (index, &artifact) in all.iter().enumerate() {
+            let tables = counts.remove(&index).unwrap_or_default();
+            let with_shards = !shards_of(&artifact.path).is_empty();
+            // Shards made from the tables have the documents too.
+            if with_shards && self.is_made_of(artifact, true) {
+                let shards = self.sought(artifact)?;
+                artifacts.push(PlannedArtifact { artifact: artifact.into(), tables, shards });
+            } else if !tables.is_empty() {
+                artifacts.push(PlannedArtifact { artifact: artifact.into(), tables, shards: BTreeMap::new() });
+            } else if !with_shards && artifact.manifest.stage != TRAIN && self.is_made_of(artifact, false) {
+                derived.push(artifact.into());
+            }
         }
+        Ok((artifacts, derived))
     }
-    let time = now_rfc3339();
-    let keys: Vec<String> = models.iter().map(|model| model.artifact.key.clone()).collect();
-    let tombstone =
-        |(id, place)| Tombstone { id, place, time: time.clone(), reason: reason.into(), models: keys.clone() };
-    let documents = selected.ids.into_iter().map(tombstone).collect();
-    Ok(ForgetPlan { version: JOURNAL_VERSION, documents, artifacts, models, derived, time })
+
+    /// Whether an artifact goes back to one that holds the documents, or, with `kept`, holds them in a split.
+    fn is_made_of(&self, artifact: &Artifact, kept: bool) -> bool {
+        let holds = |one: &&Artifact| self.holding.get(&name(one)).is_some_and(|splits| !kept || !splits.is_empty());
+        self.lineage.ancestors(artifact).iter().any(holds)
+    }
+
+    fn sought(&self, artifact: &Artifact) -> Result<BTreeMap<String, Sought>, DataError> {
+        let speller = Speller::of(artifact)?;
+        let mut all = BTreeMap::new();
+        for (split, _) in shards_of(&artifact.path) {
+            if let Some(table) = table_of(self.lineage, artifact, &split) {
+                let sought = speller.sought(&table, &|id| self.selected.ids.contains_key(id))?;
+                all.insert(split, sought);
+            }
+        }
+        Ok(all)
+    }
 }
 
 fn tables_of(artifacts: &[&Artifact]) -> Vec<Table> {
@@ -179,20 +230,6 @@ fn tables_of(artifacts: &[&Artifact]) -> Vec<Table> {
         document_files(&found.path).into_iter().map(table).collect::<Vec<_>>()
     };
     artifacts.iter().enumerate().flat_map(of).collect()
-}
-
-/// The token shards of an artifact, by split.
-fn shards_of(dir: &Path) -> Vec<(String, PathBuf)> {
-    let mut found: Vec<(String, PathBuf)> = std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == SHARD_EXTENSION))
-        .filter_map(|path| Some((path.file_stem()?.to_string_lossy().into_owned(), path)))
-        .collect();
-    found.sort();
-    found
 }
 
 /// Called before each artifact with how many are done and how many there are; an error stops there.
@@ -209,6 +246,7 @@ pub(super) fn carry_out(workspace: &Workspace, plan: &ForgetPlan, step: &mut Ste
         step(done as u64, plan.artifacts.len() as u64)?;
         files.extend(remove_from(&store, planned, plan)?);
     }
+    TEXT_STAGES.iter().try_for_each(|stage| remove_unfinished(&store, stage))?;
     std::fs::remove_file(&journal).map_err(|e| DataError::io("remove", &journal, e))?;
     Ok(Forgotten {
         time: plan.time.clone(),
@@ -239,17 +277,15 @@ fn remove_from(
     let work = store.work_dir(stage, key)?;
     let mut rewriting = Rewriting { from: artifact.path.clone(), to: work.clone(), ids, files: Vec::new() };
     let removed = rewriting.tables()?;
-    let shards = rewriting.shards(planned, plan, &artifact)?;
+    let shards = rewriting.shards(planned, &artifact)?;
+    copy_others(&artifact.path, &work, &|path| rewriting.leaves_out(path))?;
     let files = rewriting.files;
-    copy_others(&artifact.path, &work, &|path| {
-        path == artifact.path.join(MANIFEST_FILE) || files.iter().any(|file| file.path == path)
-    })?;
+    let config = &artifact.manifest.config;
+    let mixed_by = config["mixture"]["by"].as_str();
     let summary = &mut artifact.manifest.summary;
-    if let Some(funnel) = forget_in_funnel(&artifact.path, &work, &removed)? {
-        *summary = merge_summary(summary.take(), funnel);
-    }
+    removed.tell(&artifact.path, &work, summary)?;
     for (split, shard) in shards {
-        update_shard_summary(&mut summary["shards"][&split], &shard);
+        tell_shard(&mut summary["shards"][&split], &shard, mixed_by);
     }
     note(summary, plan, &files);
     if files.iter().any(|file| file.tokens.is_some() && file.documents > 0) {
@@ -259,6 +295,20 @@ fn remove_from(
     Ok(files)
 }
 
+/// Removes what stopped processes left of a stage: nothing says of which documents it is.
+fn remove_unfinished(store: &ArtifactStore, stage: &str) -> Result<(), DataError> {
+    for entry in std::fs::read_dir(store.root().join(stage)).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if let (Some("partial"), Some(key)) =
+            (path.extension().and_then(|end| end.to_str()), path.file_stem().and_then(|key| key.to_str()))
+        {
+            let _claim = store.lock_work(stage, key)?;
+            std::fs::remove_dir_all(&path).map_err(|e| DataError::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
+}
+
 struct Rewriting<'a> {
     from: PathBuf,
     to: PathBuf,
@@ -266,19 +316,15 @@ struct Rewriting<'a> {
     files: Vec<ForgottenFile>,
 }
 
-/// What was removed of a split, by source and language.
-type Removed = BTreeMap<(String, String, String), Count>;
-
 impl Rewriting<'_> {
     fn tables(&mut self) -> Result<Removed, DataError> {
-        let mut removed = Removed::new();
+        let mut removed = Removed::default();
         for (split, path) in document_files(&self.from) {
             let to = self.to.join(path.file_name().unwrap_or_default());
             let documents = rewrite_table(&path, &to, &mut |document: &Document| {
                 let drop = self.ids.contains(document.id.as_str());
-                if drop && !["collected", "dropped"].contains(&split) {
-                    let key = (split.to_owned(), document.source.clone(), document.language.clone());
-                    removed.entry(key).or_default().add(document);
+                if drop {
+                    removed.add(split, document);
                 }
                 drop
             })?;
@@ -290,62 +336,55 @@ impl Rewriting<'_> {
     fn shards(
         &mut self,
         planned: &PlannedArtifact,
-        plan: &ForgetPlan,
         artifact: &Artifact,
     ) -> Result<Vec<(String, ShardSummary)>, DataError> {
         let shards = shards_of(&self.from);
         if shards.is_empty() {
             return Ok(Vec::new());
         }
-        let tokenizer = Tokenizer::from_dir(&self.from.join(TOKENIZER_DIR))?;
+        let speller = Speller::of(artifact)?;
         let mut summaries = Vec::new();
         for (split, path) in shards {
             let to = self.to.join(path.file_name().unwrap_or_default());
-            let shard = Shard::open(&path, Some(tokenizer.hash()))?;
-            let (documents, tokens, summary) = self.shard(&shard, &to, &tokenizer)?;
+            let shard = speller.open(&path)?;
+            let sought = planned.shards.get(&split).cloned().unwrap_or_default();
+            let dropped = speller.found(&shard, &sought, &|id| self.ids.contains(id));
+            let (documents, tokens, summary) = without(&shard, &dropped, &to)?;
             let mixed = !artifact.manifest.summary["shards"][&split]["mixture"].is_null();
             // A mixture shows documents several times, or not at all.
-            let expected = if mixed { 0 } else { expected_in_shard(planned, plan, artifact, &split) };
-            let missing = expected.saturating_sub(documents);
+            let missing = if mixed { 0 } else { sought.documents.saturating_sub(documents) };
             self.files.push(ForgottenFile { path, documents, tokens: Some(tokens), missing });
             summaries.push((split, summary));
         }
         Ok(summaries)
     }
 
-    /// Copies a shard without the documents whose tokens spell a forgotten text: the id is the hash of the text.
-    fn shard(&self, shard: &Shard, to: &Path, tokenizer: &Tokenizer) -> Result<(u64, u64, ShardSummary), DataError> {
-        let drop = |index: usize| {
-            let Some(document) = shard.document(index) else { return false };
-            let text = document.tokens.start..document.tokens.end.saturating_sub(1).max(document.tokens.start);
-            let bytes = tokenizer.decode_bytes(&shard.tokens().slice(text).to_vec());
-            self.ids.contains(content_id(&bytes).as_str())
-        };
-        let dropped: Vec<bool> = (0..shard.document_count()).into_par_iter().map(drop).collect();
-        let mut writer = ShardWriter::like(to, shard)?;
-        let mut stages = shard.stages().iter().peekable();
-        let (mut documents, mut tokens) = (0, 0);
-        for (document, drop) in shard.documents().zip(dropped) {
-            while stages.next_if(|&&begin| begin <= document.tokens.start as u64).is_some() {
-                writer.begin_stage();
-            }
-            if drop {
-                documents += 1;
-                tokens += document.tokens.len() as u64;
-            } else {
-                writer.copy(shard, &document)?;
-            }
-        }
-        Ok((documents, tokens, writer.finish()?))
+    /// Whether a file of the old artifact is not taken over: it is written anew, or shows a forgotten text as a picture.
+    fn leaves_out(&self, path: &Path) -> bool {
+        let part = |name: Option<&std::ffi::OsStr>| name.unwrap_or_default().to_string_lossy().into_owned();
+        let drawn = part(path.parent().and_then(Path::file_name)).ends_with(IMAGES_SUFFIX)
+            && part(path.file_name()).split_once('-').is_some_and(|(id, _)| self.ids.contains(id));
+        drawn || path == self.from.join(MANIFEST_FILE) || self.files.iter().any(|file| file.path == path)
     }
 }
 
-/// How many of the documents the tables had from which a shard was made.
-fn expected_in_shard(planned: &PlannedArtifact, plan: &ForgetPlan, artifact: &Artifact, split: &str) -> u64 {
-    let made_from = |one: &&PlannedArtifact| {
-        one.artifact == planned.artifact || artifact.manifest.inputs.get(&one.artifact.stage) == Some(&one.artifact.key)
-    };
-    plan.artifacts.iter().filter(made_from).filter_map(|one| one.tables.get(split)).sum()
+/// Copies a shard without the documents that are dropped; gives how many those were, their tokens, and what is left.
+fn without(shard: &Shard, dropped: &[bool], to: &Path) -> Result<(u64, u64, ShardSummary), DataError> {
+    let mut writer = ShardWriter::like(to, shard)?;
+    let mut stages = shard.stages().iter().peekable();
+    let (mut documents, mut tokens) = (0, 0);
+    for (document, drop) in shard.documents().zip(dropped) {
+        while stages.next_if(|&&begin| begin <= document.tokens.start as u64).is_some() {
+            writer.begin_stage();
+        }
+        if *drop {
+            documents += 1;
+            tokens += document.tokens.len() as u64;
+        } else {
+            writer.copy(shard, &document)?;
+        }
+    }
+    Ok((documents, tokens, writer.finish()?))
 }
 
 /// Everything of an artifact that is not written anew.
@@ -362,71 +401,6 @@ fn copy_others(from: &Path, to: &Path, anew: &dyn Fn(&Path) -> bool) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Moves the removed documents from the splits to a step of their own, so that the accounts still add up.
-fn forget_in_funnel(from: &Path, to: &Path, removed: &Removed) -> Result<Option<Value>, DataError> {
-    let path = from.join(FUNNEL_FILE);
-    if removed.is_empty() || !path.is_file() {
-        return Ok(None);
-    }
-    let bytes = std::fs::read(&path).map_err(|e| DataError::io("read", &path, e))?;
-    let mut funnel: Funnel = serde_json::from_slice(&bytes).map_err(|e| DataError::io("read", &path, e.into()))?;
-    let entered = funnel.kept;
-    let mut dropped: BTreeMap<(String, String), Count> = BTreeMap::new();
-    for ((split, source, language), &count) in removed {
-        for row in
-            funnel.splits.iter_mut().filter(|r| r.split == *split && r.source == *source && r.language == *language)
-        {
-            subtract(&mut row.count, count);
-        }
-        subtract(&mut funnel.kept, count);
-        let sum = dropped.entry((source.clone(), language.clone())).or_default();
-        sum.documents += count.documents;
-        sum.bytes += count.bytes;
-    }
-    funnel.splits.retain(|row| row.count.documents > 0);
-    let row = |((source, language), count)| DropRow { reason: FORGOTTEN.into(), source, language, count };
-    let dropped = dropped.into_iter().map(row).collect();
-    funnel.steps.push(StepFunnel { step: FORGOTTEN.into(), entered, kept: funnel.kept, changed: 0, dropped });
-    crate::storage::write_json(&to.join(FUNNEL_FILE), &funnel)?;
-    serde_json::to_value(&funnel).map(Some).map_err(|e| DataError::io("write", &path, e.into()))
-}
-
-fn subtract(from: &mut Count, count: Count) {
-    from.documents = from.documents.saturating_sub(count.documents);
-    from.bytes = from.bytes.saturating_sub(count.bytes);
-}
-
-/// A stage's summary with the fields of its new funnel.
-fn merge_summary(mut summary: Value, funnel: Value) -> Value {
-    match (&mut summary, funnel) {
-        (Value::Object(all), Value::Object(new)) => {
-            all.extend(new);
-            summary
-        }
-        (_, funnel) => funnel,
-    }
-}
-
-/// Puts the new counts into the summary of a shard; what only the text could tell stays as it was.
-fn update_shard_summary(summary: &mut Value, shard: &ShardSummary) {
-    if !summary.is_object() {
-        *summary = json!({});
-    }
-    for (key, value) in [
-        ("total", serde_json::to_value(&shard.total)),
-        ("by_language", serde_json::to_value(&shard.by_language)),
-        ("by_source", serde_json::to_value(&shard.by_source)),
-        ("vocab_size", serde_json::to_value(shard.vocab_size)),
-    ] {
-        summary[key] = value.unwrap_or_default();
-    }
-    for key in ["unknown_tokens", "round_trip_failures"] {
-        if summary[key].is_null() {
-            summary[key] = 0.into();
-        }
-    }
 }
 
 /// Says in the manifest what was removed and when.

@@ -74,6 +74,12 @@ impl Lineage {
         }
     }
 
+    /// What `artifact` was made from, without what that was made from.
+    pub(super) fn inputs<'a>(&'a self, artifact: &'a Artifact) -> impl Iterator<Item = &'a Artifact> {
+        let inputs = &artifact.manifest.inputs;
+        self.all.iter().filter(move |one| inputs.get(&one.manifest.stage) == Some(&one.manifest.key))
+    }
+
     /// `roots` and everything made from them, in an order in which inputs come first.
     pub(super) fn descendants<'a>(&'a self, roots: &[&'a Artifact]) -> Vec<&'a Artifact> {
         let mut found: Vec<&'a Artifact> = roots.to_vec();

@@ -5,11 +5,14 @@
 //! that they are not collected again.
 //!
 //! A document changes its id when cleaning changes its text. What stays is the [`Place`] it was read from; by it the two
-//! are known to be one.
+//! are known to be one. A changed copy names its original, and the two are forgotten together: the copy says what the
+//! original said, and would be made again from it.
 
+mod accounts;
 mod forget;
 mod lineage;
 mod select;
+mod spelling;
 mod tombstones;
 mod trace;
 
@@ -19,6 +22,7 @@ mod tests;
 pub use forget::{ForgetPlan, Forgotten, ForgottenFile, PlannedArtifact, forget, pending_forget, plan_forget};
 pub use lineage::{ArtifactRef, ModelRef};
 pub use select::{Condition, Selection};
+pub use spelling::Sought;
 pub use tombstones::{TOMBSTONES_FILE, Tombstone, Tombstones};
 pub use trace::{Fate as TraceFate, ShardPlace, Trace, trace};
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Place;
+use crate::augment::original_of;
 use crate::files::{Row, read_rows};
 use crate::{DataError, Document};
 
@@ -126,14 +127,16 @@ pub(super) struct Table {
     pub(super) collected: bool,
 }
 
-/// What a selection comes to: every id that a selected document has or had, with the places it was read from.
+/// What a selection comes to: every id that a selected document has or had, or that a changed copy of it has, with the
+/// places it was read from.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Selected {
     pub(super) ids: BTreeMap<String, Option<Place>>,
 }
 
 impl Selected {
-    /// Finds the documents, and then, as long as something is added, what has their id or was read at their place.
+    /// Finds the documents, and then, as long as something is added, what has their id, was read at their place, or is a
+    /// changed copy of them or their original.
     pub(super) fn find(tables: &[Table], selection: &Selection) -> Result<Self, DataError> {
         selection.check()?;
         let (mut selected, mut places) = (Self::default(), BTreeSet::new());
@@ -152,11 +155,15 @@ impl Selected {
 
     /// Adds a document; true when it is new.
     fn add(&mut self, document: Document, places: &mut BTreeSet<Place>) -> bool {
+        let original = original_of(&document);
+        let new_original =
+            original.is_some_and(|id| !self.ids.contains_key(&id) && self.ids.insert(id, None).is_none());
         let place = Place::of(&document);
         let new_place = place.clone().is_some_and(|place| places.insert(place));
         let new_id = !self.ids.contains_key(&document.id);
-        self.ids.entry(document.id).or_insert(place);
-        new_id || new_place
+        let known = self.ids.entry(document.id).or_default();
+        *known = known.take().or(place);
+        new_id || new_place || new_original
     }
 
     fn grow(&mut self, tables: &[Table], places: &mut BTreeSet<Place>) -> Result<bool, DataError> {
@@ -165,7 +172,8 @@ impl Selected {
         for table in tables {
             read_rows(&table.path, &mut |Row { document, .. }| {
                 let of_place = Place::of(&document).is_some_and(|p| places.contains(&p) && !ambiguous.contains(&p));
-                if of_place || self.ids.contains_key(&document.id) {
+                let is_copy = original_of(&document).is_some_and(|id| self.ids.contains_key(&id));
+                if of_place || is_copy || self.ids.contains_key(&document.id) {
                     grown |= self.add(document, places);
                 }
                 Ok(())

@@ -15,6 +15,8 @@ use crate::{
     collect_without, train_tokenizer, write_shards,
 };
 
+mod derived;
+
 fn quiet(_: Progress<'_>) {}
 
 /// A workspace with two sources collected, cleaned, cut into tokens, and a model of them.
@@ -64,16 +66,20 @@ impl House {
     }
 
     fn publish(&self, stage: &str, key: &str, inputs: &[(&str, &str)], summary: Value, fill: impl FnOnce(&Path)) {
+        fill(&self.workspace.artifacts().work_dir(stage, key).unwrap());
+        self.finish((stage, key), inputs, json!({}), summary);
+    }
+
+    fn finish(&self, (stage, key): (&str, &str), inputs: &[(&str, &str)], config: Value, summary: Value) {
         let store = self.workspace.artifacts();
         let work = store.work_dir(stage, key).unwrap();
-        fill(&work);
         let inputs: BTreeMap<String, String> =
             inputs.iter().map(|(stage, key)| ((*stage).to_owned(), (*key).to_owned())).collect();
         let manifest = Manifest {
             stage: stage.into(),
             key: key.into(),
             inputs,
-            config: json!({}),
+            config,
             created: "2026-01-01T00:00:00.000000Z".into(),
             seconds: 1.0,
             danlu_version: "t".into(),

@@ -5,7 +5,8 @@ use danlu_store::atomic;
 use serde::{Deserialize, Serialize};
 
 use super::Place;
-use crate::DataError;
+use crate::augment::original_of;
+use crate::{DataError, Document};
 
 /// The file of tombstones in a workspace.
 pub const TOMBSTONES_FILE: &str = "forgotten.jsonl";
@@ -41,6 +42,11 @@ impl Tombstones {
 
     pub fn contains(&self, id: &str) -> bool {
         self.ids.contains(id)
+    }
+
+    /// Whether a document must not be collected: it was forgotten, or is a changed copy of one that was.
+    pub(crate) fn cover(&self, document: &Document) -> bool {
+        self.contains(&document.id) || original_of(document).is_some_and(|id| self.contains(&id))
     }
 
     pub fn len(&self) -> usize {

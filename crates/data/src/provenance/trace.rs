@@ -3,14 +3,15 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use danlu_store::{Artifact, Workspace};
-use danlu_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
 use super::Place;
 use super::lineage::{ArtifactRef, Lineage, ModelRef, name};
+use super::spelling::{Sought, Speller, shards_of, table_of};
 use super::tombstones::{self, Tombstone};
+use crate::augment::original_of;
 use crate::files::{Row, document_files, read_rows};
-use crate::{DataError, Document, FUNNEL_FILE, Funnel, Shard};
+use crate::{DataError, Document, FUNNEL_FILE, Funnel};
 
 /// The life of one document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Trace {
     pub place: Option<Place>,
     /// The id it was collected with; another one where cleaning changed its text.
     pub collected_id: Option<String>,
+    /// The id of the changed copy of it that was asked for; shards and models are those of the copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
     /// The artifacts that it is in, from the collected documents on.
     pub artifacts: Vec<ArtifactRef>,
     /// The steps of cleaning that it passed.
@@ -78,6 +82,9 @@ pub fn trace(workspace: &Workspace, clean: &Artifact, id: &str) -> Result<Vec<Tr
     let originals = originals(&lineage, clean, id, &mut found)?;
     found.extend(originals);
     if found.is_empty() {
+        found.extend(of_copy(&lineage, clean, id)?);
+    }
+    if found.is_empty() {
         found.extend(forgotten(workspace, id)?);
     }
     if found.is_empty() {
@@ -86,9 +93,10 @@ pub fn trace(workspace: &Workspace, clean: &Artifact, id: &str) -> Result<Vec<Tr
     }
     for trace in &mut found {
         if let Fate::Kept { split } = &trace.fate {
-            let holding = BTreeMap::from([(name(clean), BTreeSet::from([split.clone()]))]);
+            let holder = trace.artifacts.last().map(|holder| (holder.stage.clone(), holder.key.clone()));
+            let holding = BTreeMap::from([(holder.unwrap_or_else(|| name(clean)), BTreeSet::from([split.clone()]))]);
             trace.models = lineage.models(workspace, &holding)?;
-            trace.shards = shards(&lineage, clean, split, &trace.id)?;
+            trace.shards = shards(&lineage, clean, split, trace.copy.as_ref().unwrap_or(&trace.id))?;
         }
     }
     Ok(found)
@@ -123,6 +131,7 @@ fn new(document: Document, fate: Fate) -> Trace {
         source: document.source,
         language: document.language,
         collected_id: None,
+        copy: None,
         artifacts: Vec::new(),
         passed: Vec::new(),
         fate,
@@ -179,6 +188,32 @@ fn originals(lineage: &Lineage, clean: &Artifact, id: &str, found: &mut [Trace])
     Ok(more)
 }
 
+/// The original of a changed copy, with the artifact that holds the copy as its last.
+fn of_copy(lineage: &Lineage, clean: &Artifact, id: &str) -> Result<Vec<Trace>, DataError> {
+    let mut found = Vec::new();
+    for artifact in lineage.descendants(&[clean]) {
+        let mut copies = Vec::new();
+        for (_, path) in document_files(&artifact.path) {
+            read_rows(&path, &mut |Row { document, .. }| {
+                if let Some(original) = original_of(&document).filter(|_| document.id.starts_with(id)) {
+                    copies.push((document.id, original));
+                }
+                Ok(())
+            })?;
+        }
+        for (copy, original) in copies {
+            let mut traced = of_clean(clean, &original)?;
+            originals(lineage, clean, &original, &mut traced)?;
+            for trace in &mut traced {
+                trace.artifacts.push(artifact.into());
+                trace.copy = Some(copy.clone());
+            }
+            found.extend(traced);
+        }
+    }
+    Ok(found)
+}
+
 /// What became of a collected document: the cleaned ones of its place.
 fn cleaned_at(clean: &Artifact, original: &Document) -> Result<Vec<Trace>, DataError> {
     let Some(place) = Place::of(original) else { return Ok(Vec::new()) };
@@ -206,6 +241,7 @@ fn forgotten(workspace: &Workspace, id: &str) -> Result<Vec<Trace>, DataError> {
         id,
         language: String::new(),
         collected_id: None,
+        copy: None,
         artifacts: Vec::new(),
         passed: Vec::new(),
         fate: Fate::Forgotten { time, reason, models },
@@ -219,19 +255,17 @@ fn forgotten(workspace: &Workspace, id: &str) -> Result<Vec<Trace>, DataError> {
 fn shards(lineage: &Lineage, clean: &Artifact, split: &str, id: &str) -> Result<Vec<ShardPlace>, DataError> {
     let mut found = Vec::new();
     for artifact in lineage.descendants(&[clean]) {
-        let path = artifact.path.join(format!("{split}.tokens"));
-        if !path.is_file() {
-            continue;
-        }
-        let tokenizer = Tokenizer::from_dir(&artifact.path.join("tokenizer"))?;
-        let shard = Shard::open(&path, Some(tokenizer.hash()))?;
-        for (document, row) in shard.documents().enumerate() {
-            let text = row.tokens.start..row.tokens.end.saturating_sub(1).max(row.tokens.start);
-            let bytes = tokenizer.decode_bytes(&shard.tokens().slice(text).to_vec());
-            if crate::document::content_id(&bytes) == id {
-                found.push(ShardPlace { path: path.clone(), document, tokens: row.tokens });
-            }
-        }
+        let Some((_, path)) = shards_of(&artifact.path).into_iter().find(|(of, _)| of == split) else { continue };
+        let speller = Speller::of(artifact)?;
+        let shard = speller.open(&path)?;
+        let is_meant = |other: &str| other == id;
+        let sought = match table_of(lineage, artifact, split) {
+            Some(table) => speller.sought(&table, &is_meant)?,
+            None => Sought::default(),
+        };
+        let here = speller.found(&shard, &sought, &is_meant);
+        let rows = shard.documents().enumerate().zip(here).filter(|(_, here)| *here);
+        found.extend(rows.map(|((document, row), _)| ShardPlace { path: path.clone(), document, tokens: row.tokens }));
     }
     Ok(found)
 }

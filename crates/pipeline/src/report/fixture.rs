@@ -125,6 +125,7 @@ fn data() -> DataFacts {
             ],
             ..Funnel::default()
         },
+        copies: None,
         tokens: [("train", 1_440_000), ("valid", 30_000), ("test", 30_000)].map(|(s, n)| (s.to_owned(), n)).into(),
         dropped_samples: vec![
             dropped("length", "too_short", "2 characters, fewer than 10", "无题"),

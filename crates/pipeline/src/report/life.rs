@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use danlu_data::{Count, DroppedDocument, StepFunnel};
+use danlu_data::{AugmentCount, AugmentSummary, Count, DroppedDocument, StepFunnel};
 use danlu_report::{Block, Column, Funnel, FunnelStep, Section, T};
 
 use super::card::plain;
@@ -20,6 +20,7 @@ pub fn data_section(data: &DataFacts) -> Section {
     blocks.push(table(drop_headers(), drop_rows(data)));
     blocks.push(table_with_total(kept_headers(), kept_rows(data)));
     blocks.push(table(split_headers(), split_rows(data)));
+    blocks.extend(data.copies.as_ref().map(copies));
     if !data.dropped_samples.is_empty() {
         blocks.push(dropped_samples(data));
     }
@@ -171,6 +172,26 @@ fn kept_rows(data: &DataFacts) -> Vec<Vec<T>> {
             .map(|(name, of)| row(t(format!("source {name}"), format!("来源 {name}")), of.collected, of.kept)),
     );
     rows
+}
+
+/// Changed copies of the documents to train on, by what was done to them.
+fn copies(made: &AugmentSummary) -> Block {
+    let row = |(kind, count): (&String, &AugmentCount)| {
+        let why: Vec<String> = count.skipped.iter().map(|(why, n)| format!("{why} {}", grouped(*n))).collect();
+        vec![
+            same(&kind.replace('_', " ")),
+            same(&grouped(count.made)),
+            same(&percent(count.mean_edit_ratio)),
+            same(&why.join(", ").replace('_', " ")),
+        ]
+    };
+    let columns = [
+        left("Copies to train on", "训练用副本"),
+        right("Made", "生成"),
+        right("Changed", "改动"),
+        left("Not made", "未能生成"),
+    ];
+    table(columns, made.kinds.iter().map(row).collect())
 }
 
 fn split_headers() -> [Column; 4] {

@@ -27,7 +27,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use danlu_data::{CollectSummary, DroppedDocument, Funnel};
+use danlu_data::{AugmentSummary, CollectSummary, DroppedDocument, Funnel};
 use danlu_eval::{Baselines, Evaluation};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -102,7 +102,10 @@ pub struct DataFacts {
     pub sources: Vec<SourceFacts>,
     pub collected: CollectSummary,
     pub funnel: Funnel,
-    /// Tokens of each split that was cut into tokens.
+    /// Changed copies of the documents to train on, where the recipe makes some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies: Option<AugmentSummary>,
+    /// Tokens of each split that was cut into tokens, copies included.
     pub tokens: BTreeMap<String, u64>,
     /// A few dropped documents with the reason.
     pub dropped_samples: Vec<DroppedDocument>,

@@ -9,6 +9,7 @@ pub fn stage(name: &str) -> T {
     let zh = match name {
         "collect" => "收集",
         "clean" => "清洗",
+        "augment" => "增强",
         "tokenizer" => "分词器",
         "shard" | "shards" | "tokens" => "分片",
         "train" => "训练",

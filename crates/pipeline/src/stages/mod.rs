@@ -1,5 +1,6 @@
 //! The stages, one file each: read the inputs' artifacts, make one library call, leave files and a summary.
 
+mod augment;
 mod clean;
 mod collect;
 mod compress;
@@ -71,6 +72,7 @@ pub(crate) fn run(context: &mut Context<'_>, stage: Stage, work: &Path) -> Resul
     match stage {
         Stage::Collect => collect::run(context, work),
         Stage::Clean => clean::run(context, work),
+        Stage::Augment => augment::run(context, work),
         Stage::Tokenizer => tokenizer::run(context, work),
         Stage::Train => train::run(context, work),
         Stage::Evaluate => evaluate::run(context, work),

@@ -1,7 +1,7 @@
 //! Kept documents to a tokenizer and to token shards, one per split.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use danlu_data::{Encoder, Mixture, MixtureConfig, Shard, ShardSummary};
 use danlu_report::number::grouped;
@@ -25,6 +25,7 @@ pub(crate) struct TokenizerSummary {
 pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, PipelineError> {
     let cleaned = context.input(Stage::Tokenizer, Stage::Clean)?.path;
     let config = &context.file.recipe.tokenizer;
+    // The vocabulary is that of what people wrote, also where training sees changed copies.
     let train = cleaned.join(files::documents("train"));
     let tokenizer = with_progress(context, |progress| danlu_data::train_tokenizer(&train, config, progress))?;
     let folder = work.join(files::TOKENIZER);
@@ -34,7 +35,7 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     let encoder = Encoder { tokenizer: &tokenizer, template: template.as_ref(), chat };
     let mut shards = BTreeMap::new();
     for split in danlu_data::SplitConfig::NAMES {
-        let documents = cleaned.join(files::documents(split));
+        let documents = documents(context, &cleaned, split)?;
         if !documents.exists() {
             continue;
         }
@@ -52,6 +53,15 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     let summary = TokenizerSummary { vocab_size: tokenizer.vocab_size(), hash: tokenizer.hash().to_owned(), shards };
     let line = describe(&summary);
     Made::new(&summary, line)
+}
+
+/// The documents of a split: those to train on with their copies, where the recipe makes some.
+fn documents(context: &Context<'_>, cleaned: &Path, split: &str) -> Result<PathBuf, PipelineError> {
+    let folder = match split {
+        "train" if context.graph.has(Stage::Augment) => context.input(Stage::Tokenizer, Stage::Augment)?.path,
+        _ => cleaned.into(),
+    };
+    Ok(folder.join(files::documents(split)))
 }
 
 /// Puts the mixture of a shard in its place.

@@ -58,7 +58,7 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     let plan = danlu_train::plan_for(&recipe.train, &recipe.model, about.vocab_size, peak)?;
     context.observer.train_planned(&plan);
 
-    let series = context.graph.node(Stage::Train).key.clone();
+    let series = context.graph.node(Stage::Train)?.key.clone();
     let metrics = MetricsWriter::start(&context.workspace.db_path(), &series, Some(&work.join(files::TENSORBOARD)))?;
     let tokenizer_dir = tokens.join(files::TOKENIZER);
     let job = Job {

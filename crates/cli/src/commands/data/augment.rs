@@ -13,12 +13,12 @@ use crate::output::{count, line};
 use crate::progress::data_progress;
 
 pub fn augment(global: &Global, args: &DataAugmentArgs) -> anyhow::Result<()> {
-    let (config, base) = read_config(&args.config)?;
+    let (config, base) = read_config(&args.config, args.seed)?;
     let input = documents(global, &args.input)?;
-    let back = args.back.load(global)?;
+    let back = args.back.load(global, &config, base)?;
     let translate = back.as_ref().map(translation);
     let translate = translate.as_ref().map(|translate| translate as &Translate<'_>);
-    let summary = danlu_data::augment(&input, &config, args.seed, base, translate, &args.out, &data_progress())?;
+    let summary = danlu_data::augment(&input, &config, base, translate, &args.out, &data_progress())?;
     if args.json {
         line(&serde_json::to_string(&summary)?);
         return Ok(());
@@ -42,10 +42,11 @@ pub fn augment(global: &Global, args: &DataAugmentArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What copies a file asks for, and the folder that its paths start from.
-pub fn read_config(path: &Path) -> anyhow::Result<(AugmentConfig, &Path)> {
+/// What copies a file asks for, with another seed where one is given, and the folder that its paths start from.
+pub fn read_config(path: &Path, seed: Option<u64>) -> anyhow::Result<(AugmentConfig, &Path)> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let config = toml::from_str(&text).with_context(|| path.display().to_string())?;
+    let mut config: AugmentConfig = toml::from_str(&text).with_context(|| path.display().to_string())?;
+    config.seed = seed.unwrap_or(config.seed);
     let base = path.parent().filter(|base| !base.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((config, base))
 }

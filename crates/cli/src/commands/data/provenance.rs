@@ -29,6 +29,9 @@ fn render(one: &Trace) {
     if let Some(id) = one.collected_id.as_ref().filter(|id| **id != one.id) {
         line(&format!("collected   as {id}; cleaning changed its text"));
     }
+    if let Some(copy) = &one.copy {
+        line(&format!("copy        {copy}, made of it; what follows the cleaned documents is the copy's"));
+    }
     for artifact in &one.artifacts {
         line(&format!("artifact    {}", artifact.path.display()));
     }
@@ -89,17 +92,20 @@ fn planned(plan: &ForgetPlan, json: bool) -> anyhow::Result<()> {
         line(&serde_json::to_string(plan)?);
         return Ok(());
     }
-    line(&format!("would forget {} texts (before and after cleaning)", count(plan.documents.len() as u64)));
+    line(&format!("would forget {} texts (before and after cleaning, and copies)", count(plan.documents.len() as u64)));
     for one in &plan.artifacts {
-        let tables: Vec<String> = one.tables.iter().map(|(table, n)| format!("{table} {n}")).collect();
-        line(&format!("rewrites    {} ({})", one.artifact.path.display(), tables.join(", ")));
+        let tables = one.tables.iter().map(|(table, n)| format!("{table} {n}"));
+        let shards = one.shards.iter().filter(|(_, sought)| sought.documents > 0);
+        let shards = shards.map(|(split, sought)| format!("{split}.tokens {}", sought.documents));
+        let held: Vec<String> = tables.chain(shards).collect();
+        line(&format!("rewrites    {} ({})", one.artifact.path.display(), held.join(", ")));
     }
     models(&plan.models);
     Ok(())
 }
 
 fn done(told: &Forgotten) {
-    line(&format!("forgot {} texts (before and after cleaning)", count(told.documents.len() as u64)));
+    line(&format!("forgot {} texts (before and after cleaning, and copies)", count(told.documents.len() as u64)));
     for file in told.files.iter().filter(|file| file.documents + file.missing > 0) {
         let tokens = file.tokens.map_or(String::new(), |tokens| format!(", {} tokens", count(tokens)));
         line(&format!("removed     {} documents{tokens} from {}", count(file.documents), file.path.display()));
