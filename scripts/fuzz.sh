@@ -36,8 +36,8 @@ if TMPDIR="$kept" DANLU_FUZZ_SECONDS=$SECONDS_EACH DANLU_FUZZ_TARGETS=$target $g
 else
   crash="${CRASHES}/danlu-fuzz-$target-crash"
   cp "$kept/danlu-fuzz-$target-last" "$crash" 2>/dev/null || crash="(no input was kept)"
-  echo "$target: CRASHED; the input: $crash"
-  tail -n 20 "$log" | sed 's/^/    /'
+  # At once, so that targets that run side by side do not write into each other's lines.
+  printf '%s: CRASHED; the input: %s\n%s\n' "$target" "$crash" "$(tail -n 20 "$log" | sed 's/^/    /')"
   touch "$WORK/crashed"
 fi
 END

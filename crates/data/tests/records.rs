@@ -157,7 +157,8 @@ fn odd_values() -> impl Strategy<Value = Value> {
         let fields = proptest::collection::vec((word(), inner.clone()), 0..5);
         prop_oneof![
             proptest::collection::vec(inner, 0..5).prop_map(Value::from),
-            fields.prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            fields
+                .prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Value>()),
         ]
     })
 }

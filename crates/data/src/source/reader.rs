@@ -246,7 +246,7 @@ mod tests {
             found.push(record.map_or_else(|problem| problem.message, |document| document.text));
             Ok(ControlFlow::Continue(()))
         };
-        reader.read(&listing.items, skip, &mut sink).unwrap();
+        let _ = reader.read(&listing.items, skip, &mut sink).unwrap();
         (found, reader.left)
     }
 
