@@ -4,7 +4,6 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,6 +17,7 @@ use danlu_data::{
     COLLECTED_FILE, ChatFormat, CollectSummary, DataError, Document, Format, KeptFields, SourceConfig, TextSplit,
     collect, read_documents, read_source, source_state,
 };
+use danlu_testing::skip;
 use serde_json::{Value, json};
 
 #[test]
@@ -548,16 +548,6 @@ fn the_state_of_a_source_is_its_content() {
     assert_eq!(state(&source("https://nobody.invalid/a.txt")), json!({ "https://nobody.invalid/a.txt": "" }));
     let secret = source("postgres://me:secret@nobody.invalid/db");
     assert_eq!(state(&secret), json!({ "postgres://me@nobody.invalid/db": "" }));
-}
-
-/// Says that a test did not run, and why; the test command counts these.
-fn skip(test: &str, reason: &str) {
-    let line = format!("SKIPPED: {test}: {reason}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    if let Some(path) = std::env::var_os("DANLU_TEST_SKIPS") {
-        let file = fs::OpenOptions::new().append(true).create(true).open(path);
-        file.unwrap().write_all(line.as_bytes()).unwrap();
-    }
 }
 
 /// A PostgreSQL server of its own, stopped on drop.

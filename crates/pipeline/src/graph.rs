@@ -442,7 +442,7 @@ mod tests {
         let with = |extra: &str| Graph::of(&recipe(dir.path(), extra)).unwrap();
         let (before, after, other) = (with(""), with("license = \"CC0-1.0\"\n"), with("license = \"MIT\"\n"));
         for stage in Stage::ALL {
-            let keys = [&before, &after, &other].map(|graph| &graph.node(stage).key);
+            let keys = [&before, &after, &other].map(|graph| &graph.node(stage).unwrap().key);
             let changed = keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2];
             assert_eq!((changed, keys[0] == keys[1]), (stage == Stage::Report, stage != Stage::Report), "{stage}");
         }
@@ -455,7 +455,7 @@ mod tests {
         assert!(with().unwrap_err().to_string().contains("t.json"));
         let key = |content: &str| {
             std::fs::write(dir.path().join("t.json"), content).unwrap();
-            with().unwrap().node(Stage::Clean).key.clone()
+            with().unwrap().node(Stage::Clean).unwrap().key.clone()
         };
         let (one, two) = (key("one"), key("two"));
         assert!(one != two && one == key("one"));

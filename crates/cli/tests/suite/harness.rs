@@ -118,12 +118,4 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Prints a skip and, under the project's test command, counts it.
-pub fn skip(test: &str, why: &str) {
-    eprintln!("SKIPPED: {test}: {why}");
-    if let Some(path) = std::env::var_os("DANLU_TEST_SKIPS") {
-        use std::io::Write;
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        writeln!(file, "{test}: {why}").unwrap();
-    }
-}
+pub use danlu_testing::skip;

@@ -67,15 +67,7 @@ pub fn load() -> (CausalLm, Tokenizer) {
     (model, Tokenizer::from_dir(model_dir()).unwrap())
 }
 
-/// Says that a test did not run, and why; the test command counts these.
-pub fn skip(test: &str, reason: &str) {
-    let line = format!("SKIPPED: {test}: {reason}\n");
-    eprint!("{line}");
-    if let Some(path) = std::env::var_os("DANLU_TEST_SKIPS") {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        file.unwrap().write_all(line.as_bytes()).unwrap();
-    }
-}
+pub use danlu_testing::skip;
 
 /// A server that runs until it is dropped.
 pub struct TestServer {
