@@ -441,7 +441,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let with = |extra: &str| Graph::of(&recipe(dir.path(), extra)).unwrap();
         let (before, after, other) = (with(""), with("license = \"CC0-1.0\"\n"), with("license = \"MIT\"\n"));
-        for stage in Stage::ALL {
+        for stage in before.nodes().iter().map(|node| node.stage) {
             let keys = [&before, &after, &other].map(|graph| &graph.node(stage).unwrap().key);
             let changed = keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2];
             assert_eq!((changed, keys[0] == keys[1]), (stage == Stage::Report, stage != Stage::Report), "{stage}");

@@ -61,20 +61,13 @@ impl Session {
         let input = Some(self.relation(RelType::Read(Read { data_source: Some(files) })));
         let view = CreateDataFrameView { input, name: name.into(), replace: true };
         let command = Command { command_type: Some(CommandType::CreateDataframeView(view)) };
-        self.run(Plan { op_type: Some(OpType::Command(command)) }, path, &mut |_| Ok::<(), SparkError>(()))
+        self.run(Plan { op_type: Some(OpType::Command(command)) }, path, &mut |_| true)
     }
 
-    /// Gives `each` the rows of a query, batch by batch as they come, some of them empty.
-    ///
-    /// # Errors
-    /// The server's, and those of `each`, which end the query.
-    pub fn query<E: From<SparkError>>(
-        &self,
-        sql: &str,
-        each: &mut dyn FnMut(RecordBatch) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// Gives `take` the rows of a query, batch by batch as they come, some of them empty, until it has enough (false).
+    pub fn query(&self, sql: &str, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<(), SparkError> {
         let root = self.relation(RelType::Sql(Sql { query: sql.into() }));
-        self.run(Plan { op_type: Some(OpType::Root(root)) }, sql, each)
+        self.run(Plan { op_type: Some(OpType::Root(root)) }, sql, take)
     }
 
     fn relation(&self, kind: RelType) -> Relation {
@@ -82,12 +75,7 @@ impl Session {
         Relation { common: Some(RelationCommon { plan_id }), rel_type: Some(kind) }
     }
 
-    fn run<E: From<SparkError>>(
-        &self,
-        plan: Plan,
-        sql: &str,
-        each: &mut dyn FnMut(RecordBatch) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn run(&self, plan: Plan, sql: &str, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<(), SparkError> {
         let request = ExecutePlanRequest {
             session_id: self.id.clone(),
             user_context: Some(self.user()),
@@ -97,8 +85,10 @@ impl Session {
         let failed = |status: Status| self.failed(sql, &status);
         let mut answers = self.runtime.block_on(self.execute(request)).map_err(failed)?;
         while let Some(answer) = self.runtime.block_on(answers.message()).map_err(failed)? {
-            if let Some(batch) = answer.arrow_batch {
-                self.decode(batch, each)?;
+            if let Some(batch) = answer.arrow_batch
+                && !self.decode(batch, take)?
+            {
+                break;
             }
         }
         Ok(())
@@ -111,17 +101,15 @@ impl Session {
         Ok(grpc.server_streaming(self.request(request), path, ProstCodec::default()).await?.into_inner())
     }
 
-    fn decode<E: From<SparkError>>(
-        &self,
-        batch: ArrowBatch,
-        each: &mut dyn FnMut(RecordBatch) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn decode(&self, batch: ArrowBatch, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<bool, SparkError> {
         let bad = |message: String| SparkError::BadRows { address: self.address.to_string(), message };
         let reader = StreamReader::try_new(Cursor::new(batch.data), None).map_err(|e| bad(e.to_string()))?;
         for batch in reader {
-            each(batch.map_err(|e| bad(e.to_string()))?)?;
+            if !take(batch.map_err(|e| bad(e.to_string()))?) {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn request<T>(&self, message: T) -> Request<T> {

@@ -97,13 +97,23 @@ impl QueryEngine {
         sql: &str,
         each: &mut dyn FnMut(RecordBatch) -> Result<(), E>,
     ) -> Result<(), E> {
-        match self {
-            Self::Embedded(engine) => engine.each(sql, each),
-            #[cfg(feature = "spark")]
-            Self::Spark(session) => {
-                let stopped = session.query(sql, &mut |batch| each(batch).map_err(Stopped));
-                stopped.map_err(|Stopped(error)| error)
+        // What makes plans and streams of the engines is compiled once, in here, whatever the kind of error.
+        let mut failure = None;
+        let taken = self.batches(sql, &mut |batch| match each(batch) {
+            Ok(()) => true,
+            Err(error) => {
+                failure = Some(error);
+                false
             }
+        });
+        failure.map_or(Ok(taken?), Err)
+    }
+
+    fn batches(&self, sql: &str, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<(), SqlError> {
+        match self {
+            Self::Embedded(engine) => engine.each(sql, take),
+            #[cfg(feature = "spark")]
+            Self::Spark(session) => Ok(session.query(sql, take)?),
         }
     }
 }
@@ -160,15 +170,4 @@ fn written(path: &Path, error: ParquetError) -> SqlError {
         error => std::io::Error::other(error),
     };
     SqlError::Io { action: "write", path: PathBuf::from(path), source }
-}
-
-/// What ended a query on a cluster: its own error, or that of whoever took the rows.
-#[cfg(feature = "spark")]
-struct Stopped<E>(E);
-
-#[cfg(feature = "spark")]
-impl<E: From<SqlError>> From<danlu_spark::SparkError> for Stopped<E> {
-    fn from(error: danlu_spark::SparkError) -> Self {
-        Self(SqlError::from(error).into())
-    }
 }

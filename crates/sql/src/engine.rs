@@ -82,21 +82,18 @@ impl Engine {
         let mut batches = Vec::new();
         self.each(sql, &mut |batch| {
             batches.extend(Some(batch).filter(|batch| batch.num_rows() > 0));
-            Ok::<(), SqlError>(())
+            true
         })?;
         Ok(batches)
     }
 
-    /// Gives `each` the rows of a query, batch by batch; of a query without rows an empty batch, which has the columns.
-    pub(crate) fn each<E: From<SqlError>>(
-        &self,
-        sql: &str,
-        each: &mut dyn FnMut(RecordBatch) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// Gives `take` the rows of a query, batch by batch, until it has enough (false). First comes an empty batch, so that
+    /// of a query without rows the columns are known.
+    pub(crate) fn each(&self, sql: &str, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<(), SqlError> {
         let mut stream = self.runtime.block_on(self.stream(sql))?;
-        each(RecordBatch::new_empty(stream.schema()))?;
-        while let Some(batch) = self.runtime.block_on(stream.next()) {
-            each(batch.map_err(|e| self.failed(sql, &e))?)?;
+        let mut more = take(RecordBatch::new_empty(stream.schema()));
+        while more && let Some(batch) = self.runtime.block_on(stream.next()) {
+            more = take(batch.map_err(|e| self.failed(sql, &e))?);
         }
         Ok(())
     }

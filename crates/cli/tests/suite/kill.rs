@@ -60,7 +60,9 @@ fn kill_nine_anywhere_changes_nothing() {
 const DATA: &str = r#"
 keep_dropped = true
 preset = ["chinese-web:zh"]
-transforms = ["nfc", "whitespace"]
+
+[[clean.transforms]]
+kind = "mojibake"
 
 [[clean.outliers]]
 statistic = "mean_word_length(text)"
@@ -77,6 +79,15 @@ memory_mb = 64
 [clean.decontaminate]
 sets = [{ name = "questions", path = "questions.txt" }]
 
+[augment]
+share = 0.3
+
+[[augment.steps]]
+kind = "rotate"
+
+[[augment.steps]]
+kind = "homophones"
+
 [mixture]
 by = "source"
 weights = { state-of-the-union = 1, tang-poems = 2 }
@@ -88,8 +99,8 @@ fn place_with_much_data() -> Place {
     place.write_recipe(|text| {
         let more = text.replace("limit = 12", "limit = 60").replace("limit = 600", "limit = 4000");
         let again = more.replace("name = \"tiny\"", "name = \"data\"");
-        again.replace("[clean]\n", "[clean]\n#data\n").replace("#data\n", DATA.split_once("\n\n").unwrap().0)
-            + DATA.split_once("\n\n").unwrap().1
+        let (keys, tables) = DATA.split_once("\n\n").unwrap();
+        again.replace("[clean]\n", &format!("[clean]{keys}\n")) + tables
     });
     std::fs::write(place.path("questions.txt"), "the people of the United States and their representatives in Congress").unwrap();
     place
@@ -112,7 +123,7 @@ fn files_of(place: &Place, stage: &str) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn kill_nine_in_any_stage_of_the_data_changes_nothing() {
     let (straight, killed) = (place_with_much_data(), place_with_much_data());
-    for stage in ["collect", "clean", "tokenizer"] {
+    for stage in ["collect", "clean", "augment", "tokenizer"] {
         let start = |place: &Place| {
             let mut command = place.command(&["--threads", "2", "run", "tiny.toml", "--only", stage]);
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()

@@ -130,7 +130,7 @@ mod tests {
         let clusters = (0..1000u64).map(|key| (key, if key % 50 == 0 { 2 + key } else { 2 }));
         let id = |key: u64| u128::from(mix(key));
         let [largest, sampled] = chosen(clusters.clone(), id);
-        assert!(largest.iter().map(|&(key, _)| key).eq((0..1000).step_by(50).rev()));
+        assert!(largest.iter().map(|&(key, _)| key).eq((0..20).rev().map(|n| 50 * n)));
         assert_eq!(chosen(clusters.rev(), id), [largest, sampled.clone()]);
         assert!(sampled.len() == SAMPLED && sampled.iter().all(|&(key, _)| key % 50 > 0));
         assert!(sampled.iter().any(|&(key, _)| key < 500) && sampled.iter().any(|&(key, _)| key > 500), "{sampled:?}");

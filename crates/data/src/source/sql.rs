@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use postgres::{NoTls, Transaction};
+use postgres::{NoTls, RowIter};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::Value;
@@ -14,9 +14,6 @@ use serde_json::Value;
 use super::fields::Fields;
 use super::{Flow, Problem, Sink, SourceFile};
 use crate::{DataError, Document};
-
-/// So many rows are asked of PostgreSQL at a time. They are taken as they come: one is held.
-const ROWS_AT_ONCE: u64 = 200;
 
 /// Reads the rows that the source's query gives on a SQLite file, which is opened for reading only.
 pub(super) fn sqlite(file: &SourceFile<'_>, path: &Path, sink: &mut Sink<'_>) -> Flow {
@@ -82,8 +79,8 @@ fn sqlite_row(file: &SourceFile<'_>, row: &Row<'_>, columns: &[String], number: 
     file.record(fields, Some(number))
 }
 
-/// Reads the rows that the source's query gives on a PostgreSQL server, through a cursor in a transaction that may only
-/// read, so that neither side holds the result. The server itself makes a JSON object of each row.
+/// Reads the rows that the source's query gives on a PostgreSQL server, in a transaction that may only read; they are taken
+/// one by one as the server finds them, so that neither side holds the result. The server itself makes a JSON object of each row.
 pub(super) fn postgres(file: &SourceFile<'_>, url: &str, sink: &mut Sink<'_>) -> Flow {
     let query = query_of(file)?.trim().trim_end_matches(';');
     let remote = |error: &postgres::Error| DataError::Remote { place: file.shown.clone(), message: chain(error) };
@@ -94,53 +91,45 @@ pub(super) fn postgres(file: &SourceFile<'_>, url: &str, sink: &mut Sink<'_>) ->
         config.password(password);
     }
     let mut client = config.connect(NoTls).map_err(|error| remote(&error))?;
+    let cancel = client.cancel_token();
     let mut transaction = client.build_transaction().read_only(true).start().map_err(|error| remote(&error))?;
     // A row that is too long stays where it is. The extended protocol takes one statement only: a query cannot end this
     // one and begin another.
-    let declare = format!(
-        "DECLARE danlu_rows NO SCROLL CURSOR FOR \
-         SELECT CASE WHEN octet_length(danlu_text) <= {} THEN danlu_text END \
+    let select = format!(
+        "SELECT CASE WHEN octet_length(danlu_text) <= {} THEN danlu_text END \
          FROM (SELECT row_to_json(danlu_row)::text AS danlu_text FROM ({query}\n) AS danlu_row OFFSET 0) AS danlu_texts",
         file.max_record_bytes()
     );
-    transaction.execute(declare.as_str(), &[]).map_err(|error| match error.as_db_error() {
+    let nothing = std::iter::empty::<&(dyn ToSql + Sync)>();
+    let rows = transaction.query_raw(select.as_str(), nothing).map_err(|error| match error.as_db_error() {
         Some(told) => bad_query(file, told.message()),
         None => remote(&error),
     })?;
-    let mut number = 0;
-    loop {
-        let before = number;
-        if fetch(file, &mut transaction, &mut number, sink)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-        if number < before + ROWS_AT_ONCE {
-            return Ok(ControlFlow::Continue(()));
-        }
+    let flow = postgres_rows(file, rows, sink);
+    if !matches!(flow, Ok(ControlFlow::Continue(()))) {
+        // Or the end of the connection would wait for the rows that nobody wants any more.
+        let _ = cancel.cancel_query(NoTls);
     }
+    flow
 }
 
-/// Takes the next rows of the cursor as they come. Fewer than were asked for are the last, or those before an error.
-fn fetch(file: &SourceFile<'_>, transaction: &mut Transaction<'_>, number: &mut u64, sink: &mut Sink<'_>) -> Flow {
-    let gave_up = |number: u64, error: &postgres::Error| {
-        let message = format!("the database gave up after row {number}: {}", chain(error));
-        Err(file.problem(Some(number + 1), message))
-    };
-    let fetch = format!("FETCH FORWARD {ROWS_AT_ONCE} FROM danlu_rows");
-    let mut rows = match transaction.query_raw(fetch.as_str(), std::iter::empty::<&(dyn ToSql + Sync)>()) {
-        Ok(rows) => rows,
-        Err(error) => return sink(gave_up(*number, &error)),
-    };
+/// Takes rows as the server sends them, one by one; those before an error count.
+fn postgres_rows(file: &SourceFile<'_>, mut rows: RowIter<'_>, sink: &mut Sink<'_>) -> Flow {
+    let mut number = 0;
     loop {
         let row = match rows.next() {
             Ok(Some(row)) => row,
             Ok(None) => return Ok(ControlFlow::Continue(())),
-            Err(error) => return sink(gave_up(*number, &error)),
+            Err(error) => {
+                let message = format!("the database gave up after row {number}: {}", chain(&error));
+                return sink(Err(file.problem(Some(number + 1), message)));
+            }
         };
-        *number += 1;
+        number += 1;
         let record = match row.try_get::<_, Option<&str>>(0) {
-            Ok(Some(text)) => postgres_row(file, text, *number),
-            Ok(None) => Err(file.problem(Some(*number), file.too_long())),
-            Err(error) => Err(file.problem(Some(*number), chain(&error))),
+            Ok(Some(text)) => postgres_row(file, text, number),
+            Ok(None) => Err(file.problem(Some(number), file.too_long())),
+            Err(error) => Err(file.problem(Some(number), chain(&error))),
         };
         if sink(record)?.is_break() {
             return Ok(ControlFlow::Break(()));
