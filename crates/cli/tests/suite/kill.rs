@@ -102,7 +102,8 @@ fn place_with_much_data() -> Place {
         let (keys, tables) = DATA.split_once("\n\n").unwrap();
         again.replace("[clean]\n", &format!("[clean]{keys}\n")) + tables
     });
-    std::fs::write(place.path("questions.txt"), "the people of the United States and their representatives in Congress").unwrap();
+    let item = "The people of the United States have every reason to be grateful to their representatives in Congress.";
+    std::fs::write(place.path("questions.txt"), item).unwrap();
     place
 }
 
