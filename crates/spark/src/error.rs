@@ -21,9 +21,9 @@ impl SparkError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::BadAddress { .. } => Some("write it as spark://HOST:15002"),
-            Self::Unreachable { .. } => {
-                Some("start one (`sbin/start-connect-server.sh` of Spark, `sail spark server` of Sail), or check host and port")
-            }
+            Self::Unreachable { .. } => Some(
+                "start one (`sbin/start-connect-server.sh` of Spark, `sail spark server` of Sail), or check host and port",
+            ),
             Self::Lost { .. } => Some("run the same command again: nothing finished is lost"),
             Self::Query { .. } | Self::BadRows { .. } => None,
         }

@@ -31,8 +31,12 @@ impl SqlError {
             Self::OutOfMemory { .. } => {
                 Some("give the query more memory, or sort and group fewer columns: `text` is the largest".into())
             }
-            Self::NoEngine { .. } => Some("write \"datafusion\" for the one in this process, or \"spark://HOST:15002\"".into()),
-            Self::NotBuilt { .. } => Some("build danlu with it: cargo install --path crates/cli --features spark".into()),
+            Self::NoEngine { .. } => {
+                Some("write \"datafusion\" for the one in this process, or \"spark://HOST:15002\"".into())
+            }
+            Self::NotBuilt { .. } => {
+                Some("build danlu with it: cargo install --path crates/cli --features spark".into())
+            }
             #[cfg(feature = "spark")]
             Self::Spark(error) => error.hint().map(String::from),
             Self::Io { .. } => Some("check the path and the free space".into()),

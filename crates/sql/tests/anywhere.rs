@@ -26,7 +26,10 @@ fn tables(dir: &Path) -> [(&'static str, PathBuf); 2] {
         writer.close().unwrap();
         (name, path)
     };
-    [write("documents", vec![("number", numbers), ("text", texts)]), write("marks", vec![("doc", marked), ("mark", marks)])]
+    [
+        write("documents", vec![("number", numbers), ("text", texts)]),
+        write("marks", vec![("doc", marked), ("mark", marks)]),
+    ]
 }
 
 /// What a global step may be made of: groups, joins, windows, filters, unions, NULL.

@@ -30,7 +30,11 @@ impl Launcher {
             .current_dir(&self.dir)
             .env("SPARK_HOME", &self.home)
             .env("PYSPARK_PYTHON", &self.python)
-            .envs([("SPARK_LOCAL_IP", "127.0.0.1"), ("SPARK_PUBLIC_DNS", "127.0.0.1"), ("SPARK_DAEMON_MEMORY", "512m")]);
+            .envs([
+                ("SPARK_LOCAL_IP", "127.0.0.1"),
+                ("SPARK_PUBLIC_DNS", "127.0.0.1"),
+                ("SPARK_DAEMON_MEMORY", "512m"),
+            ]);
         Process::start(&mut command, &self.dir.join(format!("{name}.log")))
     }
 }
@@ -106,7 +110,8 @@ fn start_master_and_workers(launcher: &Launcher, master: u16, ui: u16) -> Result
         let [port, ui] = ports::free::<2>()?.map(|port| port.to_string());
         let folder = launcher.dir.join(name).to_string_lossy().into_owned();
         let class = "org.apache.spark.deploy.worker.Worker";
-        let args = [class, "--host", "127.0.0.1", "--port", &port, "--webui-port", &ui, "--cores", "1", "--memory", "1500m"];
+        let args =
+            [class, "--host", "127.0.0.1", "--port", &port, "--webui-port", &ui, "--cores", "1", "--memory", "1500m"];
         let args = [&args[..], &["--work-dir", &folder, &url]].concat();
         processes.insert(0, launcher.start("spark-class", name, &args)?);
     }
@@ -137,6 +142,7 @@ fn start_connect(launcher: &Launcher, master: u16, ui: u16, connect: u16) -> Res
 
 /// Processes of executors on this machine.
 fn executors() -> Result<Vec<String>, String> {
-    let found = Command::new("pgrep").args(["-f", "CoarseGrainedExecutorBackend"]).output().map_err(|e| e.to_string())?;
+    let found =
+        Command::new("pgrep").args(["-f", "CoarseGrainedExecutorBackend"]).output().map_err(|e| e.to_string())?;
     Ok(String::from_utf8_lossy(&found.stdout).lines().map(String::from).collect())
 }

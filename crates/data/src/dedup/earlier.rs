@@ -5,8 +5,8 @@ use crate::DataError;
 use super::groups::{Compared, Verdict, buckets};
 use super::minhash::{MinHash, estimate};
 use super::scan::{push_buckets, too_many};
-use super::signatures::SignatureFile;
 use super::shuffle::Groups;
+use super::signatures::SignatureFile;
 use super::sorter::Sorted;
 use super::{Budget, DedupConfig};
 

@@ -9,9 +9,9 @@ use crate::{DataError, Document, ProgressFn, read_documents};
 use super::minhash::MinHash;
 use super::rows::Rows;
 use super::sets::{SetWriter, Sets};
+use super::shuffle::Groups;
 use super::signatures::SignatureWriter;
 use super::simhash::{self, SimHashes};
-use super::shuffle::Groups;
 use super::{Budget, DedupConfig, NearConfig};
 
 /// Reads the documents chunk by chunk, the next one while `work` has the present one, which it is given with the row of

@@ -31,7 +31,9 @@ impl<const N: usize> Groups<N> {
     pub(super) fn new(budget: &Budget, name: &'static str, key: usize) -> Result<Self, DataError> {
         let sorter = Sorter::new(budget.part, budget.file(name));
         let elsewhere = match &budget.shuffle {
-            Some(shuffle) => Some((shuffle.clone(), RecordTable::create(shuffle.folder.join(format!("{name}.parquet")))?)),
+            Some(shuffle) => {
+                Some((shuffle.clone(), RecordTable::create(shuffle.folder.join(format!("{name}.parquet")))?))
+            }
             None => None,
         };
         Ok(Self { key, sorter, elsewhere })

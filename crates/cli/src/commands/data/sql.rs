@@ -18,7 +18,9 @@ pub fn sql(global: &Global, args: &DataSqlArgs) -> anyhow::Result<()> {
     let spill = tempfile::tempdir()?;
     let memory = args.memory_mb.saturating_mul(1 << 20);
     let engine = QueryEngine::open(&args.engine, memory, spill.path(), rayon::current_num_threads())?;
-    let register = |name: &str, path: &Path| engine.register_parquet(name, &std::path::absolute(path)?.to_string_lossy()).map_err(anyhow::Error::from);
+    let register = |name: &str, path: &Path| {
+        engine.register_parquet(name, &std::path::absolute(path)?.to_string_lossy()).map_err(anyhow::Error::from)
+    };
     for name in ["train", "valid", "test", "dropped"] {
         let path = clean.path.join(danlu_data::documents_file(name));
         if path.exists() {
