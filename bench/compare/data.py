@@ -26,8 +26,8 @@ BANDS = [(0.95, 1.0), (0.9, 0.95), (0.85, 0.9), (0.8, 0.85)]
 
 def options(parser):
     parser.add_argument("--megabytes", type=int, default=1000, help="data: size of the corpus (default: 1000)")
-    parser.add_argument("--peer-megabytes", type=int, default=100,
-                        help="data: size of the slice of it that datatrove is given (default: 100)")
+    parser.add_argument("--peer-megabytes", type=int, default=20,
+                        help="data: size of the slice of it that datatrove is given (default: 20)")
     parser.add_argument("--memory-mb", type=int, default=1024, help="data: memory of danlu's deduplication (default: 1024)")
     parser.add_argument("--juicer-megabytes", type=int, default=10,
                         help="data: size of the slice that data-juicer is given (default: 10); 0: without it")
