@@ -83,7 +83,7 @@ pub use provenance::{
 };
 pub use shard::{
     ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,
-    write_shards,
+    join_shards, write_shards,
 };
 pub use show::{ShowFilter, Shown, show};
 pub use source::{

@@ -9,12 +9,15 @@ use super::global::Begin;
 use super::output::Dropped;
 use super::rows::RowPass;
 use super::{CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, Funnel, SplitConfig, StepFunnel, finish, rules};
+use crate::dedup::SketchWriter;
 use crate::storage::next_chunk;
 use crate::table::Fate;
 use crate::{DataError, Document, DocumentWriter, ProgressFn, documents_file, read_documents};
 
 /// The documents of a part that got through the first pass.
 const KEPT: &str = "kept";
+/// What a search for duplicates computes of each of them.
+const SKETCHES_FILE: &str = "sketches.danlu";
 
 /// A cleaned part: its folder and what was done.
 #[derive(Clone, Debug)]
@@ -56,9 +59,24 @@ fn add_row(rows: &mut Vec<DropRow>, row: &DropRow) {
     }
 }
 
+impl CleanConfig {
+    /// What the work on a part depends on: of a search for duplicates, what it computes of a text by itself. Exact duplicates
+    /// and evaluation sets are looked for in the end.
+    pub fn of_part(&self) -> Self {
+        let search = self.dedup.search().and_then(|config| config.of_sketches());
+        let dedup = search.map_or(Dedup::Exact(false), |config| Dedup::Search(Box::new(config)));
+        Self { dedup, decontaminate: None, ..self.clone() }
+    }
+}
+
 impl Part {
     pub(super) fn kept(&self) -> PathBuf {
         self.folder.join(documents_file(KEPT))
+    }
+
+    /// The sketches of what is kept, if they were made.
+    pub(super) fn sketches(&self) -> Option<PathBuf> {
+        Some(self.folder.join(SKETCHES_FILE)).filter(|path| path.exists())
     }
 
     pub(super) fn each_dropped(
@@ -82,11 +100,12 @@ impl Part {
 /// Cuts a table into tables of about `bytes` of text, `part-00000.parquet` and so on in `out`.
 pub fn split_documents(documents: &Path, bytes: u64, out: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut reader = read_documents(documents)?;
+    let statistics = reader.statistics().to_vec();
     let mut parts = Vec::new();
     let mut next = reader.next().transpose()?;
     while next.is_some() {
         let path = out.join(documents_file(&format!("part-{:05}", parts.len())));
-        let mut writer = DocumentWriter::create(&path)?;
+        let mut writer = DocumentWriter::with_statistics(&path, &statistics)?;
         let mut held = 0;
         while let Some(document) = next.take_if(|document| held == 0 || held + document.text.len() as u64 <= bytes) {
             held += document.text.len() as u64;
@@ -100,7 +119,7 @@ pub fn split_documents(documents: &Path, bytes: u64, out: &Path) -> Result<Vec<P
 }
 
 /// The first pass over one part: `kept.parquet` and, if wanted, `dropped.parquet` in `out`. Exact duplicates stay: they
-/// may lie in other parts.
+/// may lie in other parts. Where near duplicates are to be found, `sketches.danlu` has what is computed for that of each text.
 pub fn clean_part(
     documents: &Path,
     config: &CleanConfig,
@@ -109,8 +128,10 @@ pub fn clean_part(
 ) -> Result<PartSummary, DataError> {
     config.check()?;
     let rules = rules::compile(config)?;
-    let config = CleanConfig { dedup: Dedup::Exact(false), ..config.clone() };
+    let config = config.of_part();
     let mut pass = RowPass::new(&config, &rules);
+    let search = config.dedup.search();
+    let mut sketches = search.map(|search| SketchWriter::create(&out.join(SKETCHES_FILE), search)).transpose()?;
     let mut kept = DocumentWriter::with_statistics(&out.join(documents_file(KEPT)), rules.statistics())?;
     let mut dropped = Dropped::create(config.keep_dropped, rules.statistics(), &out.join(DROPPED_FILE))?;
     let mut reader = read_documents(documents)?;
@@ -120,11 +141,14 @@ pub fn clean_part(
         if chunk.is_empty() {
             break;
         }
-        pass.take(chunk, &mut dropped)?.iter().try_for_each(|document| kept.write(document))?;
+        let left = pass.take(chunk, &mut dropped)?;
+        left.iter().try_for_each(|document| kept.write(document))?;
+        sketches.as_mut().map_or(Ok(()), |sketches| sketches.write(&left))?;
         meter.report("clean", progress);
     }
     kept.finish()?;
     dropped.finish()?;
+    sketches.map_or(Ok(()), SketchWriter::finish)?;
     let (collected, steps) = pass.finish();
     Ok(PartSummary { collected, steps })
 }
