@@ -333,7 +333,7 @@ fn shards_of_parts_join_to_the_shard_of_the_whole() {
 fn a_damaged_part_and_one_of_another_tokenizer_are_not_joined() {
     let dir = tempfile::tempdir().unwrap();
     let path = shard_of(dir.path(), &documents(3));
-    let join = |tokenizer| {
+    let join = |tokenizer: &danlu_text::Tokenizer| {
         let parts = [(path.clone(), ShardSummary::default())];
         join_shards(&parts, tokenizer, &dir.path().join("joined"), &quiet).unwrap_err()
     };
