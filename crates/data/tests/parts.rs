@@ -85,7 +85,7 @@ fn copies() -> Vec<Document> {
         (state >> 33) % below
     };
     let mut texts: Vec<String> = Vec::new();
-    for row in 0..240 {
+    for row in 0..240usize {
         let length = if row % 60 == 30 { 3000 } else { 100 + next(40) };
         let text: String = (0..length).filter_map(|_| char::from_u32(0x4E00 + next(4000) as u32)).collect();
         texts.push(match row % 8 {
