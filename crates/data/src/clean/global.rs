@@ -11,11 +11,10 @@ use super::output::Output;
 use super::parts::Part;
 use super::rows::{ExactPass, RowPass};
 use super::{CleanConfig, Count, Funnel, Outcome, OutlierThresholds, Reason, SplitConfig, StepFunnel, rules};
-use crate::dedup::find_duplicates_of;
 use crate::storage::{next_chunk, write_json};
 use crate::{
     Contamination, DataError, Decontaminator, DedupConfig, DedupSummary, Document, DocumentWriter, ProgressFn,
-    SIGNATURES_FILE, read_documents,
+    SIGNATURES_FILE, find_duplicates_of, read_documents,
 };
 
 /// The file in a clean artifact that lists what of evaluation sets was found, if that was asked for.
@@ -80,18 +79,8 @@ pub(super) fn run(
     config.dedup.search().map_or(Ok(()), DedupConfig::check_files)?;
     let sets = config.decontaminate.as_ref().map(|sets| Decontaminator::read(sets, Path::new(""))).transpose()?;
     let output = Output::create(split, config.keep_dropped, rules.statistics(), out)?;
-    let mut cleaning = Cleaning {
-        config,
-        rules,
-        output,
-        work,
-        progress,
-        outliers: Vec::new(),
-        duplicates: None,
-        sets,
-        out,
-        sketches: begin.sketches(),
-    };
+    let (sketches, outliers, duplicates) = (begin.sketches(), Vec::new(), None);
+    let mut cleaning = Cleaning { config, rules, output, work, progress, outliers, sketches, duplicates, sets, out };
     let wanted = GlobalStep::wanted(config);
     let mut sink = cleaning.sink(0, wanted.len())?;
     let (collected, mut steps) = match begin {
@@ -140,12 +129,12 @@ struct Cleaning<'a> {
     work: &'a Path,
     progress: &'a ProgressFn<'a>,
     outliers: Vec<OutlierThresholds>,
+    /// What parts have computed for the search for duplicates.
+    sketches: Vec<PathBuf>,
     duplicates: Option<DedupSummary>,
     /// The evaluation sets that must not be in the data.
     sets: Option<Decontaminator>,
     out: &'a Path,
-    /// What parts have computed for the search for duplicates.
-    sketches: Vec<PathBuf>,
 }
 
 impl Cleaning<'_> {

@@ -9,10 +9,11 @@ use super::global::Begin;
 use super::output::Dropped;
 use super::rows::RowPass;
 use super::{CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, Funnel, SplitConfig, StepFunnel, finish, rules};
-use crate::dedup::SketchWriter;
 use crate::storage::next_chunk;
 use crate::table::Fate;
-use crate::{DataError, Document, DocumentWriter, ProgressFn, documents_file, read_documents};
+use crate::{
+    DataError, DedupConfig, Document, DocumentWriter, ProgressFn, SketchWriter, documents_file, read_documents,
+};
 
 /// The documents of a part that got through the first pass.
 const KEPT: &str = "kept";
@@ -56,16 +57,6 @@ fn add_row(rows: &mut Vec<DropRow>, row: &DropRow) {
     match rows.binary_search_by_key(&key(row), key) {
         Ok(at) => rows[at].count.grow(row.count.documents, row.count.bytes),
         Err(at) => rows.insert(at, row.clone()),
-    }
-}
-
-impl CleanConfig {
-    /// What the work on a part depends on: of a search for duplicates, what it computes of a text by itself. Exact duplicates
-    /// and evaluation sets are looked for in the end.
-    pub fn of_part(&self) -> Self {
-        let search = self.dedup.search().and_then(|config| config.of_sketches());
-        let dedup = search.map_or(Dedup::Exact(false), |config| Dedup::Search(Box::new(config)));
-        Self { dedup, decontaminate: None, ..self.clone() }
     }
 }
 
@@ -127,13 +118,14 @@ pub fn clean_part(
     progress: &ProgressFn<'_>,
 ) -> Result<PartSummary, DataError> {
     config.check()?;
+    let search = config.dedup.search().and_then(DedupConfig::of_sketches);
     let rules = rules::compile(config)?;
-    let config = config.of_part();
+    let config = CleanConfig { dedup: Dedup::Exact(false), ..config.clone() };
     let mut pass = RowPass::new(&config, &rules);
-    let search = config.dedup.search();
-    let mut sketches = search.map(|search| SketchWriter::create(&out.join(SKETCHES_FILE), search)).transpose()?;
     let mut kept = DocumentWriter::with_statistics(&out.join(documents_file(KEPT)), rules.statistics())?;
     let mut dropped = Dropped::create(config.keep_dropped, rules.statistics(), &out.join(DROPPED_FILE))?;
+    let sketches = search.as_ref().map(|search| SketchWriter::create(&out.join(SKETCHES_FILE), search));
+    let mut sketches = sketches.transpose()?;
     let mut reader = read_documents(documents)?;
     let meter = reader.meter();
     loop {
