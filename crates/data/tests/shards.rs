@@ -337,8 +337,9 @@ fn a_damaged_part_and_one_of_another_tokenizer_are_not_joined() {
         let parts = [(path.clone(), ShardSummary::default())];
         join_shards(&parts, tokenizer, &dir.path().join("joined"), &quiet).unwrap_err()
     };
-    let config = danlu_text::TokenizerConfig { vocab_size: 290, ..Default::default() };
-    let other = danlu_text::Tokenizer::train([common::ENGLISH].iter(), &config).unwrap();
+    let config = danlu_text::TokenizerConfig { vocab_size: 299, ..Default::default() };
+    let texts = [common::ENGLISH, common::CHINESE, common::ENGLISH, common::CHINESE];
+    let other = danlu_text::Tokenizer::train(texts.iter(), &config).unwrap();
     let error = join(&other);
     assert!(matches!(error, DataError::WrongTokenizer { .. }), "{error}");
     let mut bytes = std::fs::read(&path).unwrap();
