@@ -61,6 +61,7 @@ pub use dedup::{
     KeepRule, KindCount, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
     find_duplicates,
 };
+pub(crate) use dedup::{SketchWriter, find_duplicates_of};
 pub use document::Document;
 pub use error::DataError;
 pub use masking::{Masked, MaskingConfig, MaskingKey, MaskingTokens, mask_tokens};
@@ -83,7 +84,7 @@ pub use provenance::{
 };
 pub use shard::{
     ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,
-    write_shards,
+    join_shards, write_shards,
 };
 pub use show::{ShowFilter, Shown, show};
 pub use source::{

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::graph::{self, Decision, Graph, Node, Selection, Stage};
 use crate::observer::Observer;
 use crate::recipe::RecipeFile;
-use crate::shared::Share;
+use crate::shared::{Host, Share};
 use crate::{PipelineError, stages, view};
 
 /// How to run, as opposed to what.
 pub struct RunOptions<'a> {
     pub selection: Selection,
     pub device: Device,
-    /// Where and how cleaning is shared with other processes.
+    /// Where and how cleaning and encoding are shared with other processes.
     pub share: Option<Share<'a>>,
     /// Set by Ctrl-C: the stage at work stops at the next safe place.
     pub stop: &'a AtomicBool,
@@ -129,6 +129,7 @@ fn run_stages(
     run: &str,
     decisions: &[(Stage, Decision)],
 ) -> Result<(), PipelineError> {
+    let mut host = Host::begin(context.share, decisions)?;
     for (stage, decision) in decisions {
         let node = context.graph.node(*stage)?.clone();
         match decision {
@@ -140,6 +141,7 @@ fn run_stages(
             }
             Decision::Run { why } => run_stage(context, db, run, &node, why)?,
         }
+        host.done(*stage);
     }
     Ok(())
 }

@@ -202,6 +202,14 @@ impl CleanConfig {
         config
     }
 
+    /// What the work on a part depends on: of a search for duplicates, what it computes of a text by itself. Exact duplicates
+    /// and evaluation sets are looked for in the end.
+    pub fn of_part(&self) -> Self {
+        let search = self.dedup.search().and_then(DedupConfig::of_sketches);
+        let dedup = search.map_or(Dedup::Exact(false), |config| Dedup::Search(Box::new(config)));
+        Self { dedup, decontaminate: None, ..self.clone() }
+    }
+
     /// The files that the result depends on besides the documents, relative paths taken from `base`.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use super::{CleanConfig, Count, Funnel, Outcome, OutlierThresholds, Reason, Spli
 use crate::storage::{next_chunk, write_json};
 use crate::{
     Contamination, DataError, Decontaminator, DedupConfig, DedupSummary, Document, DocumentWriter, ProgressFn,
-    SIGNATURES_FILE, find_duplicates, read_documents,
+    SIGNATURES_FILE, find_duplicates_of, read_documents,
 };
 
 /// The file in a clean artifact that lists what of evaluation sets was found, if that was asked for.
@@ -55,6 +55,16 @@ pub(super) enum Begin<'a> {
     Parts(&'a [Part]),
 }
 
+impl Begin<'_> {
+    /// The sketches of all documents, unless some are to be made yet.
+    fn sketches(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Documents(_) => Vec::new(),
+            Self::Parts(parts) => parts.iter().map(Part::sketches).collect::<Option<Vec<_>>>().unwrap_or_default(),
+        }
+    }
+}
+
 /// Runs all passes. Between two of them the documents lie in the folder `work`.
 pub(super) fn run(
     begin: Begin<'_>,
@@ -69,8 +79,8 @@ pub(super) fn run(
     config.dedup.search().map_or(Ok(()), DedupConfig::check_files)?;
     let sets = config.decontaminate.as_ref().map(|sets| Decontaminator::read(sets, Path::new(""))).transpose()?;
     let output = Output::create(split, config.keep_dropped, rules.statistics(), out)?;
-    let mut cleaning =
-        Cleaning { config, rules, output, work, progress, outliers: Vec::new(), duplicates: None, sets, out };
+    let (sketches, outliers, duplicates) = (begin.sketches(), Vec::new(), None);
+    let mut cleaning = Cleaning { config, rules, output, work, progress, outliers, sketches, duplicates, sets, out };
     let wanted = GlobalStep::wanted(config);
     let mut sink = cleaning.sink(0, wanted.len())?;
     let (collected, mut steps) = match begin {
@@ -119,6 +129,8 @@ struct Cleaning<'a> {
     work: &'a Path,
     progress: &'a ProgressFn<'a>,
     outliers: Vec<OutlierThresholds>,
+    /// What parts have computed for the search for duplicates.
+    sketches: Vec<PathBuf>,
     duplicates: Option<DedupSummary>,
     /// The evaluation sets that must not be in the data.
     sets: Option<Decontaminator>,
@@ -210,7 +222,7 @@ impl Cleaning<'_> {
         sink: &mut Sink,
     ) -> Result<StepFunnel, DataError> {
         let Some(config) = self.config.dedup.search() else { return Ok(StepFunnel::default()) };
-        let mut found = find_duplicates(documents, config, self.work, self.progress)?;
+        let mut found = find_duplicates_of(documents, &self.sketches, config, self.work, self.progress)?;
         let mut summary = std::mem::take(&mut found.summary);
         let tally = self.filter(name, documents, sink, &mut |first, chunk| {
             let apply = |(row, document): (u64, Document)| {

@@ -28,6 +28,7 @@ mod sets;
 mod shuffle;
 mod signatures;
 mod simhash;
+mod sketches;
 mod sorter;
 mod substring;
 mod summary;
@@ -39,6 +40,7 @@ pub(crate) use clusters::{chosen, cluster_sizes};
 pub(crate) use config::check_ngram;
 pub use config::{DedupConfig, KeepRule, NearConfig, RepeatConfig, SimHashConfig, SubstringConfig};
 pub use cuts::Cut;
+pub(crate) use sketches::SketchWriter;
 pub use summary::{DedupSummary, KindCount, SourcePair};
 
 use std::path::{Path, PathBuf};
@@ -188,6 +190,8 @@ pub(crate) struct Budget {
     work: PathBuf,
     /// The SQL engine that groups records, where one is asked to.
     shuffle: Option<Arc<Shuffle>>,
+    /// Sketches of the documents, in their order, where they were made before.
+    sketches: Vec<PathBuf>,
 }
 
 impl Budget {
@@ -197,7 +201,15 @@ impl Budget {
         let row_bytes = Rows::BYTES_EACH + simhash + value;
         let part = (config.memory_mb << 20) / 4;
         let suffix_bytes = 2 * part;
-        Self { memory_mb: config.memory_mb, part, suffix_bytes, row_bytes, work: work.into(), shuffle: None }
+        Self {
+            memory_mb: config.memory_mb,
+            part,
+            suffix_bytes,
+            row_bytes,
+            work: work.into(),
+            shuffle: None,
+            sketches: Vec::new(),
+        }
     }
 
     fn with_engine(self, config: &DedupConfig) -> Result<Self, DataError> {
@@ -253,8 +265,21 @@ pub fn find_duplicates(
     work: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Duplicates, DataError> {
+    find_duplicates_of(documents, &[], config, work, progress)
+}
+
+/// As [`find_duplicates`], with the sketches of these documents in files that [`SketchWriter`] has written of them, and maybe of
+/// others between them.
+pub(crate) fn find_duplicates_of(
+    documents: &Path,
+    sketches: &[PathBuf],
+    config: &DedupConfig,
+    work: &Path,
+    progress: &ProgressFn<'_>,
+) -> Result<Duplicates, DataError> {
     config.check()?;
-    search_within(documents, config, &Budget::new(config, work).with_engine(config)?, progress)
+    let budget = Budget { sketches: sketches.to_vec(), ..Budget::new(config, work) }.with_engine(config)?;
+    search_within(documents, config, &budget, progress)
 }
 
 fn search_within(
