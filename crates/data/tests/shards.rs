@@ -349,3 +349,23 @@ fn a_damaged_part_and_one_of_another_tokenizer_are_not_joined() {
     assert!(matches!(error, DataError::BadShard { .. }), "{error}");
     assert!(!dir.path().join("joined").exists());
 }
+
+/// Many chat templates end each turn with the end-of-text token.
+#[test]
+fn a_turn_that_ends_with_the_end_of_text_begins_no_document() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}";
+    let template = ChatTemplate::new(source.into(), None, None).unwrap();
+    let turns = [("user", "春眠?"), ("assistant", "不覺曉")];
+    let documents = [conversation(&turns), Document::new("plain text", "s"), conversation(&turns)];
+    let (path, out) = (write_documents(dir.path(), &documents), dir.path().join("s"));
+    write_shards(&path, &encoder(Some(&template), &ChatConfig::default()), &out, &quiet).unwrap();
+    let shard = Arc::new(Shard::open(&out, None).unwrap());
+    assert_eq!(shard.tokens().iter().filter(|&token| token == shard.eos_id()).count(), 7);
+    let seq_len = shard.len() as usize - 1;
+    let config = BatchConfig { batch_size: 1, seq_len, seed: 0, shuffle: false, packing: Packing::Documents };
+    let numbers = Batches::new(shard.clone(), config).unwrap().batch(0).documents.unwrap();
+    let begins: Vec<usize> = (1..seq_len).filter(|&at| numbers[at] != numbers[at - 1]).collect();
+    let expect: Vec<usize> = shard.documents().skip(1).map(|document| document.tokens.start - 1).collect();
+    assert_eq!(begins, expect);
+}

@@ -34,7 +34,7 @@ pub use output::{DROPPED_FILE, DroppedDocument, FUNNEL_FILE};
 pub use parts::{Part, PartSummary, clean_part, clean_parts, split_documents};
 pub use presets::{preset_names, preset_text};
 
-use crate::storage::write_json;
+use crate::storage::{remove_folder, write_json};
 use crate::{DataError, Document, ProgressFn};
 
 /// The folder of files that live only while the stage works.
@@ -103,18 +103,12 @@ fn finish(
         tracing::warn!("{warning}");
     }
     let work = out.join(WORK_FOLDER);
-    remove(&work)?; // of a process that was killed
+    remove_folder(&work)?; // of a process that was killed
     let cleaned = global::run(begin, config, split, &rules, out, &work, progress);
-    remove(&work)?;
-    let funnel = cleaned?;
+    let removed = remove_folder(&work);
+    let funnel = cleaned?; // the first error is the one to tell
+    removed?;
     write_json(&out.join(FUNNEL_FILE), &funnel)?;
     output::check_result(&funnel, split)?;
     Ok(funnel)
-}
-
-fn remove(folder: &Path) -> Result<(), DataError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DataError::io("remove", folder, e)),
-        _ => Ok(()),
-    }
 }

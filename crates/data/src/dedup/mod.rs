@@ -471,23 +471,10 @@ impl<'a> Search<'a> {
 
     fn finish(mut self, cuts: Vec<Cut>) -> Result<Duplicates, DataError> {
         self.drops.sort_unstable_by_key(|duplicate| duplicate.row);
-        self.follow();
+        follow(&mut self.drops);
         let signatures = self.save_signatures()?;
         let summary = summary::summarize(&self, &cuts);
         Ok(Duplicates { drops: self.drops, cuts, summary, signatures })
-    }
-
-    /// An exact copy of a document that went later itself is a duplicate of what that one was dropped for.
-    fn follow(&mut self) {
-        for index in 0..self.drops.len() {
-            let Some(kept) = self.drops[index].kept else { continue };
-            if let Ok(at) = self.drops.binary_search_by_key(&kept, |duplicate| duplicate.row) {
-                let onward = self.drops[at];
-                let duplicate = &mut self.drops[index];
-                (duplicate.kept, duplicate.kept_id) = (onward.kept, onward.kept_id);
-                duplicate.similarity = onward.similarity;
-            }
-        }
     }
 
     fn save_signatures(&mut self) -> Result<Option<PathBuf>, DataError> {
@@ -503,5 +490,19 @@ impl<'a> Search<'a> {
         }
         let _ = std::fs::remove_file(self.budget.file("signatures"));
         Ok(saved)
+    }
+}
+
+/// A copy of a document that went later itself is a duplicate of what that one was dropped for, and so on to one that
+/// stays. `drops` are sorted by row.
+fn follow(drops: &mut [Duplicate]) {
+    for index in 0..drops.len() {
+        // Each step leads to a document that a later search dropped, so that there are no more than there are searches.
+        while let Some(kept) = drops[index].kept
+            && let Ok(at) = drops.binary_search_by_key(&kept, |duplicate| duplicate.row)
+        {
+            let Duplicate { kept, kept_id, similarity, .. } = drops[at];
+            drops[index] = Duplicate { kept, kept_id, similarity, ..drops[index] };
+        }
     }
 }

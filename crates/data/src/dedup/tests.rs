@@ -356,3 +356,23 @@ fn settings_out_of_range_are_named() {
     assert_eq!(read("{}").unwrap(), DedupConfig::default());
     assert!(read(r#"{"nearly": {}}"#).is_err() && read(r#"{"near": {"band": 3}}"#).is_err());
 }
+
+/// Exact copies go first, then near ones, then those by SimHash; what each was dropped for may have gone in turn.
+#[test]
+fn what_a_copy_was_dropped_for_stays() {
+    let drop = |row: u64, kind, kept: u64| Duplicate {
+        row,
+        kind,
+        kept: Some(kept),
+        similarity: 1.0 - kept as f64 / 10.0,
+        kept_id: kept.into(),
+    };
+    let (exact, near, simhash) = (DuplicateKind::Exact, DuplicateKind::Near, DuplicateKind::Simhash);
+    // Rows whose copy stays behind them, as with `keep = "longest"`, and before them.
+    for [a, b, c, d] in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2], [2, 3, 0, 1]] {
+        let mut drops = vec![drop(a, exact, b), drop(b, near, c), drop(c, simhash, d)];
+        drops.sort_unstable_by_key(|duplicate| duplicate.row);
+        follow(&mut drops);
+        assert!(drops.iter().all(|one| one.kept == Some(d) && one.kept_id == u128::from(d)), "{drops:?}");
+    }
+}
