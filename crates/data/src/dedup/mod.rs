@@ -20,6 +20,7 @@ mod config;
 mod cuts;
 mod earlier;
 mod groups;
+mod later;
 mod minhash;
 mod repeats;
 mod rows;
@@ -39,6 +40,7 @@ pub(crate) use clusters::{chosen, cluster_sizes};
 pub(crate) use config::check_ngram;
 pub use config::{DedupConfig, KeepRule, NearConfig, RepeatConfig, SimHashConfig, SubstringConfig};
 pub use cuts::Cut;
+pub(crate) use later::{Copies, LaterCopies};
 pub use summary::{DedupSummary, KindCount, SourcePair};
 
 use std::path::{Path, PathBuf};
