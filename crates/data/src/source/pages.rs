@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use danlu_formats::limits::{LimitError, Limits};
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use super::thrift::{FALSE, I32, LIST, Odd, STRUCT, TRUE, Thrift};
@@ -168,13 +168,26 @@ pub(super) struct Pages {
     consumed: u64,
     produced: u64,
     list_values: u64,
+    /// Columns of lists of texts that may be references to a few long ones, in a dictionary.
+    pub(super) shared_texts: Vec<usize>,
+    /// Bytes that they may become at most.
+    pub(super) shared_bytes: u64,
     /// Of all row groups so far.
     total: u64,
 }
 
 impl Pages {
     pub(super) fn new(file: File, limits: Limits) -> Self {
-        Self { file, limits, consumed: 0, produced: 0, list_values: 0, total: 0 }
+        Self {
+            file,
+            limits,
+            consumed: 0,
+            produced: 0,
+            list_values: 0,
+            shared_texts: Vec::new(),
+            shared_bytes: 0,
+            total: 0,
+        }
     }
 
     /// How many rows of a row group may be decoded at once.
@@ -188,9 +201,11 @@ impl Pages {
             return broken("a row group with rows and no columns");
         }
         (self.consumed, self.produced, self.list_values) = (0, 0, 0);
+        self.shared_texts.clear();
+        self.shared_bytes = 0;
         let mut row_bytes = 0;
-        for column in group.columns() {
-            row_bytes += self.column(column, rows)?;
+        for (index, column) in group.columns().iter().enumerate() {
+            row_bytes += self.column(index, column, rows)?;
         }
         self.total = self.total.saturating_add(self.produced);
         if self.total > self.limits.max_total {
@@ -200,14 +215,14 @@ impl Pages {
     }
 
     /// Goes over a column; the bytes of a value in the page where they are longest.
-    fn column(&mut self, column: &ColumnChunkMetaData, rows: u64) -> Result<u64, Refusal> {
+    fn column(&mut self, index: usize, column: &ColumnChunkMetaData, rows: u64) -> Result<u64, Refusal> {
         let is_list = column.column_descr().max_rep_level() > 0;
         let (mut at, length) = column.byte_range();
         let file_length = self.file.metadata()?.len();
         let Some(end) = at.checked_add(length).filter(|end| *end <= file_length) else {
             return broken(format!("column {} ends beyond the file", column.column_path()));
         };
-        let (mut values, mut longest) = (0u64, 0);
+        let (mut values, mut longest, mut dictionary) = (0u64, 0, 0);
         while at < end {
             let page = header(&mut self.file, at, end)?;
             let body = at + page.header;
@@ -219,6 +234,8 @@ impl Pages {
             if page.kind != DICTIONARY_PAGE {
                 values = values.saturating_add(page.values);
                 longest = longest.max(page.uncompressed / page.values.max(1));
+            } else {
+                dictionary = page.uncompressed;
             }
         }
         if is_list {
@@ -226,6 +243,10 @@ impl Pages {
             let most = self.consumed.saturating_mul(self.limits.max_ratio).saturating_add(FREE_VALUES);
             if self.list_values > most {
                 return Err(Refusal::Values(self.list_values, self.consumed));
+            }
+            if dictionary > 0 && matches!(column.column_type(), Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY) {
+                self.shared_texts.push(index);
+                self.shared_bytes = self.shared_bytes.saturating_add(dictionary.saturating_mul(values));
             }
         } else if values != rows {
             return broken(format!("column {} has {values} values in {rows} rows", column.column_path()));
