@@ -63,7 +63,7 @@ impl<T: Plain> Column<T> {
         let values = if len <= most {
             Values::Memory(vec![T::default(); len])
         } else {
-            let mut mapped = Mapped::create(&path, len)?;
+            let mut mapped = Mapped::<T>::create(&path, len)?;
             mapped.len = len;
             Values::Disk(mapped)
         };
@@ -92,7 +92,7 @@ impl<T: Plain> Column<T> {
                 Ok(())
             }
             Values::Memory(values) => {
-                let mut mapped = Mapped::create(&self.path, (2 * values.len()).max(LEAST_CAPACITY))?;
+                let mut mapped = Mapped::<T>::create(&self.path, (2 * values.len()).max(LEAST_CAPACITY))?;
                 mapped.all_mut()[..values.len()].copy_from_slice(values);
                 mapped.len = values.len();
                 mapped.push(value)?;

@@ -113,17 +113,28 @@ struct Page {
     compressed: u64,
     uncompressed: u64,
     values: u64,
+    encoding: i64,
     /// Bytes before the compressed ones.
     levels: u64,
     is_compressed: bool,
 }
 
 const DICTIONARY_PAGE: i64 = 2;
+/// Of each value only what is not the beginning of the one before it.
+const DELTA_BYTE_ARRAY: i64 = 7;
 
 impl Page {
     fn parse(bytes: &[u8]) -> Result<Self, Odd> {
-        let mut page =
-            Self { kind: 0, header: 0, compressed: 0, uncompressed: 0, values: 0, levels: 0, is_compressed: true };
+        let mut page = Self {
+            kind: 0,
+            header: 0,
+            compressed: 0,
+            uncompressed: 0,
+            values: 0,
+            encoding: 0,
+            levels: 0,
+            is_compressed: true,
+        };
         let mut thrift = Thrift::new(bytes);
         thrift.fields(|thrift, number, kind| {
             match (number, kind) {
@@ -140,11 +151,18 @@ impl Page {
         Ok(page)
     }
 
+    /// About the bytes of a value, or the most that one may have.
+    fn longest(&self) -> u64 {
+        if self.encoding == DELTA_BYTE_ARRAY { self.uncompressed } else { self.uncompressed / self.values.max(1) }
+    }
+
     /// The header of its data, of the first or the second form.
     fn data(&mut self, thrift: &mut Thrift<'_>, second: bool) -> Result<(), Odd> {
         thrift.fields(|thrift, number, kind| {
             match (number, kind) {
                 (1, I32) => self.values = size(thrift)?,
+                (2, I32) if !second => self.encoding = thrift.integer()?,
+                (4, I32) if second => self.encoding = thrift.integer()?,
                 (5 | 6, I32) if second => self.levels = self.levels.saturating_add(size(thrift)?),
                 (7, TRUE | FALSE) if second => self.is_compressed = kind == TRUE,
                 (1, _) => return Err(Odd::Broken("a field of another kind")),
@@ -233,7 +251,7 @@ impl Pages {
             at = body + page.compressed;
             if page.kind != DICTIONARY_PAGE {
                 values = values.saturating_add(page.values);
-                longest = longest.max(page.uncompressed / page.values.max(1));
+                longest = longest.max(page.longest());
             } else {
                 dictionary = page.uncompressed;
             }
@@ -287,5 +305,48 @@ fn header(file: &mut File, at: u64, end: u64) -> Result<Page, Refusal> {
             Err(Odd::Short) => return broken("the header of a page does not end"),
             Err(Odd::Broken(what)) => return broken(format!("the header of a page is damaged: {what}")),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use parquet::basic::Encoding;
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::properties::{EnabledStatistics, WriterProperties};
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// Of 16 rows with the same text of a mebibyte.
+    fn rows_at_once(encoding: Encoding) -> usize {
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(false)
+            .set_encoding(encoding)
+            .set_statistics_enabled(EnabledStatistics::None)
+            .build();
+        let schema = Arc::new(parse_message_type("message texts { required binary text (UTF8); }").unwrap());
+        let mut out = SerializedFileWriter::new(tempfile::tempfile().unwrap(), schema, Arc::new(properties)).unwrap();
+        let mut group = out.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let texts = vec![ByteArray::from(vec![b'a'; 1 << 20]); 16];
+        column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        let file = out.into_inner().unwrap();
+        let reader = SerializedFileReader::new(file.try_clone().unwrap()).unwrap();
+        Pages::new(file, Limits::default()).check(reader.metadata().row_group(0)).unwrap()
+    }
+
+    #[test]
+    fn texts_that_share_their_beginnings_are_taken_to_be_long() {
+        assert_eq!(
+            [Encoding::PLAIN, Encoding::DELTA_BYTE_ARRAY].map(|encoding| rows_at_once(encoding) <= 32),
+            [true; 2]
+        );
     }
 }
