@@ -9,7 +9,8 @@ use super::funnel::Tally;
 use super::output::Dropped;
 use super::steps::{Duplicates, Seen, steps};
 use super::{CleanConfig, Count, Dedup, Outcome, StatisticsKept, Step, StepFunnel, rules};
-use crate::{Copies, DataError, Document, LaterCopies};
+use crate::dedup::{Copies, LaterCopies};
+use crate::{DataError, Document};
 
 /// The steps of the first pass and their accounts.
 pub(super) struct RowPass<'a> {
