@@ -719,10 +719,10 @@ fn postgresql_is_asked_over_tls_as_the_url_says() {
         ("127.0.0.1", "sslmode=disable".to_owned(), "none"),
         ("127.0.0.1", "connect_timeout=20".to_owned(), "TLSv1.3"),
         ("127.0.0.1", "sslmode=prefer".to_owned(), "TLSv1.3"),
-        ("localhost", "sslmode=require".to_owned(), "TLSv1.3"),
-        ("localhost", format!("sslmode=verify-ca&{roots}"), "TLSv1.3"),
+        ("danlu.invalid", "hostaddr=127.0.0.1&sslmode=require".to_owned(), "TLSv1.3"),
+        ("danlu.invalid", format!("hostaddr=127.0.0.1&sslmode=verify-ca&{roots}"), "TLSv1.3"),
         ("127.0.0.1", format!("{roots}&sslmode=verify-full"), "TLSv1.3"),
-        ("localhost", format!("sslmode=verify-full&{roots}"), "not valid for name"),
+        ("danlu.invalid", format!("hostaddr=127.0.0.1&sslmode=verify-full&{roots}"), "not valid for name"),
         ("127.0.0.1", format!("sslmode=verify-ca&{roots}.none"), "server.crt.none"),
         ("127.0.0.1", "sslmode=verified".to_owned(), "sslmode"),
     ] {
