@@ -88,7 +88,7 @@ pub struct RuleConfig {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Dedup {
-    /// Exact ones in the first pass, in 20 to 39 bytes of memory each; or none.
+    /// Exact ones in the first pass, in up to 1 GiB of memory, and by sorting what is more; or none.
     Exact(bool),
     /// By a search over all documents, which takes passes of its own.
     Search(Box<DedupConfig>),

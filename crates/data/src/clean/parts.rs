@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::global::Begin;
 use super::output::Dropped;
-use super::rows::RowPass;
-use super::{CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, Funnel, SplitConfig, StepFunnel, finish, rules};
+use super::rows::{EXACT_BYTES, RowPass};
+use super::{CleanConfig, Count, DROPPED_FILE, DropRow, Funnel, SplitConfig, StepFunnel, finish, rules};
 use crate::storage::next_chunk;
 use crate::table::Fate;
 use crate::{
@@ -120,8 +120,7 @@ pub fn clean_part(
     config.check()?;
     let search = config.dedup.search().and_then(DedupConfig::of_sketches);
     let rules = rules::compile(config)?;
-    let config = CleanConfig { dedup: Dedup::Exact(false), ..config.clone() };
-    let mut pass = RowPass::new(&config, &rules);
+    let mut pass = RowPass::new(config, &rules, None);
     let mut kept = DocumentWriter::with_statistics(&out.join(documents_file(KEPT)), rules.statistics())?;
     let mut dropped = Dropped::create(config.keep_dropped, rules.statistics(), &out.join(DROPPED_FILE))?;
     let sketches = search.as_ref().map(|search| SketchWriter::create(&out.join(SKETCHES_FILE), search));
@@ -156,5 +155,5 @@ pub fn clean_parts(
     out: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
-    finish(Begin::Parts(parts), config, split, out, progress)
+    finish(Begin::Parts(parts), config, split, out, EXACT_BYTES, progress)
 }

@@ -13,7 +13,7 @@ use super::shuffle::Groups;
 use super::signatures::SignatureWriter;
 use super::simhash::{self, SimHashes};
 use super::sketches::{Sketch, SketchReader, Sketcher};
-use super::{Budget, DedupConfig, NearConfig};
+use super::{Budget, DedupConfig, NearConfig, append};
 
 /// Reads the documents chunk by chunk, the next one while `work` has the present one, which it is given with the row of
 /// its first document.
@@ -61,9 +61,9 @@ pub(super) fn scan(
     let sketcher = Sketcher::new(config);
     let mut made = (!budget.sketches.is_empty()).then(|| SketchReader::new(&budget.sketches, config));
     let mut scan = Scan {
-        rows: Rows::new(config.keep.clone()),
+        rows: Rows::new(config.keep.clone(), budget),
         buckets: Groups::new(budget, "buckets", 2)?,
-        simhashes: config.simhash.map(|simhash| SimHashes::new(simhash.distance)),
+        simhashes: config.simhash.map(|simhash| SimHashes::new(simhash.distance, budget)),
         signatures,
     };
     for_chunks(documents, "signatures", progress, |first, chunk| {
@@ -74,7 +74,7 @@ pub(super) fn scan(
         for (row, (document, sketch)) in (first..).zip(chunk.iter().zip(sketches)) {
             scan.push(row, document, sketch, sketcher.minhash.as_ref())?;
         }
-        budget.check_rows(scan.rows.len())
+        Ok(())
     })?;
     Ok(scan)
 }
@@ -102,7 +102,7 @@ impl Scan {
             } else {
                 simhashes.empty.insert(row);
             }
-            simhashes.hashes.push(sketch.simhash.unwrap_or(0));
+            append(&mut simhashes.hashes, sketch.simhash.unwrap_or(0))?;
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ pub(super) fn sets(
     budget: &Budget,
     progress: &ProgressFn<'_>,
 ) -> Result<Sets, DataError> {
-    let mut writer = SetWriter::new(budget.part, budget.file("sets"));
+    let mut writer = SetWriter::new(budget);
     for_chunks(documents, "compare", progress, |first, chunk| {
         let sets: Vec<Option<Vec<u32>>> = (first..first + chunk.len() as u32)
             .into_par_iter()

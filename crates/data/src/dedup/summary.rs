@@ -31,7 +31,7 @@ pub struct DedupSummary {
     pub not_spelled: u64,
     /// Sorted records and n-gram sets that went to disk.
     pub spilled_bytes: u64,
-    /// What the table of documents and the result hold in memory.
+    /// What the table of documents, unless it went to disk, and the result hold in memory.
     pub held_bytes: u64,
 }
 
@@ -85,8 +85,8 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
         grow(kinds.entry(cut.kind).or_default(), cut.bytes.len() as u64);
     }
     let [largest, sampled] = told(search, &clusters);
-    let held =
-        rows.len() as u64 * search.budget.row_bytes + (size_of_val(search.drops.as_slice()) + size_of_val(cuts)) as u64;
+    let held_rows = if rows.len() > search.budget.held_rows { 0 } else { rows.len() as u64 };
+    let held = held_rows * search.budget.row_bytes + (size_of_val(search.drops.as_slice()) + size_of_val(cuts)) as u64;
     DedupSummary {
         documents: rows.len() as u64,
         bytes: rows.bytes.iter().map(|&bytes| u64::from(bytes)).sum(),
