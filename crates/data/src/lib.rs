@@ -61,7 +61,7 @@ pub use dedup::{
     KeepRule, KindCount, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
     find_duplicates,
 };
-pub(crate) use dedup::{Copies, LaterCopies, SketchWriter, find_duplicates_of};
+pub(crate) use dedup::{SketchWriter, find_duplicates_of};
 pub use document::Document;
 pub use error::DataError;
 pub use masking::{Masked, MaskingConfig, MaskingKey, MaskingTokens, mask_tokens};
