@@ -287,9 +287,7 @@ impl<'a> Work<'a> {
     fn step_of(&self, document: &Document, number: usize) -> &Step<'a> {
         let step = match self.config.choose {
             Choose::Each => number % self.steps.len(),
-            Choose::One => {
-                Random::new(self.config.seed, &document.id, number as u64, "choose").below(self.steps.len())
-            }
+            Choose::One => Random::new(self.config.seed, &document.id, number as u64, "choose").below(self.steps.len()),
         };
         &self.steps[step]
     }
