@@ -1,11 +1,11 @@
 //! A place for objects by name: a folder or a cloud store, behind one blocking face.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tokio::runtime::Runtime;
 use url::Url;
 
@@ -105,12 +105,32 @@ impl Bucket {
     pub fn upload(&self, path: &Path, name: &str) -> Result<(u64, String), WorkError> {
         let io = |source| WorkError::Io { action: "read", path: path.into(), source };
         let mut file = std::fs::File::open(path).map_err(io)?;
+        let upload = self.runtime.block_on(self.store.put_multipart(&self.key(name)));
+        let mut upload = upload.map_err(|source| self.error("write", name, source))?;
+        let sent = self.send(&mut file, upload.as_mut(), path, name);
+        // Stores keep, and charge for, the parts of what nobody ends.
+        if sent.is_err()
+            && let Err(error) = self.runtime.block_on(upload.abort())
+        {
+            tracing::warn!("the unfinished upload of {name} stays in the store: {error}");
+        }
+        sent
+    }
+
+    /// Sends a file as the parts of `upload`, and completes that.
+    fn send(
+        &self,
+        file: &mut std::fs::File,
+        upload: &mut dyn MultipartUpload,
+        path: &Path,
+        name: &str,
+    ) -> Result<(u64, String), WorkError> {
+        let io = |source| WorkError::Io { action: "read", path: path.into(), source };
         let failed = |source| self.error("write", name, source);
-        let mut upload = self.runtime.block_on(self.store.put_multipart(&self.key(name))).map_err(failed)?;
         let (mut hasher, mut length) = (blake3::Hasher::new(), 0);
         loop {
             let mut part = Vec::with_capacity(PART_BYTES);
-            std::io::Read::read_to_end(&mut std::io::Read::take(&mut file, PART_BYTES as u64), &mut part)
+            std::io::Read::read_to_end(&mut std::io::Read::take(&mut *file, PART_BYTES as u64), &mut part)
                 .map_err(io)?;
             if part.is_empty() && length > 0 {
                 break;
@@ -132,9 +152,20 @@ impl Bucket {
     /// # Errors
     /// [`WorkError::Damaged`] when it is another; the file is then not there.
     pub fn download(&self, name: &str, path: &Path, hash: &str) -> Result<(), WorkError> {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".danlu-tmp");
+        let aside = PathBuf::from(aside);
+        let renamed = |()| {
+            let io = |source| WorkError::Io { action: "write", path: path.into(), source };
+            std::fs::rename(&aside, path).map_err(io)
+        };
+        let fetched = self.fetch(name, &aside, hash).and_then(renamed);
+        fetched.inspect_err(|_| drop(std::fs::remove_file(&aside)))
+    }
+
+    fn fetch(&self, name: &str, path: &Path, hash: &str) -> Result<(), WorkError> {
         let io = |source| WorkError::Io { action: "write", path: path.into(), source };
-        let aside = path.with_extension("danlu-tmp");
-        let mut file = std::fs::File::create(&aside).map_err(io)?;
+        let mut file = std::fs::File::create(path).map_err(io)?;
         let mut hasher = blake3::Hasher::new();
         let failed = |source| self.error("read", name, source);
         let got = self.runtime.block_on(self.store.get(&self.key(name))).map_err(failed)?;
@@ -145,12 +176,10 @@ impl Bucket {
         }
         let found = hasher.finalize().to_hex();
         if found.as_str() != hash {
-            let _ = std::fs::remove_file(&aside);
             let message = format!("its content hashes to {found}, not {hash}");
             return Err(WorkError::Damaged { name: name.into(), address: self.address.clone(), message });
         }
-        file.sync_all().map_err(io)?;
-        std::fs::rename(&aside, path).map_err(io)
+        file.sync_all().map_err(io)
     }
 
     /// Deletes an object; one that is not there is no error.
@@ -183,4 +212,30 @@ fn remote(address: &str) -> Result<(Arc<dyn ObjectStore>, Key), WorkError> {
     let settings = settings.map(|(name, value)| (name.to_ascii_lowercase(), value));
     let (store, prefix) = object_store::parse_url_opts(&url, settings).map_err(|e| bad(e.to_string()))?;
     Ok((Arc::from(store), prefix))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_download_that_fails_leaves_nothing_and_touches_no_neighbour() {
+        let dir = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(dir.path().join("bucket").to_str().unwrap()).unwrap();
+        let here = dir.path().join("here");
+        std::fs::create_dir(&here).unwrap();
+        // What another download of a file of the same stem has under way.
+        std::fs::write(here.join("kept.json.danlu-tmp"), "half").unwrap();
+        std::fs::write(dir.path().join("file"), "content").unwrap();
+        let (_, hash) = bucket.upload(&dir.path().join("file"), "file").unwrap();
+        let path = here.join("kept.parquet");
+        let damaged = bucket.download("file", &path, "another hash");
+        assert!(matches!(damaged, Err(WorkError::Damaged { .. })));
+        assert!(bucket.download("missing", &path, &hash).is_err());
+        assert_eq!(std::fs::read_dir(&here).unwrap().count(), 1);
+        bucket.download("file", &path, &hash).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "content");
+        assert_eq!(std::fs::read_to_string(here.join("kept.json.danlu-tmp")).unwrap(), "half");
+    }
 }

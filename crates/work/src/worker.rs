@@ -154,7 +154,10 @@ impl<'a> Worker<'a> {
             files.push(DoneFile { name, object, bytes, hash });
         }
         let done = DoneTask { worker: self.options.worker.clone(), seconds, summary: output.summary, files };
-        if bucket.create(&done_name(&spec.name), to_json(&done))? {
+        let name = done_name(&spec.name);
+        // A store that did what it was asked and failed to say so is asked again, and then says that it is there already.
+        let is_ours = |found: DoneTask| found.worker == done.worker && found.files == done.files;
+        if bucket.create(&name, to_json(&done))? || read_json(bucket, &name)?.is_some_and(is_ours) {
             self.summary.done += 1;
             return Ok(());
         }
@@ -175,5 +178,34 @@ impl<'a> Worker<'a> {
         let last: Option<FailedTask> = all.last().map(|name| read_json(bucket, name)).transpose()?.flatten();
         let FailedTask { worker, message } = last.unwrap_or(failed);
         Err(WorkError::TaskFailed { task: spec.name.clone(), failures: all.len(), worker, message })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Bucket, JobSpec};
+
+    #[test]
+    fn a_commit_whose_answer_was_lost_keeps_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(dir.path().join("bucket").to_str().unwrap()).unwrap();
+        let tasks = vec![TaskSpec { name: "t".into(), input: Value::Null }];
+        let spec = JobSpec { kind: "k".into(), config: Value::Null, tasks, lease_seconds: 60.0 };
+        let job = Job::create(bucket.clone(), spec).unwrap();
+        let (path, options) = (dir.path().join("file"), WorkOptions::new());
+        std::fs::write(&path, "content").unwrap();
+        let commit = |place: &str| {
+            let (watch, summary) = (Watch::default(), WorkSummary::default());
+            let mut worker = Worker { job: &job, options: &options, watch, summary };
+            let output = Output { files: vec![("file".into(), path.clone())], summary: Value::Null };
+            worker.commit(&job.spec().tasks[0], place, output, 1.0).unwrap();
+            (worker.summary.done, worker.summary.beaten)
+        };
+        assert_eq!([commit("w-000000"), commit("w-000000")], [(1, 0); 2]);
+        assert_eq!(bucket.list("results").unwrap(), ["results/t/w-000000/file"]);
+        assert_eq!(commit("w-000001"), (0, 1), "another attempt is none of these");
+        assert_eq!(bucket.list("results").unwrap(), ["results/t/w-000000/file"]);
     }
 }

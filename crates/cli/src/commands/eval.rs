@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use danlu_data::{SourceConfig, Translate};
-use danlu_eval::{Changes, EvalConfig, Scores};
+use danlu_eval::{Changes, EvalConfig, Progress, Scores};
+use serde::Serialize;
 
 use crate::args::{EvalArgs, Global};
 use crate::commands::data::augment::{read_config, translation};
@@ -24,16 +25,8 @@ pub fn eval(global: &Global, args: &EvalArgs) -> anyhow::Result<()> {
     if let Some(config) = &args.augment {
         return robustness(global, args, &source, config);
     }
-    let evaluation = danlu_eval::evaluate_source(&args.model, &source, Path::new("."), &device, &config, &mut |p| {
-        if fancy() {
-            eprint_progress(p.tokens_scored);
-        }
-    })?;
-    if fancy() {
-        note("");
-    }
-    if args.json {
-        line(&serde_json::to_string(&evaluation)?);
+    let evaluation = danlu_eval::evaluate_source(&args.model, &source, Path::new("."), &device, &config, &mut scored)?;
+    if told_as_json(args, &evaluation)? {
         return Ok(());
     }
     let mut rows = vec![row("all", &evaluation.overall)];
@@ -46,16 +39,8 @@ pub fn eval(global: &Global, args: &EvalArgs) -> anyhow::Result<()> {
 fn lengths(global: &Global, args: &EvalArgs, source: &SourceConfig) -> anyhow::Result<()> {
     let device = danlu_pipeline::select_device(&global.device)?;
     let config = EvalConfig::default();
-    let report = danlu_eval::length_report(&args.model, source, Path::new("."), &device, &config, &mut |p| {
-        if fancy() {
-            eprint_progress(p.tokens_scored);
-        }
-    })?;
-    if fancy() {
-        note("");
-    }
-    if args.json {
-        line(&serde_json::to_string(&report)?);
+    let report = danlu_eval::length_report(&args.model, source, Path::new("."), &device, &config, &mut scored)?;
+    if told_as_json(args, &report)? {
         return Ok(());
     }
     let rows: Vec<Vec<String>> = report
@@ -81,16 +66,8 @@ fn robustness(global: &Global, args: &EvalArgs, source: &SourceConfig, config: &
     let changes = Changes { config: &config, base, translate };
     let here = (source, Path::new("."));
     let scoring = EvalConfig::default();
-    let report = danlu_eval::robustness_report(&args.model, here, &changes, &device, &scoring, &mut |p| {
-        if fancy() {
-            eprint_progress(p.tokens_scored);
-        }
-    })?;
-    if fancy() {
-        note("");
-    }
-    if args.json {
-        line(&serde_json::to_string(&report)?);
+    let report = danlu_eval::robustness_report(&args.model, here, &changes, &device, &scoring, &mut scored)?;
+    if told_as_json(args, &report)? {
         return Ok(());
     }
     let bits = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
@@ -113,9 +90,23 @@ fn robustness(global: &Global, args: &EvalArgs, source: &SourceConfig, config: &
     Ok(())
 }
 
-fn eprint_progress(tokens: u64) {
+/// Shows progress on a terminal.
+fn scored(progress: &Progress) {
     use std::io::Write;
-    let _ = write!(std::io::stderr().lock(), "\r  scored {} tokens", count(tokens));
+    if fancy() {
+        let _ = write!(std::io::stderr().lock(), "\r  scored {} tokens", count(progress.tokens_scored));
+    }
+}
+
+/// Ends the line of progress and, with `--json`, tells what was found as that; whether it did.
+fn told_as_json(args: &EvalArgs, found: &impl Serialize) -> anyhow::Result<bool> {
+    if fancy() {
+        note("");
+    }
+    if args.json {
+        line(&serde_json::to_string(found)?);
+    }
+    Ok(args.json)
 }
 
 fn row(name: &str, s: &Scores) -> Vec<String> {

@@ -143,7 +143,7 @@ impl Messages {
         let end = u64::try_from(message.bodyLength()).ok().and_then(|length| body.checked_add(length));
         let Some(end) = end.filter(|end| *end <= self.length) else { return cut() };
         // Compressed buffers begin with their decompressed length.
-        let batch = message.header_as_record_batch();
+        let batch = message.header_as_record_batch().or_else(|| message.header_as_dictionary_batch()?.data());
         for buffer in batch.filter(|batch| batch.compression().is_some()).and_then(|b| b.buffers()).iter().flatten() {
             let (offset, length) = (buffer.offset(), buffer.length());
             let place = u64::try_from(offset).ok().and_then(|offset| body.checked_add(offset));
@@ -170,4 +170,46 @@ fn rows(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     writer.write(batch)?;
     writer.finish()?;
     Ok(writer.into_inner())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::types::Int32Type;
+    use arrow_array::{ArrayRef, DictionaryArray};
+    use arrow_ipc::CompressionType;
+    use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+
+    use super::*;
+
+    fn damage(bytes: &[u8]) -> Option<String> {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, bytes).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        let mut messages = Messages { length: bytes.len() as u64, from: 0, until: 0, damage: None };
+        messages.walk(&mut file, 200.0).unwrap();
+        messages.damage
+    }
+
+    /// The texts of a dictionary come in a message of their own kind, with compressed buffers as well.
+    #[test]
+    fn a_dictionary_that_grows_too_far_is_refused() {
+        let text = "a".repeat(30_000);
+        let column: DictionaryArray<Int32Type> = [text.as_str(); 3].into_iter().collect();
+        let batch = RecordBatch::try_from_iter([("text", Arc::new(column) as ArrayRef)]).unwrap();
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD)).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = StreamWriter::try_new_with_options(&mut bytes, &batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        drop(writer);
+        assert_eq!(damage(&bytes), None);
+        let size = 30_000i64.to_le_bytes();
+        let places: Vec<usize> = (0..bytes.len() - 8).filter(|&at| bytes[at..at + 8] == size).collect();
+        assert!(!places.is_empty());
+        places.iter().for_each(|&at| bytes[at..at + 8].copy_from_slice(&i64::MAX.to_le_bytes()));
+        assert!(damage(&bytes).is_some_and(|damage| damage.contains("grows beyond")));
+    }
 }

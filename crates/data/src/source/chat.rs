@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, field_names};
+use crate::Role;
 
 /// The form of a source's conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,34 +70,15 @@ fn detect(fields: &Fields) -> Result<ChatFormat, String> {
     found.ok_or_else(|| format!("no known form of conversation has the fields {}", field_names(fields)))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    System,
-    User,
-    Assistant,
-    Tool,
-}
-
-impl Role {
-    /// A role by the names that the published sets have for it.
-    fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "system" | "developer" => Self::System,
-            "user" | "human" | "prompter" => Self::User,
-            "assistant" | "gpt" | "bot" | "chatgpt" | "bard" | "model" => Self::Assistant,
-            "tool" | "function" | "function_response" | "observation" | "ipython" => Self::Tool,
-            _ => return None,
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-            Self::Tool => "tool",
-        }
-    }
+/// A role by the names that the published sets have for it.
+fn role_named(name: &str) -> Option<Role> {
+    Some(match name {
+        "system" | "developer" => Role::System,
+        "user" | "human" | "prompter" => Role::User,
+        "assistant" | "gpt" | "bot" | "chatgpt" | "bard" | "model" => Role::Assistant,
+        "tool" | "function" | "function_response" | "observation" | "ipython" => Role::Tool,
+        _ => return None,
+    })
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -312,7 +294,7 @@ fn turn_of(turn: Value) -> Result<Turn, String> {
         Some(Value::String(name)) => name,
         _ => return Err("has no role".into()),
     };
-    let role = Role::named(&name.to_ascii_lowercase())
+    let role = role_named(&name.to_ascii_lowercase())
         .ok_or_else(|| format!("has the unknown role {name:?}; the roles are system, user, assistant and tool"))?;
     let content = turn.shift_remove("content").or_else(|| turn.shift_remove("value"));
     // Tables have a column for everything, mostly null.

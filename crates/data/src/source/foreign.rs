@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 
 use danlu_formats::epub::read_epub;
 use danlu_formats::feed::parse_feed;
-use danlu_formats::limits::Limits;
 use danlu_formats::mail::{self, MboxMessage, MboxReader};
 use danlu_formats::pdf::read_pdf;
 use danlu_formats::posts::{Post, PostFormat, PostKind, PostReader};
@@ -32,15 +31,6 @@ impl SourceFile<'_> {
     fn declared(&self) -> Option<&str> {
         let configured = Some(self.source.encoding.as_str()).filter(|name| !name.eq_ignore_ascii_case("auto"));
         configured.or(self.charset.as_deref())
-    }
-
-    /// How far what is packed within a file may grow.
-    fn limits(&self) -> Limits {
-        Limits {
-            max_ratio: self.source.max_decompressed_ratio as u64,
-            max_total: self.source.max_decompressed_mebibytes.map_or(u64::MAX, |mebibytes| mebibytes << 20),
-            ..Limits::default()
-        }
     }
 
     /// All bytes of a file whose format needs them at once, or the problem with it.

@@ -45,13 +45,19 @@ impl SourceFile<'_> {
             }
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(raw)),
         };
-        let limits = Limits {
-            max_ratio: self.source.max_decompressed_ratio as u64,
-            max_total: self.source.max_decompressed_mebibytes.map_or(u64::MAX, |mebibytes| mebibytes << 20),
-            free: FREE_BYTES,
-        };
+        let limits = Limits { free: FREE_BYTES, ..self.limits() };
         let limited = LimitedReader::new(plain, consumed.clone(), limits);
         Ok(Box::new(Located { inner: limited, consumed, produced: 0, window: self.window_mebibytes() }))
+    }
+
+    /// How far what is compressed, or packed within a file, may grow.
+    pub(super) fn limits(&self) -> Limits {
+        let most = self.source.max_decompressed_mebibytes;
+        Limits {
+            max_ratio: self.source.max_decompressed_ratio as u64,
+            max_total: most.map_or(u64::MAX, |mebibytes| mebibytes.saturating_mul(1 << 20)),
+            ..Limits::default()
+        }
     }
 
     /// The largest window that a .zst file may have.

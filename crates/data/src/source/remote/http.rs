@@ -167,7 +167,7 @@ impl Fetcher {
         };
         if progress {
             *attempt = 0; // the next attempt goes on where this one stopped
-        } else if *attempt == self.config.retries {
+        } else if *attempt >= self.config.retries {
             let times = if *attempt == 0 { String::new() } else { format!(", {} times", *attempt + 1) };
             return Err(message + &times);
         }
@@ -180,7 +180,7 @@ impl Fetcher {
         }
         tracing::debug!("{message}; again in {wait:?}");
         std::thread::sleep(wait);
-        *attempt += 1;
+        *attempt += u32::from(!progress);
         Ok(())
     }
 
@@ -220,19 +220,22 @@ impl Fetcher {
             write_known(&part_known_path, &new).map_err(|error| Failure::Never(error.to_string()))?;
         }
         let mut file = OpenOptions::new().create(true).append(true).open(&part).map_err(io)?;
-        self.receive(&mut response, &mut file, if rest { begun } else { 0 }, rest || new.strong().is_some())?;
+        // A server that begins anew each time and breaks off at the same place gets no further.
+        let more_than = Some(begun).filter(|_| rest || new.strong().is_some());
+        self.receive(&mut response, &mut file, if rest { begun } else { 0 }, more_than)?;
         file.sync_all().and_then(|()| fs::rename(&part, path)).map_err(io)?;
         let _ = fs::remove_file(&part_known_path);
         Ok(Some(new))
     }
 
-    /// Writes the body to `file`, which holds `begun` bytes of it.
+    /// Writes the body to `file`, which holds `begun` bytes of it. When it breaks off, that is progress if another attempt
+    /// can go on there and it came to more bytes than `more_than`.
     fn receive(
         &self,
         response: &mut Response<Body>,
         file: &mut File,
         begun: u64,
-        resumable: bool,
+        more_than: Option<u64>,
     ) -> Result<(), Failure> {
         let most = self.config.max_body_mebibytes.saturating_mul(1 << 20);
         let too_large = || {
@@ -250,7 +253,8 @@ impl Fetcher {
             let broken = |why: &str| {
                 let of = promised.map_or_else(String::new, |all| format!(" of {}", begun + all));
                 let message = format!("the body ended after {}{of} bytes{why}", begun + received);
-                Failure::Later { message, wait: None, progress: resumable && received > 0 }
+                let progress = more_than.is_some_and(|before| begun + received > before);
+                Failure::Later { message, wait: None, progress }
             };
             match body.read(&mut buffer) {
                 Ok(0) if promised.is_some_and(|length| received < length) => return Err(broken("")),

@@ -132,9 +132,7 @@ impl Hub {
             return Err(DataError::Remote { place: url, message: format!("{:?} is no commit", answer.sha) });
         }
         let reference = self.folder(&wanted.repo).join("refs").join(&wanted.revision);
-        if !wanted.revision.contains("..") {
-            atomic::write_bytes(&reference, answer.sha.as_bytes())?;
-        }
+        atomic::write_bytes(&reference, answer.sha.as_bytes())?;
         Ok(answer.sha)
     }
 
@@ -233,6 +231,10 @@ fn wanted(place: &str) -> Result<Wanted, DataError> {
     }
     // As huggingface_hub has it: a revision with slashes is written with %2F.
     let (repo, revision) = (format!("{owner}/{name}"), revision.replace("%2F", "/"));
+    // It becomes a path in the cache, which it must not lead out of.
+    if revision.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(bad());
+    }
     Ok(Wanted { repo, revision, path: parts.next().unwrap_or_default().into() })
 }
 
@@ -271,6 +273,9 @@ mod tests {
         assert_eq!(wanted("hf://datasets/a/b@refs%2Fconvert/x.csv").unwrap(), expect("a/b", "refs/convert", "x.csv"));
         for bad in ["hf://datasets/a", "hf://models/a/b", "hf://datasets/../b", "hf://datasets/a/b@"] {
             assert!(wanted(bad).is_err(), "{bad}");
+        }
+        for revision in ["%2Fetc", "refs%2F..%2F..%2Fx", "..", "a%2F"] {
+            assert!(wanted(&format!("hf://datasets/a/b@{revision}")).is_err(), "{revision}");
         }
         assert_eq!(encoded("数 据/a+b", true), "%E6%95%B0%20%E6%8D%AE/a%2Bb");
     }

@@ -295,6 +295,17 @@ fn a_body_that_ends_half_way_is_gone_on_with() {
 }
 
 #[test]
+fn a_server_that_always_begins_anew_is_not_asked_for_ever() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/robots.txt" => not_found(),
+        _ => answer("200 OK", &[("ETag", "\"v\""), ("Content-Length", "100")], b"half"),
+    });
+    let (texts, problems) = fetched(&server, &["/a.txt"], |_| ());
+    assert!(texts.is_empty() && problems[0].contains("the body ended after 4 of 100 bytes"), "{problems:?}");
+    assert_eq!(server.paths().len(), 2);
+}
+
+#[test]
 fn bodies_are_bounded_and_formats_told_by_the_server() {
     let server = Server::start(|request| match request.path.as_str() {
         "/large.txt" => answer("200 OK", &[("Content-Length", "2000000")], b""),
