@@ -12,6 +12,7 @@ use danlu_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::PipelineError;
+use crate::graph::{Decision, Stage};
 
 /// A recipe with every value filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -210,6 +211,29 @@ impl RecipeFile {
         // The rest of what training would refuse, before an hour of data work.
         danlu_train::plan_for(&r.train, &r.model, r.tokenizer.vocab_size, 1.0)?;
         Ok(())
+    }
+
+    /// Refuses sources that a language model is not trained on, if one of these stages makes tokens of them. To collect and to
+    /// clean them alone is no mistake.
+    ///
+    /// # Errors
+    /// [`PipelineError::Value`] with the name of the source.
+    pub fn check_stages(&self, decisions: &[(Stage, Decision)]) -> Result<(), PipelineError> {
+        let tokens = |(stage, decision): &(Stage, Decision)| {
+            *stage == Stage::Tokenizer && matches!(decision, Decision::Run { .. })
+        };
+        if decisions.iter().any(tokens) { self.check_trained() } else { Ok(()) }
+    }
+
+    /// As [`RecipeFile::check_stages`], whatever the stages.
+    ///
+    /// # Errors
+    /// [`PipelineError::Value`] with the name of the source.
+    pub fn check_trained(&self) -> Result<(), PipelineError> {
+        self.recipe.data.sources.iter().try_for_each(|source| match source.preferences() {
+            Some(error) => Err(self.value("data.sources", error.to_string(), &error.hint().unwrap_or_default())),
+            None => Ok(()),
+        })
     }
 
     fn check_augment(&self, augment: &AugmentConfig) -> Result<(), PipelineError> {

@@ -197,6 +197,16 @@ impl SourceConfig {
     }
 
     /// # Errors
+    /// Why a language model is not trained on this source, as far as that is known before it is read.
+    pub fn preferences(&self) -> Option<DataError> {
+        let form = match self.chat? {
+            ChatFormat::Preference => "preference",
+            ChatFormat::Kto => "kto",
+            _ => return None,
+        };
+        Some(DataError::Preferences { name: self.name.clone(), form })
+    }
+
     /// A value that no file could make good.
     pub(crate) fn check(&self) -> Result<(), DataError> {
         let bad = |key: &'static str, message: String| {
