@@ -356,6 +356,22 @@ mod tests {
     }
 
     #[test]
+    fn a_source_of_preferences_is_refused_where_tokens_are_made() {
+        for form in ["preference", "kto"] {
+            let source = format!("[[data.sources]]\nname = \"rated\"\npath = \"b.jsonl\"\nchat = \"{form}\"\n");
+            let file = load(&source).unwrap();
+            let skipped = (Stage::Tokenizer, Decision::Skip);
+            let run = |stage| (stage, Decision::Run { why: "--only".into() });
+            file.check_stages(&[run(Stage::Collect), run(Stage::Clean), skipped]).unwrap();
+            let error = file.check_stages(&[run(Stage::Tokenizer)]).unwrap_err();
+            let told = format!("data.sources: source \"rated\" has answers to choose between (chat = \"{form}\")");
+            assert!(error.to_string().contains(&told), "{error}");
+            assert!(error.hint().unwrap().contains("chat = \"messages\""), "{:?}", error.hint());
+        }
+        load("").unwrap().check_trained().unwrap();
+    }
+
+    #[test]
     fn context_shorter_than_training_windows_is_refused() {
         let error = load("[model]\nmax_seq_len = 64\n[train]\nseq_len = 128\n").unwrap_err();
         assert!(error.to_string().contains("train.seq_len"), "{error}");
