@@ -11,9 +11,7 @@
 //! The result says which rows to drop and what to cut, and why; [`Duplicates::apply`] does it to a document. It is the
 //! same for any number of threads and any limit of memory: what grows with the text is sorted outside memory
 //! (`sorter.rs`). This sorting is our own because it is of fixed-size numbers only, which a query engine would wrap in
-//! columns and batches; with `engine` it is a query all the same, in this process or on a cluster (`shuffle.rs`). In memory stay 48 bytes a document, 8 more with SimHash, 4 more for a conversation, and what was found.
-//!
-//! A conversation stays whole or goes: no repeated parts are looked for in it.
+//! columns and batches; with `engine` it is a query all the same, in this process or on a cluster (`shuffle.rs`). In memory stay 48 bytes a document, 8 more with SimHash, and what was found.
 //!
 //! Where to begin reading: `config.rs`, then [`find_duplicates`], `groups.rs`.
 
@@ -283,8 +281,6 @@ struct Search<'a> {
     budget: &'a Budget,
     progress: &'a ProgressFn<'a>,
     rows: Rows,
-    /// The rows of conversations.
-    whole: Vec<u32>,
     buckets: Sorted<3>,
     simhashes: Option<simhash::SimHashes>,
     /// The signatures of all rows, where earlier or later runs need them.
@@ -295,7 +291,6 @@ struct Search<'a> {
     compared: Compared,
     spilled: u64,
     not_spelled: u64,
-    left_whole: u64,
 }
 
 impl<'a> Search<'a> {
@@ -309,7 +304,7 @@ impl<'a> Search<'a> {
         let near = config.near.as_ref().filter(|_| wants_signatures);
         let path = budget.file("signatures");
         let writer = near.map(|near| SignatureWriter::create(&path, near)).transpose()?;
-        let Scan { rows, whole, mut buckets, simhashes, signatures } =
+        let Scan { rows, mut buckets, simhashes, signatures } =
             scan::scan(documents, config, budget, writer, progress)?;
         let signatures = match signatures.map(SignatureWriter::finish).transpose()? {
             Some(path) => Some(SignatureFile::open(&path, near, |_, _| Ok(()))?),
@@ -325,7 +320,6 @@ impl<'a> Search<'a> {
             budget,
             progress,
             rows,
-            whole,
             buckets,
             simhashes,
             signatures,
@@ -333,7 +327,6 @@ impl<'a> Search<'a> {
             drops: Vec::new(),
             compared: Compared::default(),
             not_spelled: 0,
-            left_whole: 0,
         })
     }
 
@@ -431,27 +424,8 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// With the rows that go those of conversations, which are counted: in neither are parts looked for. `None` where there are
-    /// no conversations.
-    fn passed_over(&mut self) -> Option<Vec<bool>> {
-        if self.whole.is_empty() {
-            return None;
-        }
-        let mut passed_over = self.dropped.clone();
-        for &row in &self.whole {
-            self.left_whole += u64::from(!passed_over[row as usize]);
-            passed_over[row as usize] = true;
-        }
-        Some(passed_over)
-    }
-
     fn cuts(&mut self, units: Option<&Units>) -> Result<Vec<Cut>, DataError> {
-        if self.config.paragraphs.is_none() && self.config.lines.is_none() && units.is_none() {
-            return Ok(Vec::new());
-        }
-        let passed_over = self.passed_over();
-        let (documents, budget, progress) = (self.documents, self.budget, self.progress);
-        let dropped = passed_over.as_deref().unwrap_or(&self.dropped);
+        let (documents, dropped, budget, progress) = (self.documents, &self.dropped, self.budget, self.progress);
         let mut cuts = Vec::new();
         let repeats = [(DuplicateKind::Paragraph, self.config.paragraphs), (DuplicateKind::Line, self.config.lines)];
         for (kind, config) in repeats {

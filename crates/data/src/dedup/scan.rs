@@ -2,7 +2,6 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::conversation::Conversation;
 use crate::ngrams::Ngrams;
 use crate::storage::next_chunk;
 use crate::{DataError, Document, ProgressFn, read_documents};
@@ -44,8 +43,6 @@ pub(super) fn too_many() -> DataError {
 /// What the first reading finds.
 pub(super) struct Scan {
     pub(super) rows: Rows,
-    /// The rows of conversations, which stay whole or go.
-    pub(super) whole: Vec<u32>,
     /// The two halves of a bucket's hash, and the row.
     pub(super) buckets: Groups<3>,
     pub(super) simhashes: Option<SimHashes>,
@@ -70,7 +67,6 @@ pub(super) fn scan(
     let minhash = config.near.as_ref().map(MinHash::new);
     let mut scan = Scan {
         rows: Rows::new(config.keep.clone()),
-        whole: Vec::new(),
         buckets: Groups::new(budget, "buckets", 2)?,
         simhashes: config.simhash.map(|simhash| SimHashes::new(simhash.distance)),
         signatures,
@@ -114,9 +110,6 @@ impl Scan {
         minhash: Option<&MinHash>,
     ) -> Result<(), DataError> {
         self.rows.push(document)?;
-        if Conversation::of(document).is_some() {
-            self.whole.push(row);
-        }
         if let (Some(signature), Some(minhash)) = (&sketch.signature, minhash) {
             push_buckets(&mut self.buckets, minhash.band_hashes(signature), row)?;
         }

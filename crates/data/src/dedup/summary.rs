@@ -29,9 +29,6 @@ pub struct DedupSummary {
     /// Documents in which no repeated spans were looked for, because the tokenizer's tokens do not spell their text.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_spelled: u64,
-    /// Conversations in which no repeated parts were looked for, because nothing is cut from them.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub left_whole: u64,
     /// Sorted records and n-gram sets that went to disk.
     pub spilled_bytes: u64,
     /// What the table of documents and the result hold in memory.
@@ -90,7 +87,6 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
     let [largest, sampled] = told(search, &clusters);
     let held =
         rows.len() as u64 * search.budget.row_bytes + (size_of_val(search.drops.as_slice()) + size_of_val(cuts)) as u64;
-    let held = held + size_of_val(search.whole.as_slice()) as u64;
     DedupSummary {
         documents: rows.len() as u64,
         bytes: rows.bytes.iter().map(|&bytes| u64::from(bytes)).sum(),
@@ -109,7 +105,6 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
         pairs_confirmed: search.compared.confirmed,
         found_at_threshold: search.config.near.map(|near| near.probability(near.threshold)),
         not_spelled: search.not_spelled,
-        left_whole: search.left_whole,
         spilled_bytes: search.spilled,
         held_bytes: held,
     }
