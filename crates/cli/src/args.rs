@@ -212,8 +212,8 @@ pub struct RunArgs {
     /// Stop at the first malformed record instead of counting and skipping it.
     #[arg(long)]
     pub strict: bool,
-    /// Share cleaning with other processes at ADDRESS: a folder that all see, or s3://, gs://, az:// with the feature object-store.
-    /// Each of them runs `danlu data work ADDRESS`; the result is the same.
+    /// Share cleaning and encoding with other processes at ADDRESS: a folder that all see, or s3://, gs://, az:// with the feature
+    /// object-store. Each of them runs `danlu data work ADDRESS`; the result is the same.
     #[arg(long, value_name = "ADDRESS")]
     pub share: Option<String>,
     /// Megabytes of text in one shared part.

@@ -153,7 +153,9 @@ pub(crate) fn state_of(items: &[Item]) -> String {
 /// What the journal says, if it is about the same sources. A line that was cut short when the process was killed, and
 /// what follows it, counts for nothing.
 fn read(path: &Path, header: &Header) -> Vec<Finished> {
-    let text = fs::read_to_string(path).unwrap_or_default(); // no journal, or not a readable one: begin anew
+    let bytes = fs::read(path).unwrap_or_default(); // no journal, or not a readable one: begin anew
+    // A line may be cut within a character, which must not cost the lines before it.
+    let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let same = lines.next().and_then(|line| serde_json::from_str::<Header>(line).ok());
     if same.is_none_or(|found| found.sources != header.sources || found.forgotten != header.forgotten) {
@@ -166,4 +168,24 @@ fn line(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, DataError> {
     let mut line = serde_json::to_vec(value).map_err(|e| DataError::io("write", path, e.into()))?;
     line.push(b'\n');
     Ok(line)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_cut_within_a_character_costs_no_other_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = SourceConfig { name: "s".into(), path: "*.txt".into(), ..Default::default() };
+        let open = || Journal::open(dir.path(), std::slice::from_ref(&source), &[&[]], false, 0).unwrap();
+        let mut journal = open();
+        let part = Finished { state: state_of(&[]), problem_count: 1, ..Default::default() };
+        journal.record(part.clone()).unwrap();
+        journal.file.write_all(&"{\"source\":0,\"state\":\"春".as_bytes()[..23]).unwrap();
+        drop(journal);
+        assert!(String::from_utf8(fs::read(dir.path().join(JOURNAL_FILE)).unwrap()).is_err());
+        assert_eq!(open().of_source(0), [part]);
+    }
 }

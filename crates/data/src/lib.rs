@@ -7,8 +7,8 @@
 //! This room owns the one record type ([`Document`]), the readers of source files ([`SourceConfig`], [`collect`]), the
 //! cleaning steps and their accounts ([`clean`], [`Funnel`]), changed copies of documents ([`augment()`]), the token shard
 //! format ([`Shard`]) and the order in which training sees the tokens ([`Batches`]). It never sees a model. Corpora are
-//! streamed, never held: what grows with the number of documents is 20 to 39 bytes each for exact deduplication and 24
-//! bytes each for a shard's table.
+//! streamed, never held: what grows with the number of documents is 20 to 39 bytes each for exact deduplication, up to a
+//! gibibyte, what a search for duplicates finds, and 24 bytes each for a shard's table.
 //!
 //! Where to begin reading: `document.rs`, then `collect.rs`, `clean/mod.rs`, `shard/mod.rs`, `batches.rs`: the order in
 //! which the data flows. Nothing is dropped silently: every document that does not reach a shard has a counted reason.
@@ -62,6 +62,7 @@ pub use dedup::{
     KeepRule, KindCount, NearConfig, RepeatConfig, SIGNATURES_FILE, SimHashConfig, SourcePair, SubstringConfig,
     find_duplicates,
 };
+pub(crate) use dedup::{SketchWriter, find_duplicates_of};
 pub use document::Document;
 pub use error::DataError;
 pub use masking::{Masked, MaskingConfig, MaskingKey, MaskingTokens, mask_tokens};
@@ -84,7 +85,7 @@ pub use provenance::{
 };
 pub use shard::{
     ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,
-    write_shards,
+    join_shards, write_shards,
 };
 pub use show::{ShowFilter, Shown, show};
 pub use source::{

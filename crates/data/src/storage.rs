@@ -52,6 +52,14 @@ pub(crate) fn next_chunk(
     Ok(chunk)
 }
 
+/// Removes a folder with all that is in it, if it is there.
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), DataError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DataError::io("remove", folder, e)),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a summary beside the data it summarizes.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
     let mut file = AsideFile::create(path)?;

@@ -3,7 +3,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::sources::{gzip, read_file, texts};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 
 /// A structure in Thrift's compact protocol.
 #[derive(Default)]
@@ -158,6 +164,44 @@ fn what_a_table_claims_is_not_believed() {
     check(Table { depth: 100_000, ..Default::default() }, "groups of columns too deep within each other");
     let lists = Table { values: 1 << 30, rows: 1, repetition: 2, ..Default::default() };
     check(lists, "claim to hold 1073741824 values of lists");
+}
+
+/// A table of rows with a text and a list of `count` tags, all of them references to one of `length` bytes.
+fn tagged(rows: usize, count: usize, length: usize) -> Vec<u8> {
+    let schema = "message tagged { required binary text (UTF8); repeated binary tags (UTF8); }";
+    let properties = WriterProperties::builder()
+        .set_dictionary_page_size_limit(64 << 20)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .build();
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let mut file = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
+    let mut group = file.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let texts = vec![ByteArray::from("春眠"); rows];
+    column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let tags = vec![ByteArray::from(vec![b'a'; length]); rows * count];
+    let repetitions: Vec<i16> = (0..rows * count).map(|index| i16::from(index % count > 0)).collect();
+    let definitions = vec![1i16; rows * count];
+    column.typed::<ByteArrayType>().write_batch(&tags, Some(&definitions), Some(&repetitions)).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    file.into_inner().unwrap()
+}
+
+#[test]
+fn a_list_of_references_to_one_long_text_is_as_long_as_it_becomes() {
+    let read = |bytes: &[u8]| read_file("a.parquet", bytes, |source| source.max_record_mebibytes = 16);
+    // All rows together are longer, which is no matter.
+    let (documents, problems) = read(&tagged(8, 4, 1 << 20));
+    assert_eq!((documents.len(), problems), (8, vec![]));
+    let bomb = tagged(2, 300, 1 << 20);
+    assert!(bomb.len() < 2 << 20, "{}", bomb.len());
+    let (documents, problems) = read(&bomb);
+    assert!(documents.is_empty() && problems.len() == 1, "{problems:?}");
+    let expect = "refused: the lists of a row are longer than 16 MiB, the source's max_record_mebibytes";
+    assert!(problems[0].contains(expect), "{problems:?}");
 }
 
 #[test]

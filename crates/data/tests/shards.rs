@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{TOKENIZER, documents, quiet, write_documents};
-use danlu_data::{BatchConfig, Batches, ChatConfig, DataError, Document, Encoder, Packing, Role, Shard, write_shards};
+use danlu_data::{
+    BatchConfig, Batches, ChatConfig, DataError, Document, Encoder, Packing, Role, Shard, ShardSummary, join_shards,
+    split_documents, write_shards,
+};
 use danlu_text::{CHATML, ChatTemplate};
 use proptest::prelude::*;
 
@@ -286,4 +289,83 @@ fn a_conversation_of_which_nothing_would_be_learnt_is_an_error_with_its_place() 
     let text = error.to_string();
     assert!(text.contains("chats.jsonl:7") && text.contains("no message by assistant"), "{text}");
     assert!(error.hint().is_some());
+}
+
+/// Plain text alone, then conversations among it, then plain text again: marks begin within a part, or with it, or not at all.
+#[test]
+fn shards_of_parts_join_to_the_shard_of_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let turns = [("user", "春眠?"), ("assistant", "不覺曉")];
+    let mut mixed = documents(20);
+    for at in [7, 8, 13] {
+        mixed[at] = conversation(&turns);
+    }
+    let template = ChatTemplate::new(CHATML.into(), None, None).unwrap();
+    let chat = ChatConfig::default();
+    let encoder = encoder(Some(&template), &chat);
+    for (name, documents) in [("plain", documents(20)), ("mixed", mixed), ("none", Vec::new())] {
+        let dir = dir.path().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = write_documents(&dir, &documents);
+        let whole = dir.join("whole");
+        let expect = write_shards(&path, &encoder, &whole, &quiet).unwrap();
+        for bytes in [1, 500, 1 << 30] {
+            let folder = dir.join(bytes.to_string());
+            std::fs::create_dir_all(&folder).unwrap();
+            let parts: Vec<(PathBuf, ShardSummary)> = split_documents(&path, bytes, &folder)
+                .unwrap()
+                .iter()
+                .map(|part| {
+                    let out = part.with_extension("tokens");
+                    let summary = write_shards(part, &encoder, &out, &quiet).unwrap();
+                    (out, summary)
+                })
+                .collect();
+            assert_eq!(parts.len() > 1, bytes < 1 << 30 && !documents.is_empty());
+            let joined = folder.join("joined");
+            assert_eq!(join_shards(&parts, &TOKENIZER, &joined, &quiet).unwrap(), expect, "{name} by {bytes}");
+            assert!(std::fs::read(&whole).unwrap() == std::fs::read(&joined).unwrap(), "{name} by {bytes}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_part_and_one_of_another_tokenizer_are_not_joined() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = shard_of(dir.path(), &documents(3));
+    let join = |tokenizer: &danlu_text::Tokenizer| {
+        let parts = [(path.clone(), ShardSummary::default())];
+        join_shards(&parts, tokenizer, &dir.path().join("joined"), &quiet).unwrap_err()
+    };
+    let config = danlu_text::TokenizerConfig { vocab_size: 299, ..Default::default() };
+    let texts = [common::ENGLISH, common::CHINESE, common::ENGLISH, common::CHINESE];
+    let other = danlu_text::Tokenizer::train(texts.iter(), &config).unwrap();
+    let error = join(&other);
+    assert!(matches!(error, DataError::WrongTokenizer { .. }), "{error}");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let error = join(&TOKENIZER);
+    assert!(matches!(error, DataError::BadShard { .. }), "{error}");
+    assert!(!dir.path().join("joined").exists());
+}
+
+/// Many chat templates end each turn with the end-of-text token.
+#[test]
+fn a_turn_that_ends_with_the_end_of_text_begins_no_document() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}";
+    let template = ChatTemplate::new(source.into(), None, None).unwrap();
+    let turns = [("user", "春眠?"), ("assistant", "不覺曉")];
+    let documents = [conversation(&turns), Document::new("plain text", "s"), conversation(&turns)];
+    let (path, out) = (write_documents(dir.path(), &documents), dir.path().join("s"));
+    write_shards(&path, &encoder(Some(&template), &ChatConfig::default()), &out, &quiet).unwrap();
+    let shard = Arc::new(Shard::open(&out, None).unwrap());
+    assert_eq!(shard.tokens().iter().filter(|&token| token == shard.eos_id()).count(), 7);
+    let seq_len = shard.len() as usize - 1;
+    let config = BatchConfig { batch_size: 1, seq_len, seed: 0, shuffle: false, packing: Packing::Documents };
+    let numbers = Batches::new(shard.clone(), config).unwrap().batch(0).documents.unwrap();
+    let begins: Vec<usize> = (1..seq_len).filter(|&at| numbers[at] != numbers[at - 1]).collect();
+    let expect: Vec<usize> = shard.documents().skip(1).map(|document| document.tokens.start - 1).collect();
+    assert_eq!(begins, expect);
 }

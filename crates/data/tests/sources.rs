@@ -560,6 +560,11 @@ struct Postgres {
 impl Postgres {
     /// The server refuses to run as root; it is then run as the user `postgres` that its package makes.
     fn start() -> Result<Self, String> {
+        Self::start_with(false)
+    }
+
+    /// With TLS or without; the certificate is in `server.crt`, and is of 127.0.0.1 alone.
+    fn start_with(tls: bool) -> Result<Self, String> {
         let folders = glob::glob("/usr/lib/postgresql/*/bin").unwrap();
         let bin = folders.filter_map(Result::ok).last().ok_or("no PostgreSQL server (package postgresql)")?;
         let dir = tempfile::tempdir().unwrap();
@@ -591,13 +596,25 @@ impl Postgres {
             return Err(format!("initdb failed: {made:?}"));
         }
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = command(bin.join("postgres"))
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-k"])
-            .arg(dir.path())
-            .arg("-D")
-            .arg(&data)
-            .spawn()
-            .map_err(|error| error.to_string())?;
+        let mut server = command(bin.join("postgres"));
+        server.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-k"]).arg(dir.path());
+        server.arg("-D").arg(&data);
+        if tls {
+            let place = |name: &str| dir.path().join(name);
+            let config = "[req]\ndistinguished_name = name\nx509_extensions = usage\nprompt = no\n[name]\nCN = danlu\n\
+                          [usage]\nbasicConstraints = critical,CA:FALSE\nsubjectAltName = IP:127.0.0.1\n";
+            fs::write(place("certificate.cnf"), config).unwrap();
+            let mut openssl = command("openssl".into());
+            openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-config"]);
+            openssl.arg(place("certificate.cnf")).arg("-keyout").arg(place("server.key"));
+            let made = openssl.arg("-out").arg(place("server.crt")).status();
+            if !made.as_ref().is_ok_and(|status| status.success()) {
+                return Err(format!("openssl failed: {made:?}"));
+            }
+            server.args(["-c", "ssl=on", "-c"]).arg(format!("ssl_cert_file={}", place("server.crt").display()));
+            server.arg("-c").arg(format!("ssl_key_file={}", place("server.key").display()));
+        }
+        let server = server.spawn().map_err(|error| error.to_string())?;
         let postgres = Self { server, dir, port };
         for _ in 0..200 {
             if postgres::Client::connect(&postgres.url("postgres"), postgres::NoTls).is_ok() {
@@ -679,6 +696,42 @@ fn postgresql_queries_give_records() {
     drop(server);
     let (documents, problems) = ask("SELECT body FROM posts").unwrap();
     assert!(documents.is_empty() && !problems[0].contains("secret"), "{problems:?}");
+}
+
+#[test]
+fn postgresql_is_asked_over_tls_as_the_url_says() {
+    let server = match Postgres::start_with(true) {
+        Ok(server) => server,
+        Err(reason) => return skip("postgresql_is_asked_over_tls_as_the_url_says", &reason),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let ask = |host: &str, settings: &str| {
+        let url = format!("{}?{settings}", server.url("postgres").replace("127.0.0.1", host));
+        let query = "SELECT coalesce(version, 'none') AS body FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let config = SourceConfig { text_field: "body".into(), query: Some(query.into()), ..source(&url) };
+        match read(dir.path(), &config) {
+            Ok((documents, problems)) => documents.into_iter().map(|d| d.text).chain(problems).collect::<String>(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let roots = format!("sslrootcert={}", server.dir.path().join("server.crt").display());
+    for (host, settings, expect) in [
+        ("127.0.0.1", "sslmode=disable".to_owned(), "none"),
+        ("127.0.0.1", "connect_timeout=20".to_owned(), "TLSv1.3"),
+        ("127.0.0.1", "sslmode=prefer".to_owned(), "TLSv1.3"),
+        ("danlu.invalid", "hostaddr=127.0.0.1&sslmode=require".to_owned(), "TLSv1.3"),
+        ("danlu.invalid", format!("hostaddr=127.0.0.1&sslmode=verify-ca&{roots}"), "TLSv1.3"),
+        ("127.0.0.1", format!("{roots}&sslmode=verify-full"), "TLSv1.3"),
+        ("danlu.invalid", format!("hostaddr=127.0.0.1&sslmode=verify-full&{roots}"), "not valid for name"),
+        ("127.0.0.1", format!("sslmode=verify-ca&{roots}.none"), "server.crt.none"),
+        ("127.0.0.1", "sslmode=verified".to_owned(), "sslmode"),
+    ] {
+        let told = ask(host, &settings);
+        assert!(told.contains(expect), "{host} {settings}: {told}");
+    }
+    // Of no authority of the system, where it has any.
+    let told = ask("127.0.0.1", "sslmode=verify-full");
+    assert!(told.contains("invalid peer certificate") || told.contains("no certificate of an authority"), "{told}");
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub mod markdown;
 pub mod pdf;
 pub mod picture;
 pub mod posts;
+mod reading;
 pub mod records;
 pub mod sound;
 pub mod warc;

@@ -1,6 +1,8 @@
 //! The main text of pages against text that was checked by hand. Where the pages are from: pages/LICENSES.
 #![allow(clippy::unwrap_used)]
 
+mod agreement;
+
 use std::path::Path;
 
 use danlu_formats::html::{HtmlOptions, Markup, Page, TableCells, extract, extract_bytes, fragment, meta_charset};
@@ -17,7 +19,7 @@ fn check(name: &str) -> Page {
         std::fs::write(path, format!("{}\n", page.text)).unwrap();
     }
     let expect = String::from_utf8(read(&format!("{name}.txt"))).unwrap();
-    assert_eq!(page.text, expect.trim_end(), "{name}");
+    agreement::check(name, &page.text, &expect);
     page
 }
 
@@ -49,6 +51,51 @@ fn documentation() {
     let page = check("debian-handbook-rights.zh");
     assert_eq!(page.canonical, some("https://debian-handbook.info/browse/zh-CN/stable/sect.rights-management.html"));
     check("libreoffice-table-sizing.zh");
+}
+
+#[test]
+fn a_blog_with_comments() {
+    let page = check("mozilla-hacks-fetch.en");
+    assert_eq!((page.title, page.author), (some("This API is so Fetching!"), some("Nikhil Marathe")));
+    let html = String::from_utf8(read("mozilla-hacks-fetch.en.html")).unwrap();
+    let text = extract(&html, &HtmlOptions { comments: true, ..HtmlOptions::default() }).text;
+    assert!(text.starts_with("For more than a decade"), "{text}");
+    assert!(text.contains("how do you abort a fetch?") && text.contains("At this point there is no way to do so."));
+    assert!(!text.contains("Older Article"), "{text}");
+}
+
+#[test]
+fn pages_of_a_product() {
+    let page = check("firefox-developer.en");
+    assert_eq!(page.title, some("Welcome to Firefox Developer Edition"));
+    check("firefox-customize.en");
+}
+
+#[test]
+fn pages_of_wikis() {
+    let page = check("wikipedia-states-by-area.en");
+    assert_eq!(page.language, some("en"));
+}
+
+#[test]
+fn agreement_is_measured() {
+    let check =
+        |text: &str, expect: &str, f1: f64| assert!((agreement::f1(text, expect) - f1).abs() < 1e-9, "{text:?}");
+    check("a b c", "c b  a", 1.0);
+    check("a b", "a c", 0.5);
+    check("中文", "中国文化", 2.0 / 3.0);
+    check("", "", 1.0);
+    check("a", "", 0.0);
+}
+
+#[test]
+fn headings_of_what_was_removed_go_too() {
+    let links = "<ul><li><a href=a>First entry</a><li><a href=b>Second entry</a></ul>";
+    let text = "<p>A kiln is a chamber in which clay is fired, and it must be hot, dry and well closed.</p>";
+    let check = |html: &str, expect: &str| assert_eq!(extract(html, &HtmlOptions::default()).text, expect, "{html}");
+    let kiln = "A kiln is a chamber in which clay is fired, and it must be hot, dry and well closed.";
+    check(&format!("<div><h2>Kilns</h2>{text}<h2>See also</h2>{links}</div>"), &format!("Kilns\n\n{kiln}"));
+    check(&format!("<div><h2>Kilns</h2><h3>All</h3>{text}</div>"), &format!("Kilns\n\nAll\n\n{kiln}"));
 }
 
 #[test]

@@ -1,5 +1,10 @@
-//! Wikitext and dumps: articles in both languages, with every construct, against hand-checked text.
+//! Wikitext and dumps: articles in both languages, with every construct, against hand-checked text. Where the real ones are
+//! from: wikitext/real/README.md.
 #![allow(clippy::unwrap_used)]
+
+mod agreement;
+
+use std::path::Path;
 
 use danlu_formats::html::{Markup, TableCells};
 use danlu_formats::wikitext::{DumpReader, Skipped, Variant, WikiOptions, to_text};
@@ -53,6 +58,35 @@ fn tables_captions_and_headings_by_option() {
     assert!(chinese.contains("部分 | 材料\n炉身 | 青铜\n\n其温度为。"));
 }
 
+fn real(file: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wikitext/real");
+    std::fs::read_to_string(folder.join(file)).unwrap()
+}
+
+#[test]
+fn real_articles() {
+    for name in
+        ["american-football-conference", "animalia", "brahui-language", "talk-arundel-castle", "transport-in-angola"]
+    {
+        let article = to_text(&real(&format!("{name}.wiki")), &WikiOptions::default());
+        agreement::check(name, &article.text, &real(&format!("{name}.txt")));
+    }
+}
+
+#[test]
+fn real_articles_by_option() {
+    let options = WikiOptions { tables: Some(TableCells::Pipe), captions: true, ..WikiOptions::default() };
+    let conference = to_text(&real("american-football-conference.wiki"), &options).text;
+    assert!(conference.contains(
+        "Division | Team | City/Town | Stadium\nEast | Buffalo Bills | Orchard Park, NY | Ralph Wilson Stadium\n\
+         Miami Dolphins | Miami Gardens, FL | New Miami Stadium\n"
+    ));
+    assert!(
+        conference
+            .contains("\n\nOriginal American Football Conference logo, based on the AFL logo with blue stars\n\n")
+    );
+}
+
 #[test]
 fn constructs() {
     check("", "");
@@ -89,6 +123,10 @@ fn constructs() {
     check("a<br>b<br/>\nc", "a\nb c");
     check("<div class=\"x\">a</div>b", "a b");
     check("#重定向 [[x]]", "1. 重定向 x");
+    check("a {{x}} b.  c<ref>d</ref>   e", "a b. c e");
+    check("a\n ''b''  [c]\n   d\n\n e\nf", "a\n\nb  [c]\n  d\n\ne\n\nf");
+    check("a\n {{x}}\n [[File:b.jpg|thumb]]\n <!-- c -->\nd", "a\n\nd");
+    check("== 另見 ==\n* a\n== 甲 ==\n乙", "甲\n\n乙");
 }
 
 fn dump(pages: &str) -> String {

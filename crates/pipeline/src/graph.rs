@@ -53,15 +53,10 @@ impl Stage {
             Self::Tokenizer => &[Self::Clean, Self::Augment],
             Self::Train => &[Self::Tokenizer],
             Self::Evaluate | Self::Compress => &[Self::Clean, Self::Tokenizer, Self::Train],
-            Self::Report => &[
-                Self::Collect,
-                Self::Clean,
-                Self::Augment,
-                Self::Tokenizer,
-                Self::Train,
-                Self::Evaluate,
-                Self::Compress,
-            ],
+            Self::Report => {
+                let [before @ .., _] = &Self::ALL;
+                before
+            }
         }
     }
 

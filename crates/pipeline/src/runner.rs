@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::graph::{self, Decision, Graph, Node, Selection, Stage};
 use crate::observer::Observer;
 use crate::recipe::RecipeFile;
-use crate::shared::Share;
+use crate::shared::{Host, Share};
 use crate::{PipelineError, stages, view};
 
 /// How to run, as opposed to what.
 pub struct RunOptions<'a> {
     pub selection: Selection,
     pub device: Device,
-    /// Where and how cleaning is shared with other processes.
+    /// Where and how cleaning and encoding are shared with other processes.
     pub share: Option<Share<'a>>,
     /// Set by Ctrl-C: the stage at work stops at the next safe place.
     pub stop: &'a AtomicBool,
@@ -99,28 +99,25 @@ pub fn run(
         observer,
     };
     let result = run_stages(&mut context, &db, &run, &decisions).and_then(|()| view::publish(&context));
-    match result {
-        Ok(summary) => {
-            db.end_run(&run, RunState::Done, &summary)?;
-            Ok(RunOutcome { run_dir: workspace.run_dir(&run), run, summary })
-        }
-        Err(error) => {
-            let state = match error {
-                PipelineError::Interrupted { .. } => RunState::Interrupted,
-                _ => RunState::Failed,
-            };
-            // The first error is the one to tell; that its record failed too is only logged.
-            // The figures of what was finished before stay.
-            let mut kept = db.run(&run).map(|r| r.summary).unwrap_or_default();
-            if !kept.is_object() {
-                kept = json!({});
-            }
-            kept["error"] = error.to_string().into();
-            if let Err(second) = db.end_run(&run, state, &kept) {
-                tracing::warn!("the end of run {run} could not be recorded: {second}");
-            }
-            Err(error)
-        }
+    let summary = result.inspect_err(|error| record_failure(&db, &run, error))?;
+    db.end_run(&run, RunState::Done, &summary)?;
+    Ok(RunOutcome { run_dir: workspace.run_dir(&run), run, summary })
+}
+
+/// The run's error is the one to tell; that its record failed too is only logged. The figures of what was finished before
+/// stay.
+fn record_failure(db: &RunDb, run: &str, error: &PipelineError) {
+    let state = match error {
+        PipelineError::Interrupted { .. } => RunState::Interrupted,
+        _ => RunState::Failed,
+    };
+    let mut kept = db.run(run).map(|r| r.summary).unwrap_or_default();
+    if !kept.is_object() {
+        kept = json!({});
+    }
+    kept["error"] = error.to_string().into();
+    if let Err(second) = db.end_run(run, state, &kept) {
+        tracing::warn!("the end of run {run} could not be recorded: {second}");
     }
 }
 
@@ -130,6 +127,7 @@ fn run_stages(
     run: &str,
     decisions: &[(Stage, Decision)],
 ) -> Result<(), PipelineError> {
+    let mut host = Host::begin(context.share, decisions)?;
     for (stage, decision) in decisions {
         let node = context.graph.node(*stage)?.clone();
         match decision {
@@ -141,6 +139,7 @@ fn run_stages(
             }
             Decision::Run { why } => run_stage(context, db, run, &node, why)?,
         }
+        host.done(*stage);
     }
     Ok(())
 }
@@ -163,6 +162,12 @@ fn run_stage(context: &mut Context<'_>, db: &RunDb, run: &str, node: &Node, why:
         context.observer.stage_reused(stage);
         return Ok(());
     }
+    make(context, db, run, node, why)
+}
+
+/// Makes the result of a stage and publishes it, whoever may have done so before.
+fn make(context: &mut Context<'_>, db: &RunDb, run: &str, node: &Node, why: &str) -> Result<(), PipelineError> {
+    let stage = node.stage;
     context.observer.stage_started(stage, why);
     db.record_stage(run, &record(node, StageState::Running, 0.0, why))?;
     let started = Instant::now();
@@ -170,16 +175,11 @@ fn run_stage(context: &mut Context<'_>, db: &RunDb, run: &str, node: &Node, why:
     let work = context.store.work_dir(stage.name(), &node.key)?;
     let made = stages::run(context, stage, &work);
     let seconds = started.elapsed().as_secs_f64();
-    let made = match made {
-        Ok(made) => made,
-        Err(error) => {
-            let reason = error.to_string();
-            if let Err(second) = db.record_stage(run, &record(node, StageState::Failed, seconds, &reason)) {
-                tracing::warn!("the end of stage {stage} could not be recorded: {second}");
-            }
-            return Err(error);
+    let made = made.inspect_err(|error| {
+        if let Err(second) = db.record_stage(run, &record(node, StageState::Failed, seconds, &error.to_string())) {
+            tracing::warn!("the end of stage {stage} could not be recorded: {second}");
         }
-    };
+    })?;
     let manifest = Manifest {
         stage: stage.name().into(),
         key: node.key.clone(),

@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
 use danlu_report::{Block, LineChart, Page, Section, Series, T};
+use danlu_testing::skip;
 
 /// The page's elements after the script has run, in a browser of that language; none where there is no browser.
 fn rendered(page: &Path, language: &str) -> Option<String> {
@@ -22,14 +22,6 @@ fn rendered(page: &Path, language: &str) -> Option<String> {
             .ok()
     })?;
     Some(String::from_utf8(output.stdout).unwrap())
-}
-
-fn skip(test: &str) {
-    let line = format!("{test}: no chromium\n");
-    std::io::stderr().write_all(format!("SKIPPED {line}").as_bytes()).unwrap();
-    if let Some(skips) = std::env::var_os("DANLU_TEST_SKIPS") {
-        fs::OpenOptions::new().append(true).create(true).open(skips).unwrap().write_all(line.as_bytes()).unwrap();
-    }
 }
 
 #[test]
@@ -48,7 +40,7 @@ fn the_script_chooses_the_language_and_makes_charts_answer() {
     fs::write(&path, Page::new(T::new("A title", "标题")).section(section).html()).unwrap();
 
     let Some(chinese) = rendered(&path, "zh-CN") else {
-        return skip("the_script_chooses_the_language_and_makes_charts_answer");
+        return skip("the_script_chooses_the_language_and_makes_charts_answer", "no chromium");
     };
     assert!(chinese.contains("<title>标题</title>") && chinese.contains("data-lang=\"zh\""), "{chinese}");
     // The script came to its end: the toggles are shown, and both drawings have their cursor.

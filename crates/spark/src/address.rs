@@ -23,11 +23,6 @@ impl Address {
     pub(crate) fn socket(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
-
-    /// Whether a text is meant as such an address.
-    pub fn is_meant(text: &str) -> bool {
-        text.starts_with("spark://") || text.starts_with("sc://")
-    }
 }
 
 impl FromStr for Address {
@@ -37,7 +32,7 @@ impl FromStr for Address {
         // A token may stand in what is wrong, and errors are shown.
         let shown = || text.split(';').next().unwrap_or_default().to_owned();
         let bad = |message: String| SparkError::BadAddress { address: shown(), message };
-        if !Self::is_meant(text) {
+        if !text.starts_with("spark://") && !text.starts_with("sc://") {
             return Err(bad("it begins neither with spark:// nor with sc://".into()));
         }
         let url = Url::parse(text).map_err(|e| bad(e.to_string()))?;

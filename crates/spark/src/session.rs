@@ -50,10 +50,6 @@ impl Session {
         Ok(Self { address: address.clone(), channel, runtime, id, plans: AtomicI64::new(0) })
     }
 
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
     /// Makes a Parquet file, or a folder of them, a table of this name, in the place of one of the same name. The path is
     /// the cluster's.
     pub fn register_parquet(&self, name: &str, path: &str) -> Result<(), SparkError> {

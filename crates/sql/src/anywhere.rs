@@ -41,6 +41,7 @@ impl QueryEngine {
     /// # Errors
     /// As [`open`](Self::open), but for what only a server can say.
     pub fn check(name: &str) -> Result<(), SqlError> {
+        // Known here too: a danlu without Spark Connect must say that it is this that is missing.
         let of_spark = name.starts_with("spark://") || name.starts_with("sc://");
         match (name == EMBEDDED || of_spark, of_spark && !cfg!(feature = "spark")) {
             (false, _) => Err(SqlError::NoEngine { name: name.into() }),
@@ -70,11 +71,6 @@ impl QueryEngine {
     #[cfg(not(feature = "spark"))]
     fn connect(address: &str) -> Result<Self, SqlError> {
         Err(SqlError::NotBuilt { name: address.into() })
-    }
-
-    /// Whether it runs in this process and so sees all of its files.
-    pub fn is_here(&self) -> bool {
-        matches!(self, Self::Embedded(_))
     }
 
     /// Makes a Parquet file, or a folder of them, a table of this name, in the place of one of the same name. The engine
@@ -135,9 +131,12 @@ impl QueryEngine {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(".danlu-tmp");
         let aside = path.with_file_name(name);
-        let rows = self.write_aside(sql, &aside).inspect_err(|_| drop(std::fs::remove_file(&aside)))?;
-        std::fs::rename(&aside, path).map_err(|source| SqlError::Io { action: "write", path: path.into(), source })?;
-        Ok(rows)
+        let renamed = |rows| match std::fs::rename(&aside, path) {
+            Ok(()) => Ok(rows),
+            Err(source) => Err(SqlError::Io { action: "write", path: path.into(), source }),
+        };
+        let written = self.write_aside(sql, &aside).and_then(renamed);
+        written.inspect_err(|_| drop(std::fs::remove_file(&aside)))
     }
 
     fn write_aside(&self, sql: &str, path: &Path) -> Result<u64, SqlError> {
@@ -154,9 +153,10 @@ impl QueryEngine {
             rows += batch.num_rows() as u64;
             out.as_mut().map_or(Ok(()), |out| out.write(&batch)).map_err(|e| written(path, e))
         })?;
-        if let Some(out) = out {
-            out.into_inner().map_err(|e| written(path, e))?.sync_all().map_err(io)?;
-        }
+        // A cluster that answers with nothing at all has not told the columns, and an empty file is no table.
+        let nothing = || SqlError::Query { sql: sql.into(), message: "the engine sent no rows and no columns".into() };
+        let out = out.ok_or_else(nothing)?;
+        out.into_inner().map_err(|e| written(path, e))?.sync_all().map_err(io)?;
         Ok(rows)
     }
 }

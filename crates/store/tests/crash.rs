@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use danlu_store::{Artifact, Manifest, MetricsWriter, RunDb, RunState, StoreError, Workspace, atomic, hash};
+use danlu_testing::skip;
 use serde_json::json;
 
 /// Held by each test. A child holds copies of all open files between its fork and its exec, so that a file which another
@@ -264,16 +265,11 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A small disk, or a line that says so on stderr (past the test harness, which would swallow the output of a test that
-/// passes) and in the file where the test command counts skips.
+/// A small disk, or none, and the test is told to be skipped.
 fn small_disk(test: &str) -> Option<SmallDisk> {
     let disk = SmallDisk::mount();
     if disk.is_none() {
-        let line = format!("{test}: mounting a tmpfs needs root\n");
-        std::io::stderr().write_all(format!("SKIPPED {line}").as_bytes()).unwrap();
-        if let Some(skips) = std::env::var_os("DANLU_TEST_SKIPS") {
-            fs::OpenOptions::new().append(true).create(true).open(skips).unwrap().write_all(line.as_bytes()).unwrap();
-        }
+        skip(test, "mounting a tmpfs needs root");
     }
     disk
 }

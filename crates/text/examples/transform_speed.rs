@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "mask_pii",
         "remove_stopwords",
         "remove_punctuation",
+        "c4_lines",
         "dedup_lines",
         "lowercase",
         "limit_repeats",

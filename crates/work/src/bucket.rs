@@ -54,6 +54,12 @@ impl Bucket {
         &self.address
     }
 
+    /// The objects whose names begin with `folder/`, by the rest of their names.
+    pub fn below(&self, folder: &str) -> Self {
+        let address = format!("{}/{folder}", self.address.trim_end_matches('/'));
+        Self { prefix: self.key(folder), address, ..self.clone() }
+    }
+
     /// Creates an object; false when it exists already, whoever made it.
     pub fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, WorkError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };

@@ -12,12 +12,18 @@ use crate::{Bucket, WorkError};
 
 /// The content of `claims/TASK/NUMBER`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Claim {
-    worker: String,
+pub(crate) struct Claim {
+    pub(crate) worker: String,
     /// Goes up as long as the worker lives.
-    beat: u64,
+    pub(crate) beat: u64,
     /// The worker gave the task back.
-    released: bool,
+    pub(crate) released: bool,
+}
+
+impl Claim {
+    pub(crate) fn new(worker: &str) -> Self {
+        Self { worker: worker.into(), beat: 0, released: false }
+    }
 }
 
 /// What this worker has seen of others' claims: when each was first seen in its present state.
@@ -41,7 +47,7 @@ impl Watch {
             Some(newest) if self.is_free(job, task, newest)? => newest + 1,
             Some(_) => return Ok(None),
         };
-        let (name, claim) = (claim_name(task, number), Claim { worker: worker.into(), beat: 0, released: false });
+        let (name, claim) = (claim_name(task, number), Claim::new(worker));
         if !bucket.create(&name, to_json(&claim))? {
             return Ok(None); // somebody was faster
         }
@@ -74,7 +80,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    fn keep(bucket: Bucket, name: String, number: u32, mut claim: Claim, interval: Duration) -> Self {
+    pub(crate) fn keep(bucket: Bucket, name: String, number: u32, mut claim: Claim, interval: Duration) -> Self {
         let (end, ended) = channel::<bool>();
         let thread = std::thread::spawn(move || {
             loop {

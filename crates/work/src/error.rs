@@ -1,3 +1,5 @@
+use crate::job::done_name;
+
 /// What can go wrong between a job and its workers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,7 +41,12 @@ impl WorkError {
             Self::Io { .. } => return None,
             Self::NoJob { .. } => "make the job first, or check the address".into(),
             Self::AnotherJob { .. } => "give each job an address of its own".into(),
-            Self::Damaged { name, .. } => format!("delete {name} and run a worker again: it is made anew"),
+            Self::Damaged { name, .. } => {
+                // A result counts for as long as what is done names it.
+                let task = name.strip_prefix("results/").and_then(|rest| rest.split_once('/'));
+                let counts = task.map_or(name.clone(), |(task, _)| done_name(task));
+                format!("delete {counts} there and run a worker again: it is made anew")
+            }
             Self::TaskFailed { .. } => "mend the cause, delete the job's failures/ and start workers again".into(),
             Self::Unfinished { .. } => "start a worker, or wait for those that run".into(),
         })

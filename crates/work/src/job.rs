@@ -11,7 +11,7 @@ const JOB: &str = "job.json";
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
-    /// What kind of work it is, for those who do it: `clean`.
+    /// What kind of work it is, for those who do it: `clean`, `encode`.
     pub kind: String,
     /// What all tasks share.
     pub config: Value,

@@ -15,6 +15,9 @@
 //! failures/TASK/WORKER-000000.json  why a task failed
 //! ```
 //!
+//! A run with several jobs puts each below the address under a name of its own, and shows in `run.json` at the address
+//! whether more may come ([`Presence`]): a sign of life like that of a claim.
+//!
 //! Clocks are never compared between machines: a worker takes over what *it* has seen unchanged for a whole lease.
 //!
 //! This room knows nothing of data or models. Begin reading at `job.rs`, then `worker.rs`.
@@ -23,9 +26,11 @@ mod bucket;
 mod claim;
 mod error;
 mod job;
+mod presence;
 mod worker;
 
 pub use bucket::Bucket;
 pub use error::WorkError;
 pub use job::{DoneFile, DoneTask, Job, JobSpec, JobStatus, TaskSpec};
+pub use presence::{Presence, RunWatch};
 pub use worker::{Output, WorkOptions, WorkSummary, work};

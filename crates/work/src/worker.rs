@@ -58,6 +58,16 @@ pub struct WorkSummary {
     pub taken_over: usize,
 }
 
+impl WorkSummary {
+    /// Adds what was done of another job.
+    pub fn grow(&mut self, other: &Self) {
+        self.done += other.done;
+        self.beaten += other.beaten;
+        self.failed += other.failed;
+        self.taken_over += other.taken_over;
+    }
+}
+
 /// The content of `failures/TASK/WORKER-NUMBER.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct FailedTask {

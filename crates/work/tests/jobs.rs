@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use danlu_work::{Bucket, Job, JobSpec, JobStatus, Output, TaskSpec, WorkError, WorkOptions, work};
+use danlu_work::{Bucket, Job, JobSpec, JobStatus, Output, Presence, RunWatch, TaskSpec, WorkError, WorkOptions, work};
 use serde_json::json;
 
 fn spec(tasks: usize, lease_seconds: f64) -> JobSpec {
@@ -150,6 +150,51 @@ fn damaged_results_are_refused() {
     let error = job.bucket().download(&done.files[0].object, &dir.path().join("x"), &done.files[0].hash).unwrap_err();
     assert!(matches!(error, WorkError::Damaged { .. }), "{error}");
     assert!(!dir.path().join("x").exists());
+    // The remedy is one: what it names deleted, a worker makes it anew.
+    assert!(error.hint().unwrap().contains("delete done/part-000.json"), "{error:?}");
+    job.bucket().delete("done/part-000.json").unwrap();
+    job.bucket().delete("claims/part-000/000000").unwrap(); // as if a lease had gone by
+    work(&job, &options("b"), &AtomicBool::new(false), &mut task).unwrap();
+    assert_eq!(squares(&job, dir.path()), expected(1));
+}
+
+#[test]
+fn jobs_below_one_address_do_not_see_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = Bucket::open(dir.path().to_str().unwrap()).unwrap();
+    let first = Job::create(bucket.below("first"), spec(2, 60.0)).unwrap();
+    let second = Job::create(bucket.below("second"), spec(3, 60.0)).unwrap();
+    let mut task = |task: &TaskSpec| Ok(square(dir.path(), "a", task));
+    work(&second, &options("a"), &AtomicBool::new(false), &mut task).unwrap();
+    assert_eq!(second.status().unwrap(), JobStatus { tasks: 3, done: 3, claimed: 0, failures: 0 });
+    assert_eq!(first.status().unwrap(), JobStatus { tasks: 2, ..JobStatus::default() });
+    assert_eq!(squares(&second, dir.path()), expected(3));
+    let error = Job::open(bucket).unwrap_err();
+    assert!(matches!(error, WorkError::NoJob { .. }), "{error}");
+}
+
+#[test]
+fn more_is_expected_of_a_run_until_it_ends_or_is_silent_for_too_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = Bucket::open(dir.path().to_str().unwrap()).unwrap();
+    let (long, mut watch) = (Duration::from_secs(600), RunWatch::default());
+    assert!(!watch.expects_more(&bucket, long).unwrap(), "nobody is there");
+    // A run that was killed: what it said last stays, and is believed for as long as one has patience.
+    let sign = |run: &str| json!({ "worker": run, "beat": 3, "released": false }).to_string().into_bytes();
+    bucket.write("run.json", sign("dead")).unwrap();
+    assert!(watch.expects_more(&bucket, long).unwrap());
+    assert!(!watch.expects_more(&bucket, Duration::ZERO).unwrap());
+    // The run that goes on for it is known by its name; a short interval makes its beats count.
+    let run = Presence::begin(&bucket, "alive", Duration::from_millis(1)).unwrap();
+    let first = bucket.read("run.json").unwrap();
+    while bucket.read("run.json").unwrap() == first {
+        std::thread::yield_now();
+    }
+    assert!(watch.expects_more(&bucket, long).unwrap());
+    drop(run);
+    assert!(!watch.expects_more(&bucket, long).unwrap(), "it has ended");
+    bucket.write("run.json", sign("again")).unwrap();
+    assert!(watch.expects_more(&bucket, long).unwrap());
 }
 
 #[test]

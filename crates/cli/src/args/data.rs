@@ -10,10 +10,11 @@ use super::{BackArgs, JsonArgs};
 pub enum DataCommand {
     /// Print documents of a run (by id or recipe), kept or dropped, with filters.
     Show(DataShowArgs),
-    /// Help with cleaning that a run shares (`danlu run RECIPE --share ADDRESS`)
+    /// Help with cleaning and encoding that a run shares (`danlu run RECIPE --share ADDRESS`)
     ///
-    /// Any number of processes on any machines claim parts of the documents at the address, clean them and put the
+    /// Any number of processes on any machines claim parts of the documents at the address, clean or encode them and put the
     /// results back. Start and kill them as you like: what one leaves undone another does, and the result stays the same.
+    /// One serves all that a run shares, and ends when the run has nothing more to share.
     Work(DataWorkArgs),
     /// Ask a run's documents in SQL: tables collected, train, valid, test, dropped
     ///
@@ -219,6 +220,10 @@ pub enum DataTrainCommand {
 pub struct DataWorkArgs {
     /// The address that the run shares: a folder, or s3://BUCKET/PREFIX, gs://, az:// with the feature object-store.
     pub address: String,
+    /// Leave a run that has shown no sign of life for so long, once nothing is left to do of what it shared; 0 leaves as soon
+    /// as that is so, though the run may share more.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub idle: u64,
     /// Where parts lie while they are worked on (default: a new folder for temporary files).
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,

@@ -1,5 +1,7 @@
 //! `danlu data work ADDRESS`.
 
+use std::time::Duration;
+
 use danlu_work::WorkOptions;
 
 use crate::args::DataWorkArgs;
@@ -14,7 +16,9 @@ pub fn work(args: &DataWorkArgs) -> anyhow::Result<()> {
         Some(folder) => folder.clone(),
         None => std::env::temp_dir().join(format!("danlu-{}", options.worker)),
     };
-    let worked = danlu_pipeline::work(&args.address, &options, &folder, stop, &|part| note(&format!("  {part}")));
+    let idle = Duration::from_secs(args.idle);
+    let tell = |part: &str| note(&format!("  {part}"));
+    let worked = danlu_pipeline::work(&args.address, idle, &options, &folder, stop, &tell);
     if args.folder.is_none() {
         let _ = std::fs::remove_dir_all(&folder); // only this process knows of it
     }

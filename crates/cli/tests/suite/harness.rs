@@ -1,5 +1,6 @@
 //! A workspace in a temporary folder and the binary in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -82,6 +83,15 @@ impl Place {
         std::fs::write(self.path("tiny.toml"), text).unwrap();
     }
 
+    /// All files of all artifacts by their path below `runs/artifacts`; of a manifest what is not a time.
+    pub fn artifact_files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let root = self.path("runs/artifacts");
+        let mut paths = Vec::new();
+        walk(&root, &mut paths);
+        let file = |path: PathBuf| (path.strip_prefix(&root).unwrap().to_owned(), without_times(&path));
+        paths.into_iter().map(file).collect()
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_danlu"));
         command.args(args).current_dir(self.dir.path()).env_remove("DANLU_RUNS_DIR").env("NO_COLOR", "1");
@@ -112,6 +122,26 @@ impl Place {
         assert_eq!(output.status.code(), Some(code), "danlu {args:?}:\n{}", stderr(&output));
         stderr(&output).replace(&*self.dir.path().to_string_lossy(), "DIR")
     }
+}
+
+fn walk(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { walk(&path, all) } else { all.push(path) }
+    }
+}
+
+/// What a file holds, of a manifest without the times.
+fn without_times(path: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(path).unwrap();
+    if !path.ends_with("manifest.json") {
+        return bytes;
+    }
+    let mut manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    for time in ["created", "seconds"] {
+        manifest.as_object_mut().unwrap().remove(time);
+    }
+    manifest.to_string().into_bytes()
 }
 
 pub fn stderr(output: &Output) -> String {

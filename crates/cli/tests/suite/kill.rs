@@ -1,5 +1,8 @@
 //! Killed at any instant, the next run goes on and ends with the same weights to the bit.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -107,18 +110,17 @@ fn place_with_much_data() -> Place {
     place
 }
 
-/// All files of a stage's artifact but its manifest, which tells times.
-fn files_of(place: &Place, stage: &str) -> Vec<(String, Vec<u8>)> {
-    let folders = std::fs::read_dir(place.path(&format!("runs/artifacts/{stage}"))).unwrap();
-    let done: Vec<_> = folders.map(|f| f.unwrap().path()).filter(|f| f.join("manifest.json").exists()).collect();
+/// All files of a stage's one artifact by their path within it.
+fn files_of(place: &Place, stage: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let all = place.artifact_files();
+    let of_stage: BTreeMap<PathBuf, Vec<u8>> = all.into_iter().filter(|(path, _)| path.starts_with(stage)).collect();
+    let key = |path: &PathBuf| path.components().nth(1).map(|key| key.as_os_str().to_owned());
+    let manifests = of_stage.keys().filter(|path| path.ends_with("manifest.json"));
+    let done: Vec<OsString> = manifests.filter_map(key).collect();
     assert_eq!(done.len(), 1, "{done:?}");
-    let files = std::fs::read_dir(&done[0]).unwrap().map(|file| file.unwrap().path()).filter(|file| file.is_file());
-    let mut files: Vec<_> = files
-        .map(|file| (file.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&file).unwrap()))
-        .filter(|(name, _)| name != "manifest.json")
-        .collect();
-    files.sort();
-    files
+    let folder = Path::new(stage).join(&done[0]);
+    let within = |(path, bytes): (PathBuf, Vec<u8>)| Some((path.strip_prefix(&folder).ok()?.to_owned(), bytes));
+    of_stage.into_iter().filter_map(within).collect()
 }
 
 #[test]
@@ -134,8 +136,7 @@ fn kill_nine_in_any_stage_of_the_data_changes_nothing() {
         assert!(output.status.success(), "{}", stderr(&output));
         let kills = kill_until_done(|| start(&killed), begun.elapsed());
         let (expected, found) = (files_of(&straight, stage), files_of(&killed, stage));
-        let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        assert_eq!(names(&found), names(&expected), "{stage}");
+        assert!(found.keys().eq(expected.keys()), "{stage}: {:?}, not {:?}", found.keys(), expected.keys());
         assert!(found == expected, "{kills} kills changed the files of {stage}");
     }
 }

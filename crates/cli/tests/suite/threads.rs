@@ -1,8 +1,5 @@
 //! The artifacts of data are the same to the byte, however many threads make them.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
 
 use crate::harness::Place;
@@ -63,35 +60,10 @@ pub fn made(threads: &str) -> Place {
     place
 }
 
-/// All files of all artifacts by their path; of a manifest what is not a time.
-fn files(place: &Place) -> BTreeMap<PathBuf, Vec<u8>> {
-    fn walk(folder: &Path, all: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { walk(&path, all) } else { all.push(path) }
-        }
-    }
-    let root = place.path("runs/artifacts");
-    let mut paths = Vec::new();
-    walk(&root, &mut paths);
-    let content = |path: &Path| {
-        let bytes = std::fs::read(path).unwrap();
-        if !path.ends_with("manifest.json") {
-            return bytes;
-        }
-        let mut manifest: Value = serde_json::from_slice(&bytes).unwrap();
-        for time in ["created", "seconds"] {
-            manifest.as_object_mut().unwrap().remove(time);
-        }
-        manifest.to_string().into_bytes()
-    };
-    paths.into_iter().map(|path| (path.strip_prefix(&root).unwrap().to_owned(), content(&path))).collect()
-}
-
 #[test]
 fn artifacts_of_data_are_the_same_on_any_number_of_threads_and_again() {
     let one = made("1");
-    let funnel: Vec<u8> = files(&one).into_iter().find(|(path, _)| path.ends_with("funnel.json")).unwrap().1;
+    let funnel: Vec<u8> = one.artifact_files().into_iter().find(|(path, _)| path.ends_with("funnel.json")).unwrap().1;
     let funnel: Value = serde_json::from_slice(&funnel).unwrap();
     let steps = funnel["steps"].as_array().unwrap();
     let step = |name: &str| steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("no {name}"));
@@ -101,10 +73,10 @@ fn artifacts_of_data_are_the_same_on_any_number_of_threads_and_again() {
         step(name)["dropped"].as_array().unwrap().iter().any(|row| row["reason"] == reason && row["source"] == "chats")
     };
     assert!(dropped("duplicates", "near_duplicate") && dropped("decontaminate", "contaminated"), "{funnel:#}");
-    let expected = files(&one);
+    let expected = one.artifact_files();
     assert!(expected.len() > 10, "{:?}", expected.keys());
     for threads in ["2", "2"] {
-        let found = files(&made(threads));
+        let found = made(threads).artifact_files();
         assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         for (path, content) in &found {
             assert!(*content == expected[path], "{} differs with {threads} threads", path.display());

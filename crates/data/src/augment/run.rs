@@ -256,7 +256,7 @@ struct Copy {
     length_ratio: f64,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     /// How many copies a document gets at most.
     fn attempts(&self) -> usize {
         match self.config.choose {
@@ -265,31 +265,40 @@ impl Work<'_> {
         }
     }
 
-    fn copies(&self, document: &Document) -> Result<Outcomes, DataError> {
+    /// Why a document gets no copies, where it does not.
+    fn passed(&self, document: &Document) -> Option<&'static str> {
         let languages = &self.config.only_languages;
         if original_of(document).is_some() {
-            return Ok(Outcomes::Passed("is_a_copy"));
+            return Some("is_a_copy");
         }
         // Its turns are what is trained on, not its text: a copy would say the same again.
         if Conversation::of(document).is_some() {
-            return Ok(Outcomes::Passed("conversation"));
+            return Some("conversation");
         }
         if !languages.is_empty() && !languages.contains(&document.language) {
-            return Ok(Outcomes::Passed("language"));
+            return Some("language");
         }
-        if !Random::new(self.config.seed, &document.id, 0, "share").chance(self.config.share) {
-            return Ok(Outcomes::Passed("share"));
+        let share = Random::new(self.config.seed, &document.id, 0, "share").chance(self.config.share);
+        (!share).then_some("share")
+    }
+
+    /// The step by which attempt `number` at a document is made.
+    fn step_of(&self, document: &Document, number: usize) -> &Step<'a> {
+        let step = match self.config.choose {
+            Choose::Each => number % self.steps.len(),
+            Choose::One => Random::new(self.config.seed, &document.id, number as u64, "choose").below(self.steps.len()),
+        };
+        &self.steps[step]
+    }
+
+    fn copies(&self, document: &Document) -> Result<Outcomes, DataError> {
+        if let Some(why) = self.passed(document) {
+            return Ok(Outcomes::Passed(why));
         }
         let mut seen: HashSet<String> = HashSet::from([document.text.clone()]);
         let mut outcomes = Vec::with_capacity(self.attempts());
         for number in 0..self.attempts() {
-            let step = match self.config.choose {
-                Choose::Each => number % self.steps.len(),
-                Choose::One => {
-                    Random::new(self.config.seed, &document.id, number as u64, "choose").below(self.steps.len())
-                }
-            };
-            let step = &self.steps[step];
+            let step = self.step_of(document, number);
             let kind = step.augmentation.name();
             let copy = match self.copy(step, document, number) {
                 Ok(copy) if copy.document.text == document.text => Err(Skip::Unchanged),

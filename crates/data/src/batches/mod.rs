@@ -193,13 +193,15 @@ impl Batches {
     /// Numbers the documents of a window that has just been appended and whose first input is token `start`.
     fn number_documents(&self, start: usize, batch: &mut Batch) {
         let Some(documents) = &mut batch.documents else { return };
-        let eos = self.shard.eos_id();
-        let mut number = 0;
-        for at in 0..self.config.seq_len {
-            // An end-of-text token is read as the beginning of what follows it.
-            if at > 0 && self.shard.tokens().get(start + at) == Some(eos) {
-                number += 1;
+        // By the table, not by end-of-text tokens: the turns of a conversation may end with such, too. The one that closes
+        // a document is read as the beginning of the next.
+        let (mut number, mut next) = (0, self.shard.document_from(start + 2));
+        for at in start..start + self.config.seq_len {
+            let here = next;
+            while self.shard.document_begin(next) == Some(at + 1) {
+                next += 1;
             }
+            number += u32::from(next > here);
             documents.push(number);
         }
     }

@@ -89,7 +89,7 @@ pub struct RuleConfig {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Dedup {
-    /// Exact ones in the first pass, in 20 to 39 bytes of memory each; or none.
+    /// Exact ones in the first pass, in up to 1 GiB of memory, and by sorting what is more; or none.
     Exact(bool),
     /// By a search over all documents, which takes passes of its own.
     Search(Box<DedupConfig>),
@@ -201,6 +201,14 @@ impl CleanConfig {
             set.path = base.join(&set.path).to_string_lossy().into();
         }
         config
+    }
+
+    /// What the work on a part depends on: of a search for duplicates, what it computes of a text by itself. Exact duplicates
+    /// and evaluation sets are looked for in the end.
+    pub fn of_part(&self) -> Self {
+        let search = self.dedup.search().and_then(DedupConfig::of_sketches);
+        let dedup = search.map_or(Dedup::Exact(false), |config| Dedup::Search(Box::new(config)));
+        Self { dedup, decontaminate: None, ..self.clone() }
     }
 
     /// The files that the result depends on besides the documents, relative paths taken from `base`.

@@ -11,10 +11,11 @@ use super::output::Output;
 use super::parts::Part;
 use super::rows::{ExactPass, RowPass};
 use super::{CleanConfig, Count, Funnel, Outcome, OutlierThresholds, Reason, SplitConfig, StepFunnel, rules};
+use crate::conversation::Conversation;
 use crate::storage::{next_chunk, write_json};
 use crate::{
     Contamination, DataError, Decontaminator, DedupConfig, DedupSummary, Document, DocumentWriter, ProgressFn,
-    SIGNATURES_FILE, find_duplicates, read_documents,
+    SIGNATURES_FILE, find_duplicates_of, read_documents,
 };
 
 /// The file in a clean artifact that lists what of evaluation sets was found, if that was asked for.
@@ -55,22 +56,41 @@ pub(super) enum Begin<'a> {
     Parts(&'a [Part]),
 }
 
-/// Runs all passes. Between two of them the documents lie in the folder `work`.
+impl Begin<'_> {
+    /// The sketches of all documents, unless some are to be made yet.
+    fn sketches(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Documents(_) => Vec::new(),
+            Self::Parts(parts) => parts.iter().map(Part::sketches).collect::<Option<Vec<_>>>().unwrap_or_default(),
+        }
+    }
+}
+
+/// Where the passes write, and what they may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Space<'a> {
+    pub(super) out: &'a Path,
+    /// The folder of what lives only while they work: the documents between two of them.
+    pub(super) work: &'a Path,
+    /// What the first may hold to find exact duplicates, if nothing else is asked for.
+    pub(super) exact_bytes: u64,
+}
+
+/// Runs all passes.
 pub(super) fn run(
     begin: Begin<'_>,
     config: &CleanConfig,
     split: &SplitConfig,
     rules: &Rules,
-    out: &Path,
-    work: &Path,
+    space: Space<'_>,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
     // Read first: a file that is not there should not be found missing after hours of work.
     config.dedup.search().map_or(Ok(()), DedupConfig::check_files)?;
     let sets = config.decontaminate.as_ref().map(|sets| Decontaminator::read(sets, Path::new(""))).transpose()?;
-    let output = Output::create(split, config.keep_dropped, rules.statistics(), out)?;
-    let mut cleaning =
-        Cleaning { config, rules, output, work, progress, outliers: Vec::new(), duplicates: None, sets, out };
+    let output = Output::create(split, config.keep_dropped, rules.statistics(), space.out)?;
+    let (sketches, outliers, duplicates) = (begin.sketches(), Vec::new(), None);
+    let mut cleaning = Cleaning { config, rules, output, space, progress, outliers, sketches, duplicates, sets };
     let wanted = GlobalStep::wanted(config);
     let mut sink = cleaning.sink(0, wanted.len())?;
     let (collected, mut steps) = match begin {
@@ -116,13 +136,14 @@ struct Cleaning<'a> {
     config: &'a CleanConfig,
     rules: &'a Rules,
     output: Output<'a>,
-    work: &'a Path,
+    space: Space<'a>,
     progress: &'a ProgressFn<'a>,
     outliers: Vec<OutlierThresholds>,
+    /// What parts have computed for the search for duplicates.
+    sketches: Vec<PathBuf>,
     duplicates: Option<DedupSummary>,
     /// The evaluation sets that must not be in the data.
     sets: Option<Decontaminator>,
-    out: &'a Path,
 }
 
 impl Cleaning<'_> {
@@ -131,18 +152,19 @@ impl Cleaning<'_> {
         if number == last {
             return Ok(Sink::Output);
         }
-        let path = self.work.join(format!("pass-{number}.parquet"));
+        let path = self.space.work.join(format!("pass-{number}.parquet"));
         let table = DocumentWriter::with_statistics(&path, self.rules.statistics())?;
         Ok(Sink::Table(Box::new(table), path))
     }
 
     fn first_pass(&mut self, collected: &Path, sink: &mut Sink) -> Result<(Count, Vec<StepFunnel>), DataError> {
-        let mut rows = RowPass::new(self.config, self.rules);
+        let mut rows = RowPass::new(self.config, self.rules, self.exact_pass());
         let mut reader = read_documents(collected)?;
         let meter = reader.meter();
         loop {
             let chunk = next_chunk(&mut reader)?;
             if chunk.is_empty() {
+                self.settle(rows.exact.as_mut(), sink)?;
                 return Ok(rows.finish());
             }
             for document in rows.take(chunk, &mut self.output.dropped)? {
@@ -152,9 +174,38 @@ impl Cleaning<'_> {
         }
     }
 
+    fn exact_pass(&self) -> Option<ExactPass> {
+        ExactPass::wanted(self.config, self.space.exact_bytes, self.space.work)
+    }
+
+    /// Keeps or drops the documents that were put off, if any were, and drops once more what was dropped since.
+    fn settle(&mut self, exact: Option<&mut ExactPass>, sink: &mut Sink) -> Result<(), DataError> {
+        let (Some(exact), Some(path)) = (exact, self.output.dropped.finish_later()?) else { return Ok(()) };
+        let Some(copies) = exact.copies()? else { return Ok(()) };
+        let mut copies = copies.read()?;
+        let mut reader = read_documents(&path)?;
+        let meter = reader.meter();
+        for number in 0u64.. {
+            let Some(row) = reader.next_row() else { break };
+            let (document, fate) = row?;
+            match fate.filter(|fate| !fate.step.is_empty()) {
+                Some(fate) => self.output.dropped.add_again(&document, &fate)?,
+                None if copies.next_is_copy()? => exact.drop(&document, &mut self.output.dropped)?,
+                None => {
+                    exact.keep(&document);
+                    sink.keep(&document, &mut self.output)?;
+                }
+            }
+            if number % 4096 == 0 {
+                meter.report("duplicates", self.progress);
+            }
+        }
+        std::fs::remove_file(&path).map_err(|e| DataError::io("remove", &path, e))
+    }
+
     /// Puts parts together in their order. Exact duplicates are looked for here, because they may lie in two parts.
     fn gather(&mut self, parts: &[Part], sink: &mut Sink) -> Result<(Count, Vec<StepFunnel>), DataError> {
-        let mut exact = ExactPass::wanted(self.config);
+        let mut exact = self.exact_pass();
         let (mut collected, mut steps) = (Count::default(), Vec::new());
         for part in parts {
             part.summary.add_to(&mut collected, &mut steps);
@@ -173,6 +224,7 @@ impl Cleaning<'_> {
                 meter.report("gather", self.progress);
             }
         }
+        self.settle(exact.as_mut(), sink)?;
         steps.extend(exact.map(ExactPass::finish));
         Ok((collected, steps))
     }
@@ -210,8 +262,9 @@ impl Cleaning<'_> {
         sink: &mut Sink,
     ) -> Result<StepFunnel, DataError> {
         let Some(config) = self.config.dedup.search() else { return Ok(StepFunnel::default()) };
-        let mut found = find_duplicates(documents, config, self.work, self.progress)?;
+        let mut found = find_duplicates_of(documents, &self.sketches, config, self.space.work, self.progress)?;
         let mut summary = std::mem::take(&mut found.summary);
+        let cuts_parts = config.cuts_parts();
         let tally = self.filter(name, documents, sink, &mut |first, chunk| {
             let apply = |(row, document): (u64, Document)| {
                 let before = (!found.cuts_of(row).is_empty()).then(|| document.id.clone());
@@ -219,12 +272,15 @@ impl Cleaning<'_> {
                 if let (Some(before), Outcome::Keep(document)) = (before, &outcome) {
                     summary.note_cut(&before, &document.id);
                 }
+                if let Outcome::Keep(document) = &outcome {
+                    summary.left_whole += u64::from(cuts_parts && Conversation::of(document).is_some());
+                }
                 outcome
             };
             (first..).zip(chunk).map(apply).collect()
         })?;
         if let Some(signatures) = &found.signatures {
-            let kept = self.out.join(SIGNATURES_FILE);
+            let kept = self.space.out.join(SIGNATURES_FILE);
             std::fs::rename(signatures, &kept).map_err(|e| DataError::io("write", &kept, e))?;
         }
         self.duplicates = Some(summary);
@@ -247,7 +303,7 @@ impl Cleaning<'_> {
             };
             applied.into_iter().map(count).collect()
         })?;
-        write_json(&self.out.join(CONTAMINATION_FILE), &found)?;
+        write_json(&self.space.out.join(CONTAMINATION_FILE), &found)?;
         Ok(tally)
     }
 

@@ -21,6 +21,8 @@ mod presets;
 mod rows;
 mod rules;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -34,7 +36,8 @@ pub use output::{DROPPED_FILE, DroppedDocument, FUNNEL_FILE};
 pub use parts::{Part, PartSummary, clean_part, clean_parts, split_documents};
 pub use presets::{preset_names, preset_text};
 
-use crate::storage::write_json;
+use self::rows::EXACT_BYTES;
+use crate::storage::{remove_folder, write_json};
 use crate::{DataError, Document, ProgressFn};
 
 /// The folder of files that live only while the stage works.
@@ -85,15 +88,16 @@ pub fn clean(
     out: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
-    finish(global::Begin::Documents(collected), config, split, out, progress)
+    finish(global::Begin::Documents(collected), config, split, out, EXACT_BYTES, progress)
 }
 
-/// All passes, from what they begin with.
+/// All passes, from what they begin with; the search for exact duplicates of the first may hold `exact_bytes`.
 fn finish(
     begin: global::Begin<'_>,
     config: &CleanConfig,
     split: &SplitConfig,
     out: &Path,
+    exact_bytes: u64,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
     split.check()?;
@@ -103,18 +107,13 @@ fn finish(
         tracing::warn!("{warning}");
     }
     let work = out.join(WORK_FOLDER);
-    remove(&work)?; // of a process that was killed
-    let cleaned = global::run(begin, config, split, &rules, out, &work, progress);
-    remove(&work)?;
-    let funnel = cleaned?;
+    remove_folder(&work)?; // of a process that was killed
+    let space = global::Space { out, work: &work, exact_bytes };
+    let cleaned = global::run(begin, config, split, &rules, space, progress);
+    let removed = remove_folder(&work);
+    let funnel = cleaned?; // the first error is the one to tell
+    removed?;
     write_json(&out.join(FUNNEL_FILE), &funnel)?;
     output::check_result(&funnel, split)?;
     Ok(funnel)
-}
-
-fn remove(folder: &Path) -> Result<(), DataError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DataError::io("remove", folder, e)),
-        _ => Ok(()),
-    }
 }

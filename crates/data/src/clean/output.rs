@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,11 +23,17 @@ pub struct DroppedDocument {
 }
 
 /// The file of dropped documents, if they are kept.
-pub(super) struct Dropped(Option<DocumentWriter>);
+pub(super) struct Dropped {
+    file: Option<DocumentWriter>,
+    statistics: Vec<String>,
+    /// Since a document was put off: that and all that follow, in their order.
+    later: Option<(DocumentWriter, PathBuf)>,
+}
 
 impl Dropped {
     pub(super) fn create(keep: bool, statistics: &[String], path: &Path) -> Result<Self, DataError> {
-        keep.then(|| DocumentWriter::dropped(path, statistics)).transpose().map(Self)
+        let file = keep.then(|| DocumentWriter::dropped(path, statistics)).transpose()?;
+        Ok(Self { file, statistics: statistics.to_vec(), later: None })
     }
 
     pub(super) fn add(&mut self, document: &Document, step: &str, reason: Reason) -> Result<(), DataError> {
@@ -37,11 +43,36 @@ impl Dropped {
 
     /// A document that was dropped before.
     pub(super) fn add_again(&mut self, document: &Document, fate: &Fate) -> Result<(), DataError> {
-        self.0.as_mut().map_or(Ok(()), |file| file.write_dropped(document, fate))
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let table = match &mut self.later {
+            Some((later, _)) => later,
+            None => file,
+        };
+        table.write_dropped(document, fate)
+    }
+
+    /// Puts off a document whose fate is not known yet: it has an empty one in the table in the folder `work`.
+    pub(super) fn put_off(&mut self, document: &Document, work: &Path) -> Result<(), DataError> {
+        let (later, _) = match &mut self.later {
+            Some(later) => later,
+            none => {
+                let path = work.join(documents_file("later"));
+                none.insert((DocumentWriter::dropped(&path, &self.statistics)?, path))
+            }
+        };
+        let none = String::new;
+        later.write_dropped(document, &Fate { step: none(), reason: none(), detail: none() })
+    }
+
+    /// The table of what was put off and of what was dropped since, if something was. From here on documents go to the file
+    /// again.
+    pub(super) fn finish_later(&mut self) -> Result<Option<PathBuf>, DataError> {
+        let Some((table, path)) = self.later.take() else { return Ok(None) };
+        table.finish().map(|()| Some(path))
     }
 
     pub(super) fn finish(self) -> Result<(), DataError> {
-        self.0.map_or(Ok(()), DocumentWriter::finish)
+        self.file.map_or(Ok(()), DocumentWriter::finish)
     }
 }
 

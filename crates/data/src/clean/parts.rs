@@ -7,14 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::global::Begin;
 use super::output::Dropped;
-use super::rows::RowPass;
-use super::{CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, Funnel, SplitConfig, StepFunnel, finish, rules};
+use super::rows::{EXACT_BYTES, RowPass};
+use super::{CleanConfig, Count, DROPPED_FILE, DropRow, Funnel, SplitConfig, StepFunnel, finish, rules};
 use crate::storage::next_chunk;
 use crate::table::Fate;
-use crate::{DataError, Document, DocumentWriter, ProgressFn, documents_file, read_documents};
+use crate::{
+    DataError, DedupConfig, Document, DocumentWriter, ProgressFn, SketchWriter, documents_file, read_documents,
+};
 
 /// The documents of a part that got through the first pass.
 const KEPT: &str = "kept";
+/// What a search for duplicates computes of each of them.
+const SKETCHES_FILE: &str = "sketches.danlu";
 
 /// A cleaned part: its folder and what was done.
 #[derive(Clone, Debug)]
@@ -61,6 +65,11 @@ impl Part {
         self.folder.join(documents_file(KEPT))
     }
 
+    /// The sketches of what is kept, if they were made.
+    pub(super) fn sketches(&self) -> Option<PathBuf> {
+        Some(self.folder.join(SKETCHES_FILE)).filter(|path| path.exists())
+    }
+
     pub(super) fn each_dropped(
         &self,
         take: &mut dyn FnMut(&Document, &Fate) -> Result<(), DataError>,
@@ -82,11 +91,12 @@ impl Part {
 /// Cuts a table into tables of about `bytes` of text, `part-00000.parquet` and so on in `out`.
 pub fn split_documents(documents: &Path, bytes: u64, out: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut reader = read_documents(documents)?;
+    let statistics = reader.statistics().to_vec();
     let mut parts = Vec::new();
     let mut next = reader.next().transpose()?;
     while next.is_some() {
         let path = out.join(documents_file(&format!("part-{:05}", parts.len())));
-        let mut writer = DocumentWriter::create(&path)?;
+        let mut writer = DocumentWriter::with_statistics(&path, &statistics)?;
         let mut held = 0;
         while let Some(document) = next.take_if(|document| held == 0 || held + document.text.len() as u64 <= bytes) {
             held += document.text.len() as u64;
@@ -100,7 +110,7 @@ pub fn split_documents(documents: &Path, bytes: u64, out: &Path) -> Result<Vec<P
 }
 
 /// The first pass over one part: `kept.parquet` and, if wanted, `dropped.parquet` in `out`. Exact duplicates stay: they
-/// may lie in other parts.
+/// may lie in other parts. Where near duplicates are to be found, `sketches.danlu` has what is computed for that of each text.
 pub fn clean_part(
     documents: &Path,
     config: &CleanConfig,
@@ -108,11 +118,13 @@ pub fn clean_part(
     progress: &ProgressFn<'_>,
 ) -> Result<PartSummary, DataError> {
     config.check()?;
+    let search = config.dedup.search().and_then(DedupConfig::of_sketches);
     let rules = rules::compile(config)?;
-    let config = CleanConfig { dedup: Dedup::Exact(false), ..config.clone() };
-    let mut pass = RowPass::new(&config, &rules);
+    let mut pass = RowPass::new(config, &rules, None);
     let mut kept = DocumentWriter::with_statistics(&out.join(documents_file(KEPT)), rules.statistics())?;
     let mut dropped = Dropped::create(config.keep_dropped, rules.statistics(), &out.join(DROPPED_FILE))?;
+    let sketches = search.as_ref().map(|search| SketchWriter::create(&out.join(SKETCHES_FILE), search));
+    let mut sketches = sketches.transpose()?;
     let mut reader = read_documents(documents)?;
     let meter = reader.meter();
     loop {
@@ -120,11 +132,14 @@ pub fn clean_part(
         if chunk.is_empty() {
             break;
         }
-        pass.take(chunk, &mut dropped)?.iter().try_for_each(|document| kept.write(document))?;
+        let left = pass.take(chunk, &mut dropped)?;
+        left.iter().try_for_each(|document| kept.write(document))?;
+        sketches.as_mut().map_or(Ok(()), |sketches| sketches.write(&left))?;
         meter.report("clean", progress);
     }
     kept.finish()?;
     dropped.finish()?;
+    sketches.map_or(Ok(()), SketchWriter::finish)?;
     let (collected, steps) = pass.finish();
     Ok(PartSummary { collected, steps })
 }
@@ -140,5 +155,5 @@ pub fn clean_parts(
     out: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Funnel, DataError> {
-    finish(Begin::Parts(parts), config, split, out, progress)
+    finish(Begin::Parts(parts), config, split, out, EXACT_BYTES, progress)
 }

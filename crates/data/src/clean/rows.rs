@@ -1,12 +1,15 @@
 //! The first pass: everything that looks at one document by itself, and the first of exact duplicates.
 
+use std::path::{Path, PathBuf};
+
 use danlu_sql::Rules;
 use rayon::prelude::*;
 
 use super::funnel::Tally;
 use super::output::Dropped;
-use super::steps::{Duplicates, steps};
+use super::steps::{Duplicates, Seen, steps};
 use super::{CleanConfig, Count, Dedup, Outcome, StatisticsKept, Step, StepFunnel, rules};
+use crate::dedup::{Copies, LaterCopies};
 use crate::{DataError, Document};
 
 /// The steps of the first pass and their accounts.
@@ -14,41 +17,80 @@ pub(super) struct RowPass<'a> {
     steps: Vec<Box<dyn Step>>,
     rules: &'a Rules,
     statistics: StatisticsKept,
-    exact: Option<ExactPass>,
+    pub(super) exact: Option<ExactPass>,
     collected: Count,
     step_tallies: Vec<Tally>,
     rule_tallies: Vec<Tally>,
 }
 
+/// What the table of hashes and the sorting of what it does not hold may take: 29 million documents fit into the table.
+pub(super) const EXACT_BYTES: u64 = 1 << 30;
+
 /// Of documents with the same text the first is kept.
-#[derive(Default)]
+///
+/// Once the table of hashes is full, documents that it does not know are put off: with all that is dropped from there on
+/// they go to a table, in their order, and when the last has come it is known which of them are copies
+/// ([`copies`](Self::copies)). So they are kept and dropped in the order in which an endless table would have done it.
 pub(super) struct ExactPass {
     duplicates: Duplicates,
     tally: Tally,
+    later: Option<LaterCopies>,
+    bytes: u64,
+    work: PathBuf,
 }
 
 impl ExactPass {
     /// If nothing but exact duplicates is asked for: other searches find these, too.
-    pub(super) fn wanted(config: &CleanConfig) -> Option<Self> {
-        (config.dedup == Dedup::Exact(true)).then(Self::default)
+    /// It may hold `bytes`, and has the folder `work` for what is more.
+    pub(super) fn wanted(config: &CleanConfig, bytes: u64, work: &Path) -> Option<Self> {
+        (config.dedup == Dedup::Exact(true)).then(|| Self {
+            duplicates: Duplicates::new(bytes),
+            tally: Tally::default(),
+            later: None,
+            bytes,
+            work: work.into(),
+        })
     }
 
     pub(super) fn take(&mut self, documents: Vec<Document>, out: &mut Dropped) -> Result<Vec<Document>, DataError> {
         let mut left = Vec::with_capacity(documents.len());
         for document in documents {
             self.tally.entered.add(&document);
-            match self.duplicates.apply(document) {
-                Outcome::Keep(document) => {
-                    self.tally.kept.add(&document);
+            match self.duplicates.see(&document) {
+                Seen::First => {
+                    self.keep(&document);
                     left.push(document);
                 }
-                Outcome::Drop { document, reason } => {
-                    self.tally.drop(&reason.code, &document);
-                    out.add(&document, Duplicates::NAME, reason)?;
-                }
+                Seen::Again => self.drop(&document, out)?,
+                Seen::Unknown => self.put_off(&document, out)?,
             }
         }
         Ok(left)
+    }
+
+    pub(super) fn keep(&mut self, document: &Document) {
+        self.tally.kept.add(document);
+    }
+
+    pub(super) fn drop(&mut self, document: &Document, out: &mut Dropped) -> Result<(), DataError> {
+        let reason = Duplicates::reason();
+        self.tally.drop(&reason.code, document);
+        out.add(document, Duplicates::NAME, reason)
+    }
+
+    fn put_off(&mut self, document: &Document, out: &mut Dropped) -> Result<(), DataError> {
+        let later = match &mut self.later {
+            Some(later) => later,
+            none => none.insert(LaterCopies::new(self.bytes / 8, &self.work)?),
+        };
+        later.push(document.id_number())?;
+        out.put_off(document, &self.work)
+    }
+
+    /// Which of the documents that were put off are copies, when the last has come.
+    pub(super) fn copies(&mut self) -> Result<Option<Copies>, DataError> {
+        self.duplicates = Duplicates::new(self.bytes); // the table is done with
+        self.later.take().map(LaterCopies::finish).transpose()
     }
 
     pub(super) fn finish(self) -> StepFunnel {
@@ -68,7 +110,7 @@ struct Passed {
 }
 
 impl<'a> RowPass<'a> {
-    pub(super) fn new(config: &CleanConfig, rules: &'a Rules) -> Self {
+    pub(super) fn new(config: &CleanConfig, rules: &'a Rules, exact: Option<ExactPass>) -> Self {
         let steps = steps(config);
         let step_tallies = steps.iter().map(|_| Tally::default()).collect();
         let rule_tallies = (0..rules.len()).map(|_| Tally::default()).collect();
@@ -76,7 +118,7 @@ impl<'a> RowPass<'a> {
             steps,
             rules,
             statistics: config.statistics,
-            exact: ExactPass::wanted(config),
+            exact,
             collected: Count::default(),
             step_tallies,
             rule_tallies,

@@ -244,20 +244,48 @@ impl Step for RepeatedLines {
 }
 
 /// Exact deduplication across sources: of documents with the same text the first stays. It must see the documents in their
-/// order. The table of hashes holds 17 bytes a slot and is between 7/16 and 7/8 full: 20 to 39 bytes a document.
-#[derive(Default)]
+/// order. The table of hashes takes 17 bytes a slot and is between 7/16 and 7/8 full: 20 to 39 bytes a document.
 pub(super) struct Duplicates {
     seen: HashSet<u128>,
+    /// What the table may take, also in the moment in which it grows. It is not changed any more once it is full.
+    bytes: u64,
+}
+
+/// What is known of a document when it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    First,
+    Again,
+    /// None of those in the table, which is full: the first of its text, or a copy of one that came since.
+    Unknown,
 }
 
 impl Duplicates {
     pub(super) const NAME: &'static str = "duplicates";
 
-    pub(super) fn apply(&mut self, document: Document) -> Outcome {
-        if self.seen.insert(document.id_number()) {
-            return Outcome::Keep(document);
+    pub(super) fn new(bytes: u64) -> Self {
+        Self { seen: HashSet::new(), bytes }
+    }
+
+    pub(super) fn see(&mut self, document: &Document) -> Seen {
+        let id = document.id_number();
+        match self.is_full() {
+            true if self.seen.contains(&id) => Seen::Again,
+            true => Seen::Unknown,
+            false if self.seen.insert(id) => Seen::First,
+            false => Seen::Again,
         }
-        drop(document, "duplicate", "the same text as an earlier document".into())
+    }
+
+    /// A table grows into one of twice its size, and both are there for the moment.
+    fn is_full(&self) -> bool {
+        const SLOT_BYTES: u64 = 17;
+        let slots = self.seen.capacity() as u64 * 8 / 7;
+        self.seen.len() == self.seen.capacity() && 3 * SLOT_BYTES * slots > self.bytes
+    }
+
+    pub(super) fn reason() -> Reason {
+        Reason::new("duplicate", "the same text as an earlier document")
     }
 }
 
@@ -320,9 +348,22 @@ mod tests {
 
     #[test]
     fn only_the_first_of_equal_texts_is_kept() {
-        let mut duplicates = Duplicates::default();
-        let mut kept = |text: &str| matches!(duplicates.apply(Document::new(text, "s")), Outcome::Keep(_));
-        assert_eq!(["a", "b", "a", "a "].map(&mut kept), [true, true, false, true]);
+        let mut duplicates = Duplicates::new(1 << 20);
+        let mut first = |text: &str| duplicates.see(&Document::new(text, "s")) == Seen::First;
+        assert_eq!(["a", "b", "a", "a "].map(&mut first), [true, true, false, true]);
+    }
+
+    #[test]
+    fn a_full_table_knows_what_it_has_and_takes_no_more() {
+        let mut duplicates = Duplicates::new(2000);
+        let documents: Vec<Document> = (0..200).map(|n| Document::new(format!("document {n}"), "s")).collect();
+        let all: Vec<Seen> = documents.iter().map(|document| duplicates.see(document)).collect();
+        let full = all.iter().position(|seen| *seen == Seen::Unknown).unwrap();
+        assert!(full > 10 && 17 * full < 2000, "{full}");
+        assert!(all[..full].iter().all(|seen| *seen == Seen::First));
+        for (number, document) in documents.iter().enumerate() {
+            assert_eq!(duplicates.see(document), if number < full { Seen::Again } else { Seen::Unknown });
+        }
     }
 
     #[test]

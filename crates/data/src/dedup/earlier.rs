@@ -1,5 +1,7 @@
 //! Documents that earlier runs had already: dropped here, whatever the rule says.
 
+use danlu_memory::Column;
+
 use crate::DataError;
 
 use super::groups::{Compared, Verdict, buckets};
@@ -8,14 +10,14 @@ use super::scan::{push_buckets, too_many};
 use super::shuffle::Groups;
 use super::signatures::SignatureFile;
 use super::sorter::Sorted;
-use super::{Budget, DedupConfig};
+use super::{Budget, DedupConfig, append};
 
 /// The documents of earlier runs. In buckets they are rows that follow those of this run.
 pub(super) struct Earlier {
     /// Of this run.
     rows: u32,
-    /// Sorted, with the row.
-    ids: Vec<(u128, u32)>,
+    /// Sorted.
+    ids: Column<u128>,
     files: Vec<SignatureFile>,
 }
 
@@ -27,13 +29,13 @@ impl Earlier {
         groups: &mut Groups<3>,
         budget: &Budget,
     ) -> Result<Self, DataError> {
-        let mut earlier = Self { rows: rows as u32, ids: Vec::new(), files: Vec::new() };
+        let mut earlier = Self { rows: rows as u32, ids: budget.column("earlier"), files: Vec::new() };
         let minhash = config.near.as_ref().map(MinHash::new);
         for path in &config.against {
             let ids = &mut earlier.ids;
             let file = SignatureFile::open(path, config.near.as_ref(), |id, signature| {
                 let row = u32::try_from(rows + ids.len()).map_err(|_| too_many())?;
-                ids.push((id, row));
+                append(ids, id)?;
                 match &minhash {
                     // As the writer marks a document without n-grams.
                     Some(minhash) if signature.iter().any(|&number| number != u32::MAX) => {
@@ -44,14 +46,16 @@ impl Earlier {
             })?;
             earlier.files.push(file);
         }
-        budget.check_rows(rows + earlier.ids.len())?;
         earlier.ids.sort_unstable();
         Ok(earlier)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     pub(super) fn contains(&self, id: u128) -> bool {
-        let at = self.ids.partition_point(|&(earlier, _)| earlier < id);
-        self.ids.get(at).is_some_and(|&(earlier, _)| earlier == id)
+        self.ids.binary_search(&id).is_ok()
     }
 
     /// The id of a document by its row in the buckets.

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use danlu_memory::Column;
+
 use crate::DataError;
 
+use super::Budget;
 use super::rows::Rows;
 use super::sorter::Sorted;
 
@@ -27,12 +30,14 @@ pub(super) struct Compared {
 
 /// Sets of rows that grow together. The root of a set is its least row, so that the order of joining leaves no trace.
 pub(super) struct UnionFind {
-    parents: Vec<u32>,
+    parents: Column<u32>,
 }
 
 impl UnionFind {
-    pub(super) fn new(rows: usize) -> Self {
-        Self { parents: (0..rows as u32).collect() }
+    pub(super) fn new(rows: usize, budget: &Budget) -> Result<Self, DataError> {
+        let mut parents: Column<u32> = budget.zeros("clusters", rows)?;
+        parents.iter_mut().enumerate().for_each(|(row, parent)| *parent = row as u32);
+        Ok(Self { parents })
     }
 
     pub(super) fn root(&mut self, mut row: u32) -> u32 {
@@ -182,7 +187,7 @@ fn several(clusters: &mut UnionFind, rows: usize) -> BTreeMap<u32, Vec<u32>> {
 mod tests {
     use super::*;
     use crate::Document;
-    use crate::dedup::KeepRule;
+    use crate::dedup::{DedupConfig, KeepRule};
 
     /// Rows are like their neighbours within a distance.
     struct Near(u32);
@@ -193,15 +198,19 @@ mod tests {
         }
     }
 
+    fn budget() -> Budget {
+        Budget::new(&DedupConfig::default(), std::path::Path::new("none"))
+    }
+
     fn rows(lengths: &[usize], keep: KeepRule) -> Rows {
-        let mut rows = Rows::new(keep);
+        let mut rows = Rows::new(keep, &budget());
         lengths.iter().for_each(|&len| rows.push(&Document::new("x".repeat(len), "s")).unwrap());
         rows
     }
 
     fn verdicts(lengths: &[usize], keep: KeepRule, bucket: &[u32]) -> Vec<(u32, u32)> {
         let rows = rows(lengths, keep);
-        let (mut clusters, mut compared) = (UnionFind::new(rows.len()), Compared::default());
+        let (mut clusters, mut compared) = (UnionFind::new(rows.len(), &budget()).unwrap(), Compared::default());
         join_bucket(bucket, &mut clusters, &mut Near(1), &mut compared).unwrap();
         let verdicts = choose(&mut clusters, &rows, &mut Near(1), &mut compared).unwrap();
         verdicts.iter().map(|verdict| (verdict.row, verdict.kept)).collect()
@@ -221,7 +230,7 @@ mod tests {
 
     #[test]
     fn copies_take_one_comparison_each() {
-        let (mut clusters, mut compared) = (UnionFind::new(100), Compared::default());
+        let (mut clusters, mut compared) = (UnionFind::new(100, &budget()).unwrap(), Compared::default());
         let all: Vec<u32> = (0..100).collect();
         join_bucket(&all, &mut clusters, &mut Near(100), &mut compared).unwrap();
         assert_eq!(compared, Compared { checked: 99, confirmed: 99 });

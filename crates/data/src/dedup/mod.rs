@@ -11,7 +11,10 @@
 //! The result says which rows to drop and what to cut, and why; [`Duplicates::apply`] does it to a document. It is the
 //! same for any number of threads and any limit of memory: what grows with the text is sorted outside memory
 //! (`sorter.rs`). This sorting is our own because it is of fixed-size numbers only, which a query engine would wrap in
-//! columns and batches; with `engine` it is a query all the same, in this process or on a cluster (`shuffle.rs`). In memory stay 48 bytes a document, 8 more with SimHash, and what was found.
+//! columns and batches; with `engine` it is a query all the same, in this process or on a cluster (`shuffle.rs`). What is
+//! known of each document, 44 bytes and 8 more with SimHash, lies in columns that go to mapped files when they are long
+//! (`danlu_memory::Column`); in memory stays what was found. A conversation stays whole or goes: no repeated parts are looked
+//! for in it.
 //!
 //! Where to begin reading: `config.rs`, then [`find_duplicates`], `groups.rs`.
 
@@ -20,6 +23,7 @@ mod config;
 mod cuts;
 mod earlier;
 mod groups;
+mod later;
 mod minhash;
 mod repeats;
 mod rows;
@@ -28,6 +32,7 @@ mod sets;
 mod shuffle;
 mod signatures;
 mod simhash;
+mod sketches;
 mod sorter;
 mod substring;
 mod summary;
@@ -39,20 +44,24 @@ pub(crate) use clusters::{chosen, cluster_sizes};
 pub(crate) use config::check_ngram;
 pub use config::{DedupConfig, KeepRule, NearConfig, RepeatConfig, SimHashConfig, SubstringConfig};
 pub use cuts::Cut;
+pub(crate) use later::{Copies, LaterCopies};
+pub(crate) use sketches::SketchWriter;
 pub use summary::{DedupSummary, KindCount, SourcePair};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use danlu_memory::{Column, Plain};
 use serde::{Deserialize, Serialize};
 
 use self::earlier::Earlier;
 use self::groups::{Compared, Likeness, UnionFind, Verdict, buckets, choose, join_bucket};
+use self::later::words;
 use self::rows::Rows;
 use self::scan::Scan;
 use self::shuffle::Shuffle;
 use self::signatures::{SignatureFile, SignatureWriter};
-use self::sorter::Sorted;
+use self::sorter::{Sorted, Sorter};
 use self::substring::Units;
 use crate::{DataError, Document, Outcome, ProgressFn, Reason};
 
@@ -177,17 +186,20 @@ impl Duplicate {
 
 /// The limits of memory and the places of files on disk.
 pub(crate) struct Budget {
-    memory_mb: u64,
     /// A quarter of it, in bytes: the sorter, the n-gram sets and the table of documents have one each; the last is left
     /// for the chunks of documents that are being worked on.
     part: u64,
     /// What the suffix array may take: the parts of the sorter and the sets, which are done by then.
     suffix_bytes: u64,
-    /// Memory for each document.
+    /// Bytes for each document in the columns of the table.
     row_bytes: u64,
+    /// Documents whose columns may be held in memory; those of more go to disk.
+    held_rows: usize,
     work: PathBuf,
     /// The SQL engine that groups records, where one is asked to.
     shuffle: Option<Arc<Shuffle>>,
+    /// Sketches of the documents, in their order, where they were made before.
+    sketches: Vec<PathBuf>,
 }
 
 impl Budget {
@@ -197,7 +209,9 @@ impl Budget {
         let row_bytes = Rows::BYTES_EACH + simhash + value;
         let part = (config.memory_mb << 20) / 4;
         let suffix_bytes = 2 * part;
-        Self { memory_mb: config.memory_mb, part, suffix_bytes, row_bytes, work: work.into(), shuffle: None }
+        let held_rows = (part / row_bytes) as usize;
+        let (work, shuffle, sketches) = (work.into(), None, Vec::new());
+        Self { part, suffix_bytes, row_bytes, held_rows, work, shuffle, sketches }
     }
 
     fn with_engine(self, config: &DedupConfig) -> Result<Self, DataError> {
@@ -209,10 +223,20 @@ impl Budget {
         self.work.join(format!("dedup-{name}.tmp"))
     }
 
+    /// A column of something of every document.
+    fn column<T: Plain>(&self, name: &str) -> Column<T> {
+        Column::new(self.file(name), self.held_rows)
+    }
+
+    fn zeros<T: Plain>(&self, name: &str, rows: usize) -> Result<Column<T>, DataError> {
+        let path = self.file(name);
+        Column::zeros(path.clone(), self.held_rows, rows).map_err(|e| DataError::io("write", &path, e))
+    }
+
     /// Removes what a killed search left.
     fn clear(&self) -> Result<(), DataError> {
         std::fs::create_dir_all(&self.work).map_err(|e| DataError::io("create", &self.work, e))?;
-        for name in ["buckets", "repeats", "samples", "sets", "shared", "signatures"] {
+        for name in ["buckets", "exact", "repeats", "samples", "sets", "shared", "signatures"] {
             let path = self.file(name);
             if path.exists() {
                 std::fs::remove_file(&path).map_err(|e| DataError::io("remove", &path, e))?;
@@ -225,17 +249,11 @@ impl Budget {
     fn memory_mb_for(&self, bytes: u64) -> u64 {
         (bytes * 2).div_ceil(1 << 20) + 1
     }
+}
 
-    fn check_rows(&self, rows: usize) -> Result<(), DataError> {
-        if rows as u64 * self.row_bytes <= (self.memory_mb << 20) / 4 {
-            return Ok(());
-        }
-        let message = format!(
-            "{} is too little: more than {rows} documents take {} bytes each, which is more than a quarter of it",
-            self.memory_mb, self.row_bytes
-        );
-        Err(DataError::BadConfig { key: "clean.dedup.memory_mb", message })
-    }
+/// Adds a value to a column, which may go to disk with it.
+fn append<T: Plain>(column: &mut Column<T>, value: T) -> Result<(), DataError> {
+    column.push(value).map_err(|e| DataError::io("write", column.path(), e))
 }
 
 /// Finds the duplicates among the documents of a file, and against earlier runs.
@@ -245,16 +263,29 @@ impl Budget {
 ///
 /// # Errors
 /// Besides those of the disk: an unreadable document; a configuration out of range; a tokenizer that cannot be read;
-/// signatures of earlier runs that are damaged or were made with other settings; too little memory for the number of
-/// documents, or for the suffix array; an engine that does not answer.
+/// signatures of earlier runs that are damaged or were made with other settings; too little memory for the suffix array;
+/// an engine that does not answer.
 pub fn find_duplicates(
     documents: &Path,
     config: &DedupConfig,
     work: &Path,
     progress: &ProgressFn<'_>,
 ) -> Result<Duplicates, DataError> {
+    find_duplicates_of(documents, &[], config, work, progress)
+}
+
+/// As [`find_duplicates`], with the sketches of these documents in files that [`SketchWriter`] has written of them, and maybe of
+/// others between them.
+pub(crate) fn find_duplicates_of(
+    documents: &Path,
+    sketches: &[PathBuf],
+    config: &DedupConfig,
+    work: &Path,
+    progress: &ProgressFn<'_>,
+) -> Result<Duplicates, DataError> {
     config.check()?;
-    search_within(documents, config, &Budget::new(config, work).with_engine(config)?, progress)
+    let budget = Budget { sketches: sketches.to_vec(), ..Budget::new(config, work) }.with_engine(config)?;
+    search_within(documents, config, &budget, progress)
 }
 
 fn search_within(
@@ -266,7 +297,7 @@ fn search_within(
     budget.clear()?;
     let units = config.substring.as_ref().map(Units::open).transpose()?;
     let mut search = Search::begin(documents, config, budget, progress)?;
-    search.exact();
+    search.exact()?;
     search.near_earlier()?;
     search.near()?;
     search.simhash()?;
@@ -286,7 +317,7 @@ struct Search<'a> {
     /// The signatures of all rows, where earlier or later runs need them.
     signatures: Option<SignatureFile>,
     earlier: Earlier,
-    dropped: Vec<bool>,
+    dropped: Column<bool>,
     drops: Vec<Duplicate>,
     compared: Compared,
     spilled: u64,
@@ -313,7 +344,7 @@ impl<'a> Search<'a> {
         let earlier = Earlier::read(config, rows.len(), &mut buckets, budget)?;
         let buckets = buckets.finish()?;
         Ok(Self {
-            dropped: vec![false; rows.len()],
+            dropped: budget.zeros("dropped", rows.len())?,
             spilled: buckets.bytes_on_disk(),
             documents,
             config,
@@ -348,27 +379,44 @@ impl<'a> Search<'a> {
         self.drops.push(Duplicate { row: row.into(), kind, kept: None, similarity, kept_id });
     }
 
-    /// Rows of the same id, which is the hash of the text.
-    fn exact(&mut self) {
+    /// Rows of the same id, which is the hash of the text: sorted, so that no column is read here and there.
+    fn exact(&mut self) -> Result<(), DataError> {
         if !self.config.exact {
-            return;
+            return Ok(());
         }
-        let ids = &self.rows.ids;
-        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-        order.sort_unstable_by(|&a, &b| ids[a as usize].cmp(&ids[b as usize]).then_with(|| self.rows.order(a, b)));
-        let mut verdicts = Vec::new();
-        let mut known = Vec::new();
-        for same in order.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]) {
-            if self.earlier.contains(ids[same[0] as usize]) {
-                known.extend_from_slice(same);
-            } else {
-                verdicts.extend(same[1..].iter().map(|&row| Verdict { row, kept: same[0], similarity: 1.0 }));
+        let mut sorter = Sorter::<5>::new(self.budget.part, self.budget.file("exact"));
+        for (row, &id) in self.rows.ids.iter().enumerate() {
+            let [a, b, c, d] = words(id);
+            sorter.push([a, b, c, d, row as u32])?;
+        }
+        let sorted = sorter.finish()?;
+        self.spilled += sorted.bytes_on_disk();
+        let (mut merge, mut last, mut same) = (sorted.read()?, [0; 4], Vec::new());
+        while let Some([a, b, c, d, row]) = merge.next()? {
+            if last != [a, b, c, d] {
+                self.same_text(&mut same);
+                last = [a, b, c, d];
             }
+            same.push(row);
         }
-        self.drop(DuplicateKind::Exact, verdicts);
-        for row in known {
-            self.drop_earlier(DuplicateKind::ExactEarlier, row, 1.0, self.rows.ids[row as usize]);
+        self.same_text(&mut same);
+        Ok(())
+    }
+
+    /// Decides on all rows of one text, and empties their list.
+    fn same_text(&mut self, same: &mut Vec<u32>) {
+        same.sort_unstable_by(|&a, &b| self.rows.order(a, b));
+        let Some(&first) = same.first().filter(|_| same.len() > 1 || !self.earlier.is_empty()) else {
+            return same.clear();
+        };
+        let id = self.rows.ids[first as usize];
+        if self.earlier.contains(id) {
+            same.iter().for_each(|&row| self.drop_earlier(DuplicateKind::ExactEarlier, row, 1.0, id));
+        } else {
+            let verdict = |&row: &u32| Verdict { row, kept: first, similarity: 1.0 };
+            self.drop(DuplicateKind::Exact, same[1..].iter().map(verdict).collect());
         }
+        same.clear();
     }
 
     fn near_earlier(&mut self) -> Result<(), DataError> {
@@ -385,7 +433,7 @@ impl<'a> Search<'a> {
 
     fn near(&mut self) -> Result<(), DataError> {
         let Some(near) = &self.config.near else { return Ok(()) };
-        let (mut wanted, mut any) = (vec![false; self.rows.len()], false);
+        let (mut wanted, mut any) = (self.budget.zeros::<bool>("wanted", self.rows.len())?, false);
         buckets(
             &self.buckets,
             |row| Self::gone(&self.dropped, row),
@@ -412,7 +460,7 @@ impl<'a> Search<'a> {
 
     /// Joins what shares a bucket and is alike, and chooses what stays.
     fn decide(&mut self, kind: DuplicateKind, likeness: &mut dyn Likeness) -> Result<(), DataError> {
-        let mut clusters = UnionFind::new(self.rows.len());
+        let mut clusters = UnionFind::new(self.rows.len(), self.budget)?;
         let compared = &mut self.compared;
         buckets(
             &self.buckets,
@@ -446,23 +494,10 @@ impl<'a> Search<'a> {
 
     fn finish(mut self, cuts: Vec<Cut>) -> Result<Duplicates, DataError> {
         self.drops.sort_unstable_by_key(|duplicate| duplicate.row);
-        self.follow();
+        follow(&mut self.drops);
         let signatures = self.save_signatures()?;
         let summary = summary::summarize(&self, &cuts);
         Ok(Duplicates { drops: self.drops, cuts, summary, signatures })
-    }
-
-    /// An exact copy of a document that went later itself is a duplicate of what that one was dropped for.
-    fn follow(&mut self) {
-        for index in 0..self.drops.len() {
-            let Some(kept) = self.drops[index].kept else { continue };
-            if let Ok(at) = self.drops.binary_search_by_key(&kept, |duplicate| duplicate.row) {
-                let onward = self.drops[at];
-                let duplicate = &mut self.drops[index];
-                (duplicate.kept, duplicate.kept_id) = (onward.kept, onward.kept_id);
-                duplicate.similarity = onward.similarity;
-            }
-        }
     }
 
     fn save_signatures(&mut self) -> Result<Option<PathBuf>, DataError> {
@@ -478,5 +513,19 @@ impl<'a> Search<'a> {
         }
         let _ = std::fs::remove_file(self.budget.file("signatures"));
         Ok(saved)
+    }
+}
+
+/// A copy of a document that went later itself is a duplicate of what that one was dropped for, and so on to one that
+/// stays. `drops` are sorted by row.
+fn follow(drops: &mut [Duplicate]) {
+    for index in 0..drops.len() {
+        // Each step leads to a document that a later search dropped, so that there are no more than there are searches.
+        while let Some(kept) = drops[index].kept
+            && let Ok(at) = drops.binary_search_by_key(&kept, |duplicate| duplicate.row)
+        {
+            let Duplicate { kept, kept_id, similarity, .. } = drops[at];
+            drops[index] = Duplicate { kept, kept_id, similarity, ..drops[index] };
+        }
     }
 }

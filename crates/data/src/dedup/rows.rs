@@ -1,29 +1,38 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use danlu_memory::Column;
+
 use crate::{DataError, Document};
 
-use super::KeepRule;
+use super::{Budget, KeepRule, append};
 
-/// What is held in memory of every document; a document is its row, counted from 0.
+/// What is known of every document, in memory or on disk; a document is its row, counted from 0.
 #[derive(Default)]
 pub(super) struct Rows {
-    pub(super) ids: Vec<u128>,
-    pub(super) bytes: Vec<u32>,
-    sources: Vec<u16>,
+    pub(super) ids: Column<u128>,
+    pub(super) bytes: Column<u32>,
+    sources: Column<u16>,
     pub(super) source_names: Vec<String>,
     source_numbers: HashMap<String, u16>,
     /// The column of [`KeepRule::Best`]; empty with the other rules.
-    values: Vec<f64>,
+    values: Column<f64>,
     keep: KeepRule,
 }
 
 impl Rows {
-    /// Bytes of memory for each document, marks of later steps included.
-    pub(super) const BYTES_EACH: u64 = 48;
+    /// Bytes for each document, marks of later steps included.
+    pub(super) const BYTES_EACH: u64 = 44;
 
-    pub(super) fn new(keep: KeepRule) -> Self {
-        Self { keep, ..Self::default() }
+    pub(super) fn new(keep: KeepRule, budget: &Budget) -> Self {
+        Self {
+            ids: budget.column("ids"),
+            bytes: budget.column("bytes"),
+            sources: budget.column("sources"),
+            values: budget.column("values"),
+            keep,
+            ..Self::default()
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -43,12 +52,12 @@ impl Rows {
                 number
             }
         };
-        self.ids.push(document.id_number());
-        self.bytes.push(document.text.len().min(u32::MAX as usize) as u32);
-        self.sources.push(source);
+        append(&mut self.ids, document.id_number())?;
+        append(&mut self.bytes, document.text.len().min(u32::MAX as usize) as u32)?;
+        append(&mut self.sources, source)?;
         if let KeepRule::Best(column) = &self.keep {
             let value = document.metadata.get(column).and_then(serde_json::Value::as_f64);
-            self.values.push(value.unwrap_or(f64::NEG_INFINITY));
+            append(&mut self.values, value.unwrap_or(f64::NEG_INFINITY))?;
         }
         Ok(())
     }

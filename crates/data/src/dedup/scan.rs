@@ -12,7 +12,8 @@ use super::sets::{SetWriter, Sets};
 use super::shuffle::Groups;
 use super::signatures::SignatureWriter;
 use super::simhash::{self, SimHashes};
-use super::{Budget, DedupConfig, NearConfig};
+use super::sketches::{Sketch, SketchReader, Sketcher};
+use super::{Budget, DedupConfig, NearConfig, append};
 
 /// Reads the documents chunk by chunk, the next one while `work` has the present one, which it is given with the row of
 /// its first document.
@@ -49,14 +50,7 @@ pub(super) struct Scan {
     pub(super) signatures: Option<SignatureWriter>,
 }
 
-/// What is computed of a document, on any thread.
-#[derive(Default)]
-struct Sketch {
-    signature: Option<Vec<u32>>,
-    simhash: Option<u64>,
-}
-
-/// The first reading: sizes and sources of all documents, and their buckets.
+/// The first reading: sizes and sources of all documents, and their buckets, of sketches that are there already or made here.
 pub(super) fn scan(
     documents: &Path,
     config: &DedupConfig,
@@ -64,41 +58,25 @@ pub(super) fn scan(
     signatures: Option<SignatureWriter>,
     progress: &ProgressFn<'_>,
 ) -> Result<Scan, DataError> {
-    let minhash = config.near.as_ref().map(MinHash::new);
+    let sketcher = Sketcher::new(config);
+    let mut made = (!budget.sketches.is_empty()).then(|| SketchReader::new(&budget.sketches, config));
     let mut scan = Scan {
-        rows: Rows::new(config.keep.clone()),
+        rows: Rows::new(config.keep.clone(), budget),
         buckets: Groups::new(budget, "buckets", 2)?,
-        simhashes: config.simhash.map(|simhash| SimHashes::new(simhash.distance)),
+        simhashes: config.simhash.map(|simhash| SimHashes::new(simhash.distance, budget)),
         signatures,
     };
     for_chunks(documents, "signatures", progress, |first, chunk| {
-        let sketches: Vec<Sketch> = chunk
-            .par_iter()
-            .map_init(Ngrams::default, |ngrams, document| sketch(document, config, minhash.as_ref(), ngrams))
-            .collect();
+        let sketches = match &mut made {
+            Some(made) => made.read_all(&chunk)?,
+            None => sketcher.sketch_all(&chunk),
+        };
         for (row, (document, sketch)) in (first..).zip(chunk.iter().zip(sketches)) {
-            scan.push(row, document, sketch, minhash.as_ref())?;
+            scan.push(row, document, sketch, sketcher.minhash.as_ref())?;
         }
-        budget.check_rows(scan.rows.len())
+        Ok(())
     })?;
     Ok(scan)
-}
-
-fn sketch(document: &Document, config: &DedupConfig, minhash: Option<&MinHash>, ngrams: &mut Ngrams) -> Sketch {
-    let mut sketch = Sketch::default();
-    let mut hashes = Vec::new();
-    if let (Some(near), Some(minhash)) = (&config.near, minhash) {
-        ngrams.read(&document.text);
-        ngrams.fingerprints(near.ngram(), &mut hashes);
-        let fingerprints: Vec<u32> = hashes.iter().map(|&hash| hash as u32).collect();
-        sketch.signature = (!fingerprints.is_empty()).then(|| minhash.signature(&fingerprints));
-    }
-    if let Some(config) = &config.simhash {
-        ngrams.read(&document.text);
-        ngrams.fingerprints(config.ngram(), &mut hashes);
-        sketch.simhash = (!hashes.is_empty()).then(|| simhash::simhash(&hashes));
-    }
-    sketch
 }
 
 impl Scan {
@@ -124,7 +102,7 @@ impl Scan {
             } else {
                 simhashes.empty.insert(row);
             }
-            simhashes.hashes.push(sketch.simhash.unwrap_or(0));
+            append(&mut simhashes.hashes, sketch.simhash.unwrap_or(0))?;
         }
         Ok(())
     }
@@ -149,7 +127,7 @@ pub(super) fn sets(
     budget: &Budget,
     progress: &ProgressFn<'_>,
 ) -> Result<Sets, DataError> {
-    let mut writer = SetWriter::new(budget.part, budget.file("sets"));
+    let mut writer = SetWriter::new(budget);
     for_chunks(documents, "compare", progress, |first, chunk| {
         let sets: Vec<Option<Vec<u32>>> = (first..first + chunk.len() as u32)
             .into_par_iter()

@@ -4,15 +4,38 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use danlu_memory::Column;
+
 use crate::DataError;
 
 use super::groups::Likeness;
 use super::minhash::jaccard_at_least;
+use super::{Budget, append};
+
+/// Where the sets lie, in the order of their rows.
+struct Places {
+    rows: Column<u32>,
+    /// The first number.
+    starts: Column<u64>,
+    lengths: Column<u32>,
+}
+
+impl Places {
+    fn push(&mut self, row: u32, start: u64, length: u32) -> Result<(), DataError> {
+        append(&mut self.rows, row)?;
+        append(&mut self.starts, start)?;
+        append(&mut self.lengths, length)
+    }
+
+    fn of(&self, row: u32) -> Option<(u64, u32)> {
+        let index = self.rows.binary_search(&row).ok()?;
+        Some((self.starts[index], self.lengths[index]))
+    }
+}
 
 /// Sorted sets of fingerprints by row, in memory up to a limit, beyond it in a file.
 pub(super) struct SetWriter {
-    /// Row, first number, numbers; in the order of rows.
-    places: Vec<(u32, u64, u32)>,
+    places: Places,
     memory: Vec<u32>,
     limit: usize,
     written: u64,
@@ -21,15 +44,20 @@ pub(super) struct SetWriter {
 }
 
 impl SetWriter {
-    /// `bytes` is what the sets may take in memory, be it all of them or those read from the file last.
-    pub(super) fn new(bytes: u64, path: PathBuf) -> Self {
-        let limit = (bytes / 4) as usize;
-        Self { places: Vec::new(), memory: Vec::new(), limit, written: 0, path, file: None }
+    /// The sets have a part of memory, be it all of them or those read from the file last.
+    pub(super) fn new(budget: &Budget) -> Self {
+        let places = Places {
+            rows: budget.column("set-rows"),
+            starts: budget.column("set-starts"),
+            lengths: budget.column("set-lengths"),
+        };
+        let limit = (budget.part / 4) as usize;
+        Self { places, memory: Vec::new(), limit, written: 0, path: budget.file("sets"), file: None }
     }
 
     /// Rows must come in order.
     pub(super) fn push(&mut self, row: u32, set: &[u32]) -> Result<(), DataError> {
-        self.places.push((row, self.written + self.memory.len() as u64, set.len() as u32));
+        self.places.push(row, self.written + self.memory.len() as u64, set.len() as u32)?;
         if self.memory.len() + set.len() > self.limit {
             self.flush()?;
         }
@@ -74,7 +102,7 @@ impl SetWriter {
 
 /// Compares documents by the true Jaccard similarity of their sets.
 pub(super) struct Sets {
-    places: Vec<(u32, u64, u32)>,
+    places: Places,
     store: Store,
     threshold: f64,
     pub(super) bytes_on_disk: u64,
@@ -94,7 +122,7 @@ enum Store {
 
 impl Likeness for Sets {
     fn similarity(&mut self, a: u32, b: u32) -> Result<Option<f64>, DataError> {
-        let (Some(at_a), Some(at_b)) = (self.place(a), self.place(b)) else { return Ok(None) };
+        let (Some(at_a), Some(at_b)) = (self.places.of(a), self.places.of(b)) else { return Ok(None) };
         if let Store::Memory(all) = &self.store {
             let of = |(offset, len): (u64, u32)| &all[offset as usize..offset as usize + len as usize];
             return Ok(jaccard_at_least(of(at_a), of(at_b), self.threshold));
@@ -105,12 +133,6 @@ impl Likeness for Sets {
 }
 
 impl Sets {
-    fn place(&self, row: u32) -> Option<(u64, u32)> {
-        let index = self.places.binary_search_by_key(&row, |&(row, _, _)| row).ok()?;
-        let (_, offset, len) = self.places[index];
-        Some((offset, len))
-    }
-
     fn load(&mut self, row: u32, (offset, len): (u64, u32)) -> Result<Arc<[u32]>, DataError> {
         let Store::Disk { file, path, cache, cached, limit } = &mut self.store else { return Ok(Arc::default()) };
         if let Some(set) = cache.get(&row) {

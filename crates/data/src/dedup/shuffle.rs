@@ -14,6 +14,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use crate::aside::AsideFile;
+use crate::storage::remove_folder;
 use crate::table::write_failed;
 use crate::{DataError, DedupConfig};
 
@@ -62,24 +63,34 @@ pub(super) struct Shuffle {
     engine: QueryEngine,
     /// Where records are written first; the engine reads them there unless there is a bucket.
     folder: PathBuf,
-    bucket: Option<Bucket>,
+    exchange: Option<Exchange>,
+}
+
+/// A bucket by which records come to the engine.
+struct Exchange {
+    bucket: Bucket,
+    /// The prefix of this run's objects there.
+    name: String,
 }
 
 impl Shuffle {
     /// Opens the engine that a configuration names, if it does. `bytes` is what one in this process may hold.
     pub(super) fn open(config: &DedupConfig, work: &Path, bytes: u64) -> Result<Option<Self>, DataError> {
         let Some(name) = &config.engine else { return Ok(None) };
-        let (folder, bucket) = match &config.exchange {
+        let (folder, exchange) = match &config.exchange {
             Some(address) if address.contains("://") => {
-                (work.join("exchange"), Some(Bucket::open(address).map_err(|e| exchange(e.to_string()))?))
+                let folder = work.join("exchange");
+                let bucket = Bucket::open(address).map_err(|e| bad_exchange(e.to_string()))?;
+                let name = own_name(&folder)?;
+                (folder, Some(Exchange { bucket, name }))
             }
             Some(folder) => (Path::new(folder).join(own_name(work)?), None),
             None => (work.join("exchange"), None),
         };
-        remove(&folder)?; // of a process that was killed
+        remove_folder(&folder)?; // of a process that was killed
         std::fs::create_dir_all(&folder).map_err(|e| DataError::io("create", &folder, e))?;
         let engine = QueryEngine::open(name, bytes as usize, &folder, rayon::current_num_threads())?;
-        Ok(Some(Self { engine, folder, bucket }))
+        Ok(Some(Self { engine, folder, exchange }))
     }
 
     /// Gives `each` the records of a table that share their first `key` numbers with another, in no order.
@@ -89,43 +100,37 @@ impl Shuffle {
         key: usize,
         each: &mut dyn FnMut([u32; N]) -> Result<(), DataError>,
     ) -> Result<(), DataError> {
-        let (place, object) = self.publish(path)?;
-        self.engine.register_parquet("records", &place)?;
-        let read = self.engine.query(&shared_sql(key, N), &mut |batch| records(&batch)?.try_for_each(&mut *each));
-        match (&self.bucket, object) {
-            (Some(bucket), Some(object)) => read.and(bucket.delete(&object).map_err(|e| exchange(e.to_string()))),
-            _ => read,
-        }
+        let Some(Exchange { bucket, name }) = &self.exchange else {
+            let path = std::path::absolute(path).map_err(|e| DataError::io("find", path, e))?;
+            return self.shared_of(&path.to_string_lossy(), key, each);
+        };
+        let object = format!("{name}/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        bucket.upload(path, &object).map_err(|e| bad_exchange(e.to_string()))?;
+        let read = self.shared_of(&format!("{}/{object}", bucket.address().trim_end_matches('/')), key, each);
+        // Whatever became of the query, its records do not stay behind.
+        read.and(bucket.delete(&object).map_err(|e| bad_exchange(e.to_string())))
     }
 
-    /// The path under which the engine finds a file; in a bucket, also the name of the object there.
-    fn publish(&self, path: &Path) -> Result<(String, Option<String>), DataError> {
-        let Some(bucket) = &self.bucket else {
-            let path = std::path::absolute(path).map_err(|e| DataError::io("find", path, e))?;
-            return Ok((path.to_string_lossy().into(), None));
-        };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let object = format!("{}/{name}", own_name(&self.folder)?);
-        bucket.upload(path, &object).map_err(|e| exchange(e.to_string()))?;
-        Ok((format!("{}/{object}", bucket.address().trim_end_matches('/')), Some(object)))
+    /// The same, of a table that lies where the engine finds it.
+    fn shared_of<const N: usize>(
+        &self,
+        place: &str,
+        key: usize,
+        each: &mut dyn FnMut([u32; N]) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
+        self.engine.register_parquet("records", place)?;
+        self.engine.query(&shared_sql(key, N), &mut |batch| records(&batch)?.try_for_each(&mut *each))
     }
 }
 
 impl Drop for Shuffle {
     fn drop(&mut self) {
-        let _ = remove(&self.folder);
+        let _ = remove_folder(&self.folder);
     }
 }
 
-fn exchange(message: String) -> DataError {
+fn bad_exchange(message: String) -> DataError {
     DataError::BadConfig { key: "clean.dedup.exchange", message }
-}
-
-fn remove(folder: &Path) -> Result<(), DataError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DataError::io("remove", folder, e)),
-        _ => Ok(()),
-    }
 }
 
 /// The same for the same run on the same machine, so that a run finds and removes what was left when it was killed.

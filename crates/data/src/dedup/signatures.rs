@@ -113,11 +113,15 @@ impl SignatureFile {
             }
         }
         let (len, count) = (u64::from(bands) * u64::from(rows), u64::from(number(28)) | u64::from(number(32)) << 32);
-        let expected = (len * 4 + 16).checked_mul(count).and_then(|b| b.checked_add(HEADER_BYTES as u64 + HASH_BYTES));
-        if expected != Some(length) {
+        // What is not checked yet may say anything: no arithmetic overflows, and no memory is taken beyond the file's length.
+        let each_bytes = len.checked_mul(4).and_then(|bytes| bytes.checked_add(16));
+        let expected = each_bytes.and_then(|each| each.checked_mul(count));
+        let expected = expected.and_then(|bytes| bytes.checked_add(HEADER_BYTES as u64 + HASH_BYTES));
+        let Some(each_bytes) = each_bytes.filter(|_| expected == Some(length)) else {
             return Err(bad("its length is not what its header says"));
-        }
-        let (mut record, mut hasher) = (vec![0; len as usize * 4 + 16], blake3::Hasher::new());
+        };
+        let record_bytes = if count == 0 { 0 } else { each_bytes as usize };
+        let (mut record, mut hasher) = (vec![0; record_bytes], blake3::Hasher::new());
         for _ in 0..count {
             reader.read_exact(&mut record).map_err(|e| DataError::io("read", path, e))?;
             hasher.update(&record);
@@ -192,5 +196,20 @@ mod tests {
         }
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         assert!(open(&NEAR).contains("length"));
+    }
+
+    #[test]
+    fn a_header_of_enormous_figures_is_an_error_and_takes_no_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let huge = NearConfig { bands: u32::MAX, rows: u32::MAX, ..NEAR };
+        // Of so many bands and rows the bytes of a record are more than 64 bits count; of fewer, more than memory has.
+        for (near, count) in [(huge, 0), (huge, u64::MAX), (NearConfig { bands: 1 << 30, ..huge }, 0)] {
+            let mut bytes = header(&near, count);
+            bytes.extend_from_slice(&[0; HASH_BYTES as usize]);
+            std::fs::write(&path, bytes).unwrap();
+            let error = SignatureFile::open(&path, None, |_, _| Ok(())).err().unwrap().to_string();
+            assert!(error.contains("length") || error.contains("content"), "{error}");
+        }
     }
 }

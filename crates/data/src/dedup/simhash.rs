@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 
+use danlu_memory::Column;
+
 use crate::DataError;
 
+use super::Budget;
 use super::groups::Likeness;
 
 /// Key columns that are equal where a pair is compared: see [`keys`].
@@ -41,15 +44,15 @@ pub(super) fn keys(hash: u64, distance: u32) -> impl Iterator<Item = u64> {
 
 /// The hashes of all documents, by row: 8 bytes each.
 pub(super) struct SimHashes {
-    pub(super) hashes: Vec<u64>,
+    pub(super) hashes: Column<u64>,
     /// Rows without any n-gram, which are like nothing.
     pub(super) empty: BTreeSet<u32>,
     pub(super) distance: u32,
 }
 
 impl SimHashes {
-    pub(super) fn new(distance: u32) -> Self {
-        Self { hashes: Vec::new(), empty: BTreeSet::new(), distance }
+    pub(super) fn new(distance: u32, budget: &Budget) -> Self {
+        Self { hashes: budget.column("simhashes"), empty: BTreeSet::new(), distance }
     }
 }
 

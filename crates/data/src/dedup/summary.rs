@@ -29,9 +29,12 @@ pub struct DedupSummary {
     /// Documents in which no repeated spans were looked for, because the tokenizer's tokens do not spell their text.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_spelled: u64,
+    /// Conversations that stay, where repeated parts are cut: none are looked for in these. Counted when the result is applied.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_whole: u64,
     /// Sorted records and n-gram sets that went to disk.
     pub spilled_bytes: u64,
-    /// What the table of documents and the result hold in memory.
+    /// What the table of documents, unless it went to disk, and the result hold in memory.
     pub held_bytes: u64,
 }
 
@@ -85,8 +88,8 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
         grow(kinds.entry(cut.kind).or_default(), cut.bytes.len() as u64);
     }
     let [largest, sampled] = told(search, &clusters);
-    let held =
-        rows.len() as u64 * search.budget.row_bytes + (size_of_val(search.drops.as_slice()) + size_of_val(cuts)) as u64;
+    let held_rows = if rows.len() > search.budget.held_rows { 0 } else { rows.len() as u64 };
+    let held = held_rows * search.budget.row_bytes + (size_of_val(search.drops.as_slice()) + size_of_val(cuts)) as u64;
     DedupSummary {
         documents: rows.len() as u64,
         bytes: rows.bytes.iter().map(|&bytes| u64::from(bytes)).sum(),
@@ -105,6 +108,7 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
         pairs_confirmed: search.compared.confirmed,
         found_at_threshold: search.config.near.map(|near| near.probability(near.threshold)),
         not_spelled: search.not_spelled,
+        left_whole: 0,
         spilled_bytes: search.spilled,
         held_bytes: held,
     }

@@ -72,10 +72,11 @@ pub(super) fn search(documents: &[Document], config: &DedupConfig, part: u64) ->
     writer.finish().unwrap();
     let work = dir.path().join("work");
     std::fs::create_dir(&work).unwrap();
-    for name in ["buckets", "sets", "repeats", "samples", "shared", "signatures"] {
+    for name in ["buckets", "exact", "sets", "repeats", "samples", "shared", "signatures"] {
         std::fs::write(work.join(format!("dedup-{name}.tmp")), "left over").unwrap();
     }
-    let budget = Budget { part, ..Budget::new(config, &work) }.with_engine(config).unwrap();
+    let budget = Budget { part, held_rows: (part / 1000) as usize, ..Budget::new(config, &work) };
+    let budget = budget.with_engine(config).unwrap();
     config.check().unwrap();
     let found = search_within(&path, config, &budget, &quiet).unwrap();
     drop(budget);
@@ -184,6 +185,21 @@ fn the_rule_says_which_copy_stays() {
     assert_eq!(run(KeepRule::First), [(2, Some(0), Exact), (3, Some(0), Exact)]);
     assert_eq!(run(KeepRule::Longest), [(2, Some(0), Exact), (3, Some(0), Exact)]);
     assert_eq!(run(KeepRule::Best("score".into())), [(0, Some(2), Exact), (3, Some(2), Exact)]);
+}
+
+#[test]
+fn a_table_on_disk_gives_the_same_result() {
+    let mut documents = documents(&families(8));
+    documents.extend(documents.clone());
+    for (row, document) in documents.iter_mut().enumerate().filter(|(row, _)| row % 3 > 0) {
+        document.metadata.insert("score".into(), (row % 7).into());
+    }
+    for keep in [KeepRule::First, KeepRule::Longest, KeepRule::Best("score".into())] {
+        let config = DedupConfig { keep, near: Some(near(0.6)), ..Default::default() };
+        let [held, on_disk] = [PLENTY, 5000].map(|part| search(&documents, &config, part));
+        assert!(held.drops.len() > 100 && held.summary.held_bytes > on_disk.summary.held_bytes);
+        assert_eq!((held.drops, held.summary.largest), (on_disk.drops, on_disk.summary.largest));
+    }
 }
 
 #[test]
@@ -355,4 +371,24 @@ fn settings_out_of_range_are_named() {
     assert_eq!(read(r#"{"keep": {"best": "score"}, "near": {}}"#).unwrap().keep, KeepRule::Best("score".into()));
     assert_eq!(read("{}").unwrap(), DedupConfig::default());
     assert!(read(r#"{"nearly": {}}"#).is_err() && read(r#"{"near": {"band": 3}}"#).is_err());
+}
+
+/// Exact copies go first, then near ones, then those by SimHash; what each was dropped for may have gone in turn.
+#[test]
+fn what_a_copy_was_dropped_for_stays() {
+    let drop = |row: u64, kind, kept: u64| Duplicate {
+        row,
+        kind,
+        kept: Some(kept),
+        similarity: 1.0 - kept as f64 / 10.0,
+        kept_id: kept.into(),
+    };
+    let (exact, near, simhash) = (DuplicateKind::Exact, DuplicateKind::Near, DuplicateKind::Simhash);
+    // Rows whose copy stays behind them, as with `keep = "longest"`, and before them.
+    for [a, b, c, d] in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2], [2, 3, 0, 1]] {
+        let mut drops = vec![drop(a, exact, b), drop(b, near, c), drop(c, simhash, d)];
+        drops.sort_unstable_by_key(|duplicate| duplicate.row);
+        follow(&mut drops);
+        assert!(drops.iter().all(|one| one.kept == Some(d) && one.kept_id == u128::from(d)), "{drops:?}");
+    }
 }

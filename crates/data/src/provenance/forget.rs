@@ -297,8 +297,14 @@ fn remove_from(
 
 /// Removes what stopped processes left of a stage: nothing says of which documents it is.
 fn remove_unfinished(store: &ArtifactStore, stage: &str) -> Result<(), DataError> {
-    for entry in std::fs::read_dir(store.root().join(stage)).into_iter().flatten().flatten() {
-        let path = entry.path();
+    let folder = store.root().join(stage);
+    let list = |e| DataError::io("list", &folder, e);
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(list)?,
+    };
+    for entry in entries {
+        let path = entry.map_err(list)?.path();
         if let (Some("partial"), Some(key)) =
             (path.extension().and_then(|end| end.to_str()), path.file_stem().and_then(|key| key.to_str()))
         {
@@ -420,4 +426,21 @@ fn told_before(artifact: &Artifact, plan: &ForgetPlan) -> Option<Vec<ForgottenFi
     let entries = artifact.manifest.summary[FORGOTTEN].as_array()?;
     let entry = entries.iter().find(|entry| entry["time"] == plan.time.as_str())?;
     Some(serde_json::from_value(entry["files"].clone()).unwrap_or_default())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// What is left there may hold a forgotten text: that nobody looked must not pass for that nothing was there.
+    #[test]
+    fn a_folder_of_a_stage_that_cannot_be_listed_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Workspace::open(&dir.path().join("runs")).unwrap().artifacts();
+        remove_unfinished(&store, "clean").unwrap();
+        std::fs::create_dir_all(store.root()).unwrap();
+        std::fs::write(store.root().join("clean"), "no folder").unwrap();
+        assert!(remove_unfinished(&store, "clean").unwrap_err().to_string().contains("clean"));
+    }
 }

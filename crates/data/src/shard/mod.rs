@@ -8,4 +8,4 @@ mod write;
 pub use encode::{ChatConfig, Encoded, Encoder, LossMask, Role};
 pub use read::{Shard, ShardDocument, TokenSlice};
 pub(crate) use write::ShardWriter;
-pub use write::{ShardCount, ShardSummary, write_shards};
+pub use write::{ShardCount, ShardSummary, join_shards, write_shards};

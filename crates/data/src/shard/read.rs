@@ -190,6 +190,25 @@ impl Shard {
         })
     }
 
+    /// The first token of document number `index`.
+    pub(crate) fn document_begin(&self, index: usize) -> Option<usize> {
+        (index < self.document_count()).then(|| self.row_start(index) as usize)
+    }
+
+    /// The number of the first document that begins at `token` or after it.
+    pub(crate) fn document_from(&self, token: usize) -> usize {
+        let (mut low, mut high) = (0, self.document_count());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.row_start(middle) < token as u64 {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
     fn row(&self, index: usize, at: usize, length: usize) -> &[u8] {
         let start = self.header.table_offset as usize + index * ROW_BYTES + at;
         &self.map[start..start + length]

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use super::header::{HEADER_BYTES, Header};
 use super::read::{Names, Shard, ShardDocument};
 use crate::aside::AsideFile;
 use crate::storage::next_chunk;
-use crate::{DataError, Document, MixtureSummary, ProgressFn, read_documents};
+use crate::{DataError, Document, MixtureSummary, Progress, ProgressFn, read_documents};
 
 /// Counts of one language or source in a shard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,28 @@ pub fn write_shards(
         }
         meter.report("tokenize", progress);
         chunk = next?;
+    }
+    writer.finish()
+}
+
+/// Puts shards together that [`write_shards`] made of the parts of a file of documents, each with its summary: the shard, and the
+/// summary, of all of them at once.
+///
+/// # Errors
+/// A damaged part, and one of another tokenizer.
+pub fn join_shards(
+    parts: &[(PathBuf, ShardSummary)],
+    tokenizer: &danlu_text::Tokenizer,
+    out: &Path,
+    progress: &ProgressFn<'_>,
+) -> Result<ShardSummary, DataError> {
+    let mut writer = ShardWriter::create(out, tokenizer)?;
+    for ((path, summary), done) in parts.iter().zip(1..) {
+        let shard = Shard::open(path, Some(tokenizer.hash()))?;
+        shard.documents().try_for_each(|document| writer.copy(&shard, &document))?;
+        writer.summary.unknown_tokens += summary.unknown_tokens;
+        writer.summary.round_trip_failures += summary.round_trip_failures;
+        progress(Progress { label: "join", done, total: Some(parts.len() as u64), unit: "parts" });
     }
     writer.finish()
 }

@@ -31,6 +31,7 @@ mod remote;
 mod sql;
 mod text;
 mod thrift;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

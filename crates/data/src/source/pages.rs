@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use danlu_formats::limits::{LimitError, Limits};
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use super::thrift::{FALSE, I32, LIST, Odd, STRUCT, TRUE, Thrift};
@@ -113,17 +113,28 @@ struct Page {
     compressed: u64,
     uncompressed: u64,
     values: u64,
+    encoding: i64,
     /// Bytes before the compressed ones.
     levels: u64,
     is_compressed: bool,
 }
 
 const DICTIONARY_PAGE: i64 = 2;
+/// Of each value only what is not the beginning of the one before it.
+const DELTA_BYTE_ARRAY: i64 = 7;
 
 impl Page {
     fn parse(bytes: &[u8]) -> Result<Self, Odd> {
-        let mut page =
-            Self { kind: 0, header: 0, compressed: 0, uncompressed: 0, values: 0, levels: 0, is_compressed: true };
+        let mut page = Self {
+            kind: 0,
+            header: 0,
+            compressed: 0,
+            uncompressed: 0,
+            values: 0,
+            encoding: 0,
+            levels: 0,
+            is_compressed: true,
+        };
         let mut thrift = Thrift::new(bytes);
         thrift.fields(|thrift, number, kind| {
             match (number, kind) {
@@ -140,11 +151,18 @@ impl Page {
         Ok(page)
     }
 
+    /// About the bytes of a value, or the most that one may have.
+    fn longest(&self) -> u64 {
+        if self.encoding == DELTA_BYTE_ARRAY { self.uncompressed } else { self.uncompressed / self.values.max(1) }
+    }
+
     /// The header of its data, of the first or the second form.
     fn data(&mut self, thrift: &mut Thrift<'_>, second: bool) -> Result<(), Odd> {
         thrift.fields(|thrift, number, kind| {
             match (number, kind) {
                 (1, I32) => self.values = size(thrift)?,
+                (2, I32) if !second => self.encoding = thrift.integer()?,
+                (4, I32) if second => self.encoding = thrift.integer()?,
                 (5 | 6, I32) if second => self.levels = self.levels.saturating_add(size(thrift)?),
                 (7, TRUE | FALSE) if second => self.is_compressed = kind == TRUE,
                 (1, _) => return Err(Odd::Broken("a field of another kind")),
@@ -168,13 +186,26 @@ pub(super) struct Pages {
     consumed: u64,
     produced: u64,
     list_values: u64,
+    /// Columns of lists of texts that may be references to a few long ones, in a dictionary.
+    pub(super) shared_texts: Vec<usize>,
+    /// Bytes that they may become at most.
+    pub(super) shared_bytes: u64,
     /// Of all row groups so far.
     total: u64,
 }
 
 impl Pages {
     pub(super) fn new(file: File, limits: Limits) -> Self {
-        Self { file, limits, consumed: 0, produced: 0, list_values: 0, total: 0 }
+        Self {
+            file,
+            limits,
+            consumed: 0,
+            produced: 0,
+            list_values: 0,
+            shared_texts: Vec::new(),
+            shared_bytes: 0,
+            total: 0,
+        }
     }
 
     /// How many rows of a row group may be decoded at once.
@@ -188,9 +219,11 @@ impl Pages {
             return broken("a row group with rows and no columns");
         }
         (self.consumed, self.produced, self.list_values) = (0, 0, 0);
+        self.shared_texts.clear();
+        self.shared_bytes = 0;
         let mut row_bytes = 0;
-        for column in group.columns() {
-            row_bytes += self.column(column, rows)?;
+        for (index, column) in group.columns().iter().enumerate() {
+            row_bytes += self.column(index, column, rows)?;
         }
         self.total = self.total.saturating_add(self.produced);
         if self.total > self.limits.max_total {
@@ -200,14 +233,14 @@ impl Pages {
     }
 
     /// Goes over a column; the bytes of a value in the page where they are longest.
-    fn column(&mut self, column: &ColumnChunkMetaData, rows: u64) -> Result<u64, Refusal> {
+    fn column(&mut self, index: usize, column: &ColumnChunkMetaData, rows: u64) -> Result<u64, Refusal> {
         let is_list = column.column_descr().max_rep_level() > 0;
         let (mut at, length) = column.byte_range();
         let file_length = self.file.metadata()?.len();
         let Some(end) = at.checked_add(length).filter(|end| *end <= file_length) else {
             return broken(format!("column {} ends beyond the file", column.column_path()));
         };
-        let (mut values, mut longest) = (0u64, 0);
+        let (mut values, mut longest, mut dictionary) = (0u64, 0, 0);
         while at < end {
             let page = header(&mut self.file, at, end)?;
             let body = at + page.header;
@@ -218,7 +251,9 @@ impl Pages {
             at = body + page.compressed;
             if page.kind != DICTIONARY_PAGE {
                 values = values.saturating_add(page.values);
-                longest = longest.max(page.uncompressed / page.values.max(1));
+                longest = longest.max(page.longest());
+            } else {
+                dictionary = page.uncompressed;
             }
         }
         if is_list {
@@ -226,6 +261,10 @@ impl Pages {
             let most = self.consumed.saturating_mul(self.limits.max_ratio).saturating_add(FREE_VALUES);
             if self.list_values > most {
                 return Err(Refusal::Values(self.list_values, self.consumed));
+            }
+            if dictionary > 0 && matches!(column.column_type(), Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY) {
+                self.shared_texts.push(index);
+                self.shared_bytes = self.shared_bytes.saturating_add(dictionary.saturating_mul(values));
             }
         } else if values != rows {
             return broken(format!("column {} has {values} values in {rows} rows", column.column_path()));
@@ -266,5 +305,48 @@ fn header(file: &mut File, at: u64, end: u64) -> Result<Page, Refusal> {
             Err(Odd::Short) => return broken("the header of a page does not end"),
             Err(Odd::Broken(what)) => return broken(format!("the header of a page is damaged: {what}")),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use parquet::basic::Encoding;
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::properties::{EnabledStatistics, WriterProperties};
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// Of 16 rows with the same text of a mebibyte.
+    fn rows_at_once(encoding: Encoding) -> usize {
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(false)
+            .set_encoding(encoding)
+            .set_statistics_enabled(EnabledStatistics::None)
+            .build();
+        let schema = Arc::new(parse_message_type("message texts { required binary text (UTF8); }").unwrap());
+        let mut out = SerializedFileWriter::new(tempfile::tempfile().unwrap(), schema, Arc::new(properties)).unwrap();
+        let mut group = out.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let texts = vec![ByteArray::from(vec![b'a'; 1 << 20]); 16];
+        column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        let file = out.into_inner().unwrap();
+        let reader = SerializedFileReader::new(file.try_clone().unwrap()).unwrap();
+        Pages::new(file, Limits::default()).check(reader.metadata().row_group(0)).unwrap()
+    }
+
+    #[test]
+    fn texts_that_share_their_beginnings_are_taken_to_be_long() {
+        assert_eq!(
+            [Encoding::PLAIN, Encoding::DELTA_BYTE_ARRAY].map(|encoding| rows_at_once(encoding) <= 32),
+            [true; 2]
+        );
     }
 }

@@ -3,6 +3,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use danlu_formats::limits::Limits;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{AsBytes, DataType};
+use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::TreeBuilder;
 use parquet::record::{Field, Row};
@@ -14,6 +17,9 @@ use super::pages::{Pages, Refusal, check_metadata};
 use super::{Flow, Problem, Sink, SourceFile};
 use crate::Document;
 use crate::table::guarded;
+
+/// Rows of which lists are measured at once.
+const MEASURED_ROWS: usize = 64;
 
 /// Reads Parquet row by row, one row group after the other.
 ///
@@ -64,12 +70,39 @@ impl Groups<'_, '_> {
                 Ok(Err(refusal)) => return sink(Err(self.problem(explain(self.file, &refusal)))),
                 Err(message) => return sink(Err(self.problem(format!("broken Parquet: {message}")))),
             };
+            match guarded(|| self.longest_lists(index)) {
+                Ok(bytes) if bytes > self.file.max_record_bytes() as u64 => {
+                    let message = format!("refused: the lists of a row are {}", self.file.too_long());
+                    return sink(Err(self.problem(message)));
+                }
+                Ok(_) => {}
+                Err(message) => return sink(Err(self.problem(format!("broken Parquet: {message}")))),
+            }
             let flow = self.group(index, rows_at_once, sink)?;
             if flow.is_break() || self.is_broken {
                 return Ok(flow);
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// What the texts in the lists of any row become at most: a list may refer to one long text a million times. They are
+    /// measured, as references, where the claims of the pages leave it open.
+    fn longest_lists(&self, index: usize) -> Result<u64, ParquetError> {
+        if self.pages.shared_bytes <= self.file.max_record_bytes() as u64 {
+            return Ok(0);
+        }
+        let group = self.reader.get_row_group(index)?;
+        let mut longest = 0u64;
+        for &column in &self.pages.shared_texts {
+            let full = group.metadata().column(column).column_descr().max_def_level();
+            longest = longest.saturating_add(match group.get_column_reader(column)? {
+                ColumnReader::ByteArrayColumnReader(reader) => longest_list(reader, full)?,
+                ColumnReader::FixedLenByteArrayColumnReader(reader) => longest_list(reader, full)?,
+                _ => 0,
+            });
+        }
+        Ok(longest)
     }
 
     fn group(&mut self, index: usize, rows_at_once: usize, sink: &mut Sink<'_>) -> Flow {
@@ -104,6 +137,30 @@ impl Groups<'_, '_> {
     /// A problem with the next row.
     fn problem(&self, message: String) -> Problem {
         self.file.problem(Some(self.number + 1), message)
+    }
+}
+
+/// The bytes of all values in the row that has most of them; a value that is there has the definition level `full`.
+fn longest_list<T: DataType>(mut reader: ColumnReaderImpl<T>, full: i16) -> Result<u64, ParquetError> {
+    let (mut longest, mut row) = (0u64, 0u64);
+    loop {
+        let (mut definitions, mut repetitions): (Vec<i16>, Vec<i16>) = (Vec::new(), Vec::new());
+        let mut values: Vec<T::T> = Vec::new();
+        let (_, _, levels) =
+            reader.read_records(MEASURED_ROWS, Some(&mut definitions), Some(&mut repetitions), &mut values)?;
+        if levels == 0 {
+            return Ok(longest);
+        }
+        let mut values = values.iter();
+        for (definition, repetition) in definitions.iter().zip(&repetitions) {
+            if *repetition == 0 {
+                row = 0;
+            }
+            if *definition == full {
+                row += values.next().map_or(0, |value| AsBytes::as_bytes(value).len() as u64);
+            }
+            longest = longest.max(row);
+        }
     }
 }
 

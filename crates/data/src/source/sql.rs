@@ -4,14 +4,15 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use postgres::RowIter;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use postgres::{NoTls, RowIter};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::Value;
 
 use super::fields::Fields;
+use super::tls::Tls;
 use super::{Flow, Problem, Sink, SourceFile};
 use crate::{DataError, Document};
 
@@ -84,13 +85,15 @@ fn sqlite_row(file: &SourceFile<'_>, row: &Row<'_>, columns: &[String], number: 
 pub(super) fn postgres(file: &SourceFile<'_>, url: &str, sink: &mut Sink<'_>) -> Flow {
     let query = query_of(file)?.trim().trim_end_matches(';');
     let remote = |error: &postgres::Error| DataError::Remote { place: file.shown.clone(), message: chain(error) };
-    let mut config = url.parse::<postgres::Config>().map_err(|error| remote(&error))?;
+    let tls = Tls::of(url);
+    let mut config = tls.url.parse::<postgres::Config>().map_err(|error| remote(&error))?;
+    let tls = tls.connector().map_err(|message| DataError::Remote { place: file.shown.clone(), message })?;
     if config.get_password().is_none()
         && let Ok(password) = std::env::var("PGPASSWORD")
     {
         config.password(password);
     }
-    let mut client = config.connect(NoTls).map_err(|error| remote(&error))?;
+    let mut client = config.connect(tls.clone()).map_err(|error| remote(&error))?;
     let cancel = client.cancel_token();
     let mut transaction = client.build_transaction().read_only(true).start().map_err(|error| remote(&error))?;
     // A row that is too long stays where it is. The extended protocol takes one statement only: a query cannot end this
@@ -108,7 +111,7 @@ pub(super) fn postgres(file: &SourceFile<'_>, url: &str, sink: &mut Sink<'_>) ->
     let flow = postgres_rows(file, rows, sink);
     if !matches!(flow, Ok(ControlFlow::Continue(()))) {
         // Or the end of the connection would wait for the rows that nobody wants any more.
-        let _ = cancel.cancel_query(NoTls);
+        let _ = cancel.cancel_query(tls);
     }
     flow
 }

@@ -12,6 +12,7 @@ const WORDS: &[&str] = &[
     "advert",
     "advertisement",
     "advertising",
+    "ambox",
     "banner",
     "breadcrumb",
     "breadcrumbs",
@@ -33,6 +34,7 @@ const WORDS: &[&str] = &[
     "globaltoc",
     "login",
     "masthead",
+    "mbox",
     "menu",
     "modal",
     "nav",
@@ -60,9 +62,11 @@ const WORDS: &[&str] = &[
     "sidenav",
     "signin",
     "signup",
+    "sistersitebox",
     "skip",
     "skiplink",
     "social",
+    "sortkey",
     "sponsor",
     "sponsored",
     "submenu",
@@ -79,8 +83,15 @@ const WORDS: &[&str] = &[
 const PARTS: &[&str] =
     &["advert", "breadcrumb", "cookie", "footer", "navbar", "newsletter", "pagination", "sharebar", "sidebar"];
 /// Pairs of words that say "not to be seen".
-const UNSEEN: &[(&str, &str)] =
-    &[("sr", "only"), ("visually", "hidden"), ("visuallyhidden", ""), ("screen", "reader"), ("print", "only")];
+const UNSEEN: &[(&str, &str)] = &[
+    ("sr", "only"),
+    ("visually", "hidden"),
+    ("visuallyhidden", ""),
+    ("screen", "reader"),
+    ("print", "only"),
+    // The "^ a b c" before a note of MediaWiki.
+    ("cite", "backlink"),
+];
 const COMMENTS: &[&str] = &["comment", "comments", "commentlist", "disqus", "respond", "replies"];
 /// Beside these words, the others describe a layout: "with-sidebar", "no-footer".
 const LAYOUT: &[&str] = &["has", "layout", "no", "with", "without"];
@@ -162,7 +173,21 @@ pub(super) fn is_frame(tree: &Tree, id: u32, tag: Tag, weight: &Weight, page: &W
     ) {
         return true;
     }
+    if role == "button" && is_control(tree, id, tag, weight) {
+        return true;
+    }
     tag != Tag::Article && named_as_frame(tree, id, tag, weight.good * 4 > page.good, options)
+}
+
+/// A link that only does something, such as "Next"; within a heading it unfolds what the heading says.
+fn is_control(tree: &Tree, id: u32, tag: Tag, weight: &Weight) -> bool {
+    let in_heading = tree.parent(id).and_then(|parent| tree.tag(parent)).is_some_and(Tag::is_heading);
+    tag == Tag::A && weight.text <= 12 && weight.stops == 0 && !in_heading
+}
+
+/// Whether an element is named as readers' comments.
+pub(super) fn are_comments(tree: &Tree, id: u32) -> bool {
+    words(tree, id).any(|word| matches!(word.as_str(), "comment" | "comments" | "commentlist" | "replies"))
 }
 
 /// Whether class or id say so. A good part of the page's readable text (`is_prose`) is only believed to be comments.

@@ -1,7 +1,7 @@
 //! Where the main text of a page lies, and what within it is no part of it.
 
 use super::HtmlOptions;
-use super::boilerplate::{is_frame, never_text};
+use super::boilerplate::{are_comments, is_frame, never_text};
 use super::tags::{Attribute, Tag};
 use super::tree::{Kind, Tree};
 use super::weigh::{Weight, weigh};
@@ -31,18 +31,20 @@ pub(super) fn whole(tree: &Tree) -> MainText {
 /// The main text: the smallest element that holds nearly all readable text, less what frames the page.
 pub(super) fn choose(tree: &Tree, options: &HtmlOptions) -> MainText {
     let all = whole(tree);
-    let weights = weigh(tree, &all.removed);
+    let before = weigh(tree, &all.removed);
     let mut removed = all.removed.clone();
     for (id, tag) in tree.elements() {
         if !removed[id as usize] {
-            removed[id as usize] = is_frame(tree, id, tag, &weights[id as usize], &weights[0], options);
+            removed[id as usize] = is_frame(tree, id, tag, &before[id as usize], &before[0], options);
         }
     }
     inherit(tree, &mut removed);
     let weights = weigh(tree, &removed);
     let root = descend(tree, &removed, &weights, marked(tree, &removed, &weights).unwrap_or(0));
+    let root = if options.comments { with_comments(tree, root, &removed, &weights) } else { root };
     remove_links(tree, root, &mut removed, &weights);
     remove_notices(tree, root, &mut removed);
+    remove_bare_headings(tree, root, &mut removed, &before);
     let left = weigh(tree, &removed)[root as usize];
     // A page of a few words or of links alone: better all of it than nothing.
     if left.text == 0 { all } else { MainText { root, removed } }
@@ -98,6 +100,24 @@ fn descend(tree: &Tree, removed: &[bool], weights: &[Weight], from: u32) -> u32 
     }
 }
 
+/// The element that holds the main text and the readers' comments, which often stand beside it.
+fn with_comments(tree: &Tree, root: u32, removed: &[bool], weights: &[Weight]) -> u32 {
+    let mut at = root;
+    for (id, _) in tree.elements() {
+        let readable = !removed[id as usize] && weights[id as usize].good > 0;
+        // "comments-open" may be a class of the whole page.
+        let holds_root = || id <= at && at < tree.after(id);
+        if !readable || !are_comments(tree, id) || holds_root() {
+            continue;
+        }
+        while !(at..tree.after(at)).contains(&id) {
+            let Some(parent) = tree.parent(at) else { return at };
+            at = parent;
+        }
+    }
+    at
+}
+
 /// Removes lists, tables and other blocks within the main text that are hardly more than links, unless the page is
 /// an index, whose text they are.
 fn remove_links(tree: &Tree, root: u32, removed: &mut [bool], weights: &[Weight]) {
@@ -142,5 +162,43 @@ fn remove_notices(tree: &Tree, root: u32, removed: &mut [bool]) {
             }
         }
         id += 1;
+    }
+}
+
+/// Removes headings below which nothing is left. One with a link is the title of something elsewhere, and stays.
+/// `before` is what everything weighed at first.
+fn remove_bare_headings(tree: &Tree, root: u32, removed: &mut [bool], before: &[Weight]) {
+    // Those that no text has followed yet, each with its level and whether something below it was removed; the levels rise.
+    let mut open: Vec<(u32, usize, bool)> = Vec::new();
+    let mut bare = Vec::new();
+    let mut id = root;
+    let end = tree.after(root);
+    while id < end {
+        if removed[id as usize] {
+            open.iter_mut().for_each(|(.., emptied)| *emptied |= before[id as usize].text > 0);
+            id = tree.after(id);
+        } else if let Some(level) = tree.tag(id).and_then(Tag::heading_level) {
+            while let Some(&(heading, above, emptied)) = open.last()
+                && above >= level
+            {
+                open.pop();
+                bare.extend(emptied.then_some(heading));
+            }
+            open.push((id, level, false));
+            id = tree.after(id);
+        } else {
+            if matches!(tree.nodes[id as usize].kind, Kind::Text(..)) && before[id as usize].text > 0 {
+                open.clear();
+            }
+            id += 1;
+        }
+    }
+    bare.extend(open.iter().filter(|(.., emptied)| *emptied).map(|(heading, ..)| *heading));
+    for heading in bare {
+        let inner = heading..tree.after(heading);
+        let is_link = |id: u32| tree.tag(id) == Some(Tag::A) && tree.attribute(id, Attribute::Href).is_some();
+        if !inner.clone().any(|id| !removed[id as usize] && is_link(id)) {
+            inner.for_each(|id| removed[id as usize] = true);
+        }
     }
 }

@@ -1,7 +1,7 @@
 use std::io::BufRead;
 
 use crate::lines::{Line, Lines};
-use crate::{At, Fault, FormatError};
+use crate::{At, Fault, FormatError, reading};
 
 /// A message as it lies in an mbox file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,15 +82,7 @@ impl<R: BufRead> Iterator for MboxReader<R> {
     type Item = Result<MboxMessage, FormatError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let message = self.read().transpose();
-        self.ended = match &message {
-            None => true,
-            Some(message) => message.as_ref().is_err_and(|error| error.ends_reading),
-        };
-        message
+        reading::next(self, |reader| &mut reader.ended, Self::read)
     }
 }
 

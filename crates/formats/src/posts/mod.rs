@@ -8,7 +8,7 @@ mod stack_exchange;
 use std::io::BufRead;
 
 use crate::lines::Lines;
-use crate::{At, FormatError};
+use crate::{At, FormatError, reading};
 
 /// What kind of post it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,15 +120,7 @@ impl<R: BufRead> Iterator for PostReader<R> {
     type Item = Result<Post, FormatError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let post = self.read().transpose();
-        self.ended = match &post {
-            None => true,
-            Some(post) => post.as_ref().is_err_and(|error| error.ends_reading),
-        };
-        post
+        reading::next(self, |reader| &mut reader.ended, Self::read)
     }
 }
 

@@ -2,7 +2,7 @@ use std::io::{self, BufRead};
 
 use csv_core::{ReadRecordResult, ReaderBuilder};
 
-use crate::{At, Fault, FormatError};
+use crate::{At, Fault, FormatError, reading};
 
 /// What stands between two fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,14 +119,6 @@ impl<R: BufRead> Iterator for CsvReader<R> {
     type Item = Result<CsvRow, FormatError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let row = self.read().transpose();
-        self.ended = match &row {
-            None => true,
-            Some(row) => row.as_ref().is_err_and(|error| error.ends_reading),
-        };
-        row
+        reading::next(self, |reader| &mut reader.ended, Self::read)
     }
 }

@@ -1,7 +1,7 @@
 use std::io::{self, BufRead};
 
 use super::{JsonRecord, newlines};
-use crate::{At, Fault, FormatError};
+use crate::{At, Fault, FormatError, reading};
 
 /// Reads JSON: an array of records, or records and such arrays one after the other. Only one record is held at a time,
 /// and a malformed one does not harm the next as long as its brackets and quotes are in pairs.
@@ -138,15 +138,7 @@ impl<R: BufRead> Iterator for JsonReader<R> {
     type Item = Result<JsonRecord, FormatError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let record = self.read().transpose();
-        self.ended = match &record {
-            None => true,
-            Some(record) => record.as_ref().is_err_and(|error| error.ends_reading),
-        };
-        record
+        reading::next(self, |reader| &mut reader.ended, Self::read)
     }
 }
 

@@ -1,8 +1,8 @@
 use std::io::BufRead;
 
 use super::JsonRecord;
-use crate::FormatError;
 use crate::lines::Lines;
+use crate::{FormatError, reading};
 
 /// Reads JSON Lines: each line that is not blank is a record.
 #[derive(Debug)]
@@ -22,14 +22,7 @@ impl<R: BufRead> Iterator for JsonLinesReader<R> {
     type Item = Result<JsonRecord, FormatError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let record = self.lines.next_record().transpose();
-        self.ended = match &record {
-            None => true,
-            Some(record) => record.as_ref().is_err_and(|error| error.ends_reading),
-        };
+        let record = reading::next(self, |reader| &mut reader.ended, |reader| reader.lines.next_record());
         Some(record?.map(|line| {
             let content = line.content().len();
             let mut bytes = line.bytes;

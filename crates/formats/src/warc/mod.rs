@@ -13,7 +13,7 @@ use std::io::BufRead;
 
 use crate::limits::Limits;
 use crate::lines::{Line, Lines};
-use crate::{At, Fault, FormatError, dates};
+use crate::{At, Fault, FormatError, dates, reading};
 
 pub use http::{HttpHead, parse_response};
 
@@ -205,15 +205,7 @@ impl<R: BufRead> Iterator for WarcReader<R> {
     type Item = Result<WarcRecord, FormatError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let record = self.read().transpose();
-        self.ended = match &record {
-            None => true,
-            Some(record) => record.as_ref().is_err_and(|error| error.ends_reading),
-        };
-        record
+        reading::next(self, |reader| &mut reader.ended, Self::read)
     }
 }
 

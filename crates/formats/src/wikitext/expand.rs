@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::WikiOptions;
+use super::gaps::GAP;
 use super::links;
 use super::tables;
 use super::tags::{self, Found};
@@ -15,6 +16,8 @@ pub(super) const STRIP_OPEN: char = '\u{FDD0}';
 pub(super) const STRIP_CLOSE: char = '\u{FDD1}';
 /// A line end that stays one, unlike those within a paragraph.
 pub(super) const HARD_BREAK: char = '\u{FDD2}';
+/// Before a line that begins with a space, and so is shown as it stands.
+pub(super) const AS_IT_STANDS: char = '\u{FDD3}';
 
 /// What is open beyond this is dropped when it closes, rather than copied once for every level.
 const MAX_KEPT_DEPTH: usize = 40;
@@ -66,7 +69,7 @@ struct Frame {
 }
 
 pub(super) fn expand(wikitext: &str, options: &WikiOptions) -> Expanded {
-    let is_own = |c: char| matches!(c, STRIP_OPEN..=HARD_BREAK);
+    let is_own = |c: char| matches!(c, STRIP_OPEN..=GAP);
     let text =
         if wikitext.contains(is_own) { Cow::Owned(wikitext.replace(is_own, "")) } else { Cow::Borrowed(wikitext) };
     let mut scanner = Scanner {
@@ -93,6 +96,11 @@ struct Scanner<'a> {
     out: Expanded,
 }
 
+/// A bracket that opens no link to a file or a category.
+fn opens_as_text(content: &str) -> bool {
+    content.starts_with('[') && !(content.starts_with("[[") && content.contains(':'))
+}
+
 fn is_special(byte: u8) -> bool {
     matches!(byte, b'<' | b'{' | b'}' | b'[' | b']' | b'|' | b'-' | b'\n')
 }
@@ -100,6 +108,7 @@ fn is_special(byte: u8) -> bool {
 impl Scanner<'_> {
     fn run(&mut self) {
         let bytes = self.text.as_bytes();
+        self.begin_line();
         while self.at < bytes.len() {
             let plain = bytes[self.at..].iter().position(|&byte| is_special(byte)).unwrap_or(bytes.len() - self.at);
             if plain > 0 {
@@ -131,6 +140,7 @@ impl Scanner<'_> {
                 self.close_lines();
                 self.literal(1);
                 self.line_start = true;
+                self.begin_line();
             }
             b'<' => self.tag(),
             b'{' if self.line_start && self.rest().starts_with("{|") && !self.rest().starts_with("{|}") => {
@@ -251,7 +261,10 @@ impl Scanner<'_> {
         let start = frame.start;
         self.at += width;
         self.line_start = false;
-        self.replace(index, from, &text.unwrap_or_default());
+        self.replace(index, from, text.as_deref().unwrap_or_default());
+        if text.is_none() && start == from && self.frames.is_empty() {
+            self.out.text.push(GAP);
+        }
         if open - width >= 2 {
             let kind = Kind::Braces(open - width);
             self.frames.push(Frame { kind, start, body: from, bars: Vec::new() });
@@ -301,6 +314,16 @@ impl Scanner<'_> {
         let link = links::link(&self.out.text[body..], &bars, self.options.captions);
         self.out.categories.extend(link.category);
         self.replace(index, start, &link.text);
+    }
+
+    /// Marks a line that begins with a space, unless it lies in a table, a template or the like, or begins with one.
+    fn begin_line(&mut self) {
+        let line = self.rest().split('\n').next().unwrap_or("");
+        let content = line.trim_start();
+        let is_text = !content.is_empty() && !content.starts_with(['<', '{', '}', '|', '!', '[']);
+        if line.starts_with(' ') && (is_text || opens_as_text(content)) && self.frames.is_empty() {
+            self.out.text.push(AS_IT_STANDS);
+        }
     }
 
     /// At a line's end: external links do not go on.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::expand::{Expanded, HARD_BREAK, STRIP_CLOSE, STRIP_OPEN, Stripped};
+use super::expand::{AS_IT_STANDS, Expanded, HARD_BREAK, STRIP_CLOSE, STRIP_OPEN, Stripped};
 use super::{Article, WikiOptions};
 use crate::entities;
 use crate::html::{Markup, is_wide};
@@ -40,6 +40,8 @@ enum Last {
     Text,
     Item,
     Heading,
+    /// A line that is shown as it stands.
+    AsItStands,
 }
 
 struct Assembler<'a> {
@@ -64,6 +66,9 @@ impl Assembler<'_> {
         if self.skipping.is_some() {
             return;
         }
+        if let Some(line) = line.strip_prefix(AS_IT_STANDS) {
+            return self.line_as_it_stands(line.strip_prefix(' ').unwrap_or(line));
+        }
         let marks = line.bytes().take_while(|byte| matches!(byte, b'*' | b'#' | b':' | b';')).count();
         if marks > 0 {
             return self.item(&line[..marks], &line[marks..]);
@@ -71,13 +76,24 @@ impl Assembler<'_> {
         // What is left of tables and templates that never closed.
         let is_debris = line.starts_with(['|', '!']) || line.starts_with("{|") || line.starts_with("----");
         let text = if is_debris { Cow::Borrowed("") } else { self.inline(line) };
+        self.flowing(Last::Text, &text);
+    }
+
+    /// Its spaces stay, and so does its end.
+    fn line_as_it_stands(&mut self, line: &str) {
+        let text = self.plain(without_quotes(line));
+        self.flowing(Last::AsItStands, text.trim_end());
+    }
+
+    /// Writes a line that is neither a heading nor an item.
+    fn flowing(&mut self, kind: Last, text: &str) {
         self.counters.clear();
         if text.trim().is_empty() {
             self.last = if self.last == Last::Nothing { Last::Nothing } else { Last::Blank };
             return;
         }
-        self.begin(Last::Text, &text);
-        self.out.push_str(&text);
+        self.begin(kind, text);
+        self.out.push_str(text);
     }
 
     fn heading(&mut self, level: usize, title: &str) {
@@ -138,7 +154,7 @@ impl Assembler<'_> {
         }
         match (self.last, kind) {
             (Last::Nothing, _) => {}
-            (Last::Item, Last::Item) => self.out.push('\n'),
+            (Last::Item, Last::Item) | (Last::AsItStands, Last::AsItStands) => self.out.push('\n'),
             (Last::Text, Last::Text) => {
                 // Lines of one paragraph: a line end is a space, but not between Chinese characters.
                 let joined =
@@ -153,9 +169,13 @@ impl Assembler<'_> {
         self.last = kind;
     }
 
-    /// A line without marks of bold and italic, magic words and character references, and with what was set aside.
+    /// A line as it flows: `plain`, and of several spaces one stays.
     fn inline<'a>(&self, line: &'a str) -> Cow<'a, str> {
-        let line = without_quotes(line.trim_start_matches(' '));
+        self.plain(with_single_spaces(without_quotes(line.trim_start_matches(' '))))
+    }
+
+    /// A line without marks of bold and italic, magic words and character references, and with what was set aside.
+    fn plain<'a>(&self, line: Cow<'a, str>) -> Cow<'a, str> {
         let line = if line.contains("__") { Cow::Owned(without_magic_words(&line)) } else { line };
         if !line.contains(['&', STRIP_OPEN, HARD_BREAK, '\u{A0}']) {
             return line;
@@ -216,6 +236,20 @@ fn without_quotes(line: &str) -> Cow<'_, str> {
         rest = &rest[at + run..];
     }
     out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// As a browser shows them. The spaces within tables and poems say something.
+fn with_single_spaces(line: Cow<'_, str>) -> Cow<'_, str> {
+    if !line.contains("  ") || line.contains([HARD_BREAK, '|']) {
+        return line;
+    }
+    let mut out = String::with_capacity(line.len());
+    for c in line.chars() {
+        if c != ' ' || !out.ends_with(' ') {
+            out.push(c);
+        }
+    }
     Cow::Owned(out)
 }
 

@@ -10,12 +10,15 @@
 
 mod dump;
 mod expand;
+mod gaps;
 mod lines;
 mod links;
 mod tables;
 mod tags;
 mod templates;
 mod variants;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +86,10 @@ pub const REFERENCE_SECTIONS: &[&str] = &[
     "外部鏈接",
     "参见",
     "參見",
+    "参看",
+    "參看",
+    "另见",
+    "另見",
     "相关条目",
     "相關條目",
     "延伸阅读",
@@ -112,6 +119,9 @@ pub struct Article {
 
 /// The text of a page. Linear in its length, whatever it holds.
 pub fn to_text(wikitext: &str, options: &WikiOptions) -> Article {
-    let expanded = expand::expand(wikitext, options);
+    let mut expanded = expand::expand(wikitext, options);
+    if let Cow::Owned(text) = gaps::close(&expanded.text) {
+        expanded.text = text;
+    }
     lines::assemble(expanded, options)
 }

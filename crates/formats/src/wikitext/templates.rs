@@ -52,7 +52,10 @@ pub(super) fn render<'a>(name: &str, parts: impl Iterator<Item = &'a str>) -> Op
         return None;
     }
     if let Some((function, argument)) = name.split_once(':') {
-        return parser_function(&function.to_lowercase(), argument.trim());
+        return match function.to_lowercase().as_str() {
+            "javadoc" => javadoc(&Arguments::new(parts)),
+            function => parser_function(function, argument.trim()),
+        };
     }
     let name = name.replace('_', " ").to_lowercase();
     let arguments = Arguments::new(parts);
@@ -71,6 +74,12 @@ fn parser_function(function: &str, argument: &str) -> Option<String> {
     }
 }
 
+/// `{{Javadoc:SE|package=java.lang|java/lang|Object}}`: what it calls the class or the method that it links to.
+fn javadoc(arguments: &Arguments<'_>) -> Option<String> {
+    let name = arguments.named("name").or(arguments.positional.last().copied())?;
+    Some(arguments.named("package").map_or_else(|| name.to_owned(), |package| format!("{package}.{name}")))
+}
+
 /// Signs.
 fn constant(name: &str) -> Option<&'static str> {
     Some(match name {
@@ -84,6 +93,8 @@ fn constant(name: &str) -> Option<&'static str> {
         "'" | "apostrophe" => "'",
         "'s" => "'s",
         "--)" => "",
+        "done" => "Done",
+        "not done" => "Not done",
         "circa" | "c." => return None,
         _ => return None,
     })
@@ -95,9 +106,9 @@ fn of_text(name: &str, arguments: &Arguments<'_>) -> Option<String> {
         "nowrap" | "nobr" | "nobold" | "small" | "smaller" | "big" | "larger" | "bold" | "italic" | "em" | "strong"
         | "center" | "sup" | "sub" | "math" | "mvar" | "code" | "mono" | "kbd" | "var" | "samp" | "tq"
         | "not a typo" | "proper name" | "sic" | "sclass" | "linktext" | "vanchor" | "visible anchor" | "keypress"
-        | "plainlist" | "flatlist" | "nihongo2" | "abbr" | "abbrlink" | "tooltip" | "注" | "ipa" | "api" | "zhi"
-        | "gap" | "標示文字" | "color box" | "script" | "flag" | "flagcountry" | "country" | "underline"
-        | "strikethrough" | "key" | "keyboard" | "le" | "zhuanti" => arguments.owned(1),
+        | "plainlist" | "flatlist" | "nihongo2" | "abbr" | "abbrlink" | "tooltip" | "注" | "api" | "zhi" | "gap"
+        | "標示文字" | "color box" | "script" | "flag" | "flagcountry" | "country" | "underline" | "strikethrough"
+        | "key" | "keyboard" | "le" | "zhuanti" => arguments.owned(1),
         "quote" | "cquote" | "blockquote" | "quotation" | "bq" | "rquote" | "引文" | "引用" | "quote box" => {
             let text = arguments.named("text").or(arguments.named("quote")).or(arguments.at(1))?;
             Some(format!("\n\n{text}\n\n"))
@@ -112,6 +123,8 @@ fn of_text(name: &str, arguments: &Arguments<'_>) -> Option<String> {
         "chem" | "chem2" => Some(arguments.positional.concat()),
         "gloss" => arguments.at(1).map(|gloss| format!("'{gloss}'")),
         "angbr" => arguments.at(1).map(|text| format!("⟨{text}⟩")),
+        // `{{IPA|/a/}}`, or `{{IPA|fr|a|lang}}` with the language first.
+        "ipa" => arguments.owned(if arguments.positional.len() > 1 { 2 } else { 1 }),
         "isbn" => arguments.at(1).map(|number| format!("ISBN {number}")),
         "otherlang" | "zh-at" => arguments.owned(2),
         _ => None,
@@ -244,6 +257,8 @@ mod tests {
         check("convert|5|km|mi", Some("5 km"));
         check("Convert|5|to|10|km|mi|abbr=on", Some("5 to 10 km"));
         check("cvt|3|-|4|sqkm", Some("3–4 km²"));
+        check("IPA|/a/", Some("/a/"));
+        check("IPA|fr|paʁi|lang", Some("paʁi"));
         check("nbsp", Some(" "));
         check("nowrap|1= a b ", Some("a b"));
         check("math|1=E = mc²", Some("E = mc²"));
@@ -255,6 +270,8 @@ mod tests {
         check("tsl|en|Foreign name|本地名", Some("本地名"));
         check("zh|s=汉字|t=漢字|p=hànzì", Some("汉字; 漢字; hànzì"));
         check("formatnum:12345", Some("12345"));
+        check("Javadoc:SE|package=java.lang|java/lang|Object", Some("java.lang.Object"));
+        check("Javadoc:SE|name=compareTo|java/lang|Comparable|compareTo(T)", Some("compareTo"));
         check("quote|text=Words.|author=X", Some("\n\nWords.\n\n"));
     }
 

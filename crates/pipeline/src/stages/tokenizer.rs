@@ -12,6 +12,7 @@ use super::{Made, files, with_progress};
 use crate::PipelineError;
 use crate::graph::Stage;
 use crate::runner::Context;
+use crate::shared::{self, Sharing};
 
 /// What the stage tells of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,26 +34,50 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     let template = ChatTemplate::from_dir(&folder)?;
     let chat = &context.file.recipe.chat;
     let encoder = Encoder { tokenizer: &tokenizer, template: template.as_ref(), chat };
-    let mut shards = BTreeMap::new();
+    let mut splits = Vec::new();
     for split in danlu_data::SplitConfig::NAMES {
-        let documents = documents(context, &cleaned, split)?;
-        if !documents.exists() {
-            continue;
+        splits.push((split, documents(context, &cleaned, split)?));
+    }
+    splits.retain(|(_, documents)| documents.exists());
+    let summaries = match context.share {
+        None => encode(context, &splits, &encoder, work)?,
+        Some(share) => {
+            let stop = context.stop;
+            with_progress(context, |progress| {
+                let sharing = Sharing { share, stage: Stage::Tokenizer, work, stop, progress };
+                shared::encode(&splits, &encoder, &folder, &sharing)
+            })?
         }
-        context.go_on(Stage::Tokenizer)?;
-        let out = work.join(files::shard(split));
-        let mut summary =
-            with_progress(context, |progress| danlu_data::write_shards(&documents, &encoder, &out, progress))?;
-        if let (Some(mixture), "train") = (&context.file.recipe.mixture, split) {
-            let mixed = mix(&documents, &out, mixture)?;
+    };
+    let mut shards = BTreeMap::new();
+    for ((split, documents), mut summary) in splits.iter().zip(summaries) {
+        if let (Some(mixture), "train") = (&context.file.recipe.mixture, *split) {
+            let mixed = mix(documents, &work.join(files::shard(split)), mixture)?;
             let (unknown_tokens, round_trip_failures) = (summary.unknown_tokens, summary.round_trip_failures);
             summary = ShardSummary { unknown_tokens, round_trip_failures, ..mixed };
         }
-        shards.insert(split.to_owned(), summary);
+        shards.insert((*split).to_owned(), summary);
     }
     let summary = TokenizerSummary { vocab_size: tokenizer.vocab_size(), hash: tokenizer.hash().to_owned(), shards };
     let line = describe(&summary);
     Made::new(&summary, line)
+}
+
+/// The shard of each split.
+fn encode(
+    context: &mut Context<'_>,
+    splits: &[(&'static str, PathBuf)],
+    encoder: &Encoder<'_>,
+    work: &Path,
+) -> Result<Vec<ShardSummary>, PipelineError> {
+    shared::clear(work)?;
+    let mut shards = Vec::new();
+    for (split, documents) in splits {
+        context.go_on(Stage::Tokenizer)?;
+        let out = work.join(files::shard(split));
+        shards.push(with_progress(context, |progress| danlu_data::write_shards(documents, encoder, &out, progress))?);
+    }
+    Ok(shards)
 }
 
 /// The documents of a split: those to train on with their copies, where the recipe makes some.

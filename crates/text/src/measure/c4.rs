@@ -63,16 +63,19 @@ impl C4 {
 
 /// The text as C4 leaves it: the lines that end as sentences do, have three words or more, and speak neither of JavaScript nor
 /// of cookies; without "\[1\]" and the like. Of Chinese each character counts as a word and 。！？ end a sentence.
+/// Lines for which C4 drops the whole text (a curly bracket, "lorem ipsum") stay, so that a rule that comes later sees them.
 /// (Raffel et al. 2020, 2.2.)
 pub fn c4_clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
-        if let (line, Verdict::Keep) = judge(line) {
-            if !out.is_empty() {
-                out.push('\n');
-            }
-            out.push_str(&line);
+        let (line, verdict) = judge(line);
+        if matches!(verdict, Verdict::Drop) {
+            continue;
         }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(&line);
     }
     out.truncate(out.trim_end().len());
     out

@@ -69,22 +69,13 @@ fn chart(one: &OutlierThresholds) -> Block {
         group => t(format!("{}, {group}: {}", label.en, rule.en), format!("{}，{group}：{}", label.zh, rule.zh)),
     };
     let found = &one.histogram;
-    let low = one.low.map(|value| Limit {
-        value,
-        beyond: Beyond::Below,
-        label: t(
-            format!("{} below {}", number::grouped(found.below), number::significant(value, 4)),
-            format!("{} 篇低于 {}", number::grouped(found.below), number::significant(value, 4)),
-        ),
-    });
-    let high = one.high.map(|value| Limit {
-        value,
-        beyond: Beyond::Above,
-        label: t(
-            format!("{} above {}", number::grouped(found.above), number::significant(value, 4)),
-            format!("{} 篇高于 {}", number::grouped(found.above), number::significant(value, 4)),
-        ),
-    });
+    let limit = |value: Option<f64>, beyond, count, [en, zh]: [&str; 2]| {
+        let (count, limit) = (number::grouped(count), number::significant(value?, 4));
+        let label = t(format!("{count} {en} {limit}"), format!("{count} 篇{zh} {limit}"));
+        Some(Limit { value: value?, beyond, label })
+    };
+    let low = limit(one.low, Beyond::Below, found.below, ["below", "低于"]);
+    let high = limit(one.high, Beyond::Above, found.above, ["above", "高于"]);
     let bins = found.bars().map(|(from, to, count)| Bin { from, to, count }).collect();
     let histogram = Histogram { title, x_label: label, y_label: t("documents", "文档"), bins };
     Block::HistogramWithLimits(HistogramWithLimits { histogram, limits: low.into_iter().chain(high).collect() })

@@ -91,6 +91,14 @@ const GOLDENS: &[Golden] = &[
         chinese: ("用ＲＵＳＴ和GPU，春", "用ｒｕｓｔ和gpu，春"),
     },
     Golden {
+        json: r#"{"kind": "c4_lines"}"#,
+        english: (
+            "Home | About\nThe cat sat on the mat.[1]\nEnable JavaScript to go on.\nWe use cookies here.\nTwo words.",
+            "The cat sat on the mat.",
+        ),
+        chinese: ("首页 > 诗词\n春眠不觉晓，处处闻啼鸟。\n作者：孟浩然", "春眠不觉晓，处处闻啼鸟。"),
+    },
+    Golden {
         json: r#"{"kind": "limit_repeats"}"#,
         english: ("Sooooo good!!!!! 10000", "Sooo good!!! 10000"),
         chinese: ("哈哈哈哈哈！！！！！", "哈哈哈！！！"),

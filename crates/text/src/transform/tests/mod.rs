@@ -317,6 +317,7 @@ fn every() -> Vec<Transform> {
         "mask_pii",
         "remove_stopwords",
         "remove_punctuation",
+        "c4_lines",
         "dedup_lines",
         "lowercase",
         "limit_repeats",
@@ -334,7 +335,7 @@ fn idempotent() -> Vec<Transform> {
         r#"{"kind": "limit_repeats", "max": 1}"#,
         r#"{"kind": "remove_punctuation", "keep": "，-"}"#,
     ];
-    let without = ["simplify", "traditional", "markup", "remove_stopwords"];
+    let without = ["simplify", "traditional", "markup", "remove_stopwords", "c4_lines"];
     let every = every().into_iter().filter(|t| !without.contains(&t.name()));
     every.chain(more.iter().map(|json| transform(json))).collect()
 }
@@ -350,7 +351,7 @@ fn holds(text: &str) -> Result<(), TestCaseError> {
             "nfc" | "lowercase" | "traditional" | "simplify" | "markup" => 3 * text.len() + 8,
             "mask_pii" => 4 * text.len(), // a@b.cc is 6 bytes, <EMAIL> 7
             "width" | "mojibake" | "whitespace" | "boilerplate_lines" | "urls" | "remove_stopwords"
-            | "remove_punctuation" | "dedup_lines" | "limit_repeats" => text.len(),
+            | "remove_punctuation" | "c4_lines" | "dedup_lines" | "limit_repeats" => text.len(),
             other => return Err(TestCaseError::fail(format!("no bound for {other}"))),
         };
         prop_assert!(transform.apply(text).len() <= longest, "{:?} of {:?}", transform, text);
