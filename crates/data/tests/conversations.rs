@@ -259,7 +259,7 @@ fn plain_text_is_cleaned_as_before() {
 }
 
 #[test]
-fn turns_are_filled_from_nothing() {
+fn nothing_is_filled_in_for_turns() {
     for (name, refused) in [("messages", true), ("completion", true), ("license", false)] {
         let config: CleanConfig = toml::from_str(&format!("missing = {{ {name} = {{ fill = \"x\" }} }}\n")).unwrap();
         let checked = config.check();
