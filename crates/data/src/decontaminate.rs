@@ -12,6 +12,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::Conversation;
 use crate::dedup::check_ngram;
 use crate::ngrams::{NgramSize, Ngrams};
 use crate::storage::next_chunk;
@@ -70,7 +71,7 @@ impl DecontaminateConfig {
 pub enum ContaminationAction {
     #[default]
     Drop,
-    /// Only what is in common, and its surroundings.
+    /// Only what is in common, and its surroundings; a conversation is dropped all the same.
     Cut,
 }
 
@@ -257,7 +258,8 @@ impl Decontaminator {
                 hits.len()
             ),
         );
-        if self.config.action == ContaminationAction::Cut {
+        // A conversation with a hole is none: it is judged as a whole.
+        if self.config.action == ContaminationAction::Cut && Conversation::of(&document).is_none() {
             let left = self.cut(&document.text, found.into_values().flat_map(|found| found.spans).collect());
             if !left.is_empty() {
                 document.set_text(left);

@@ -45,6 +45,10 @@ pub enum DataError {
     BadSignatures { path: PathBuf, message: String },
     #[error("conversation {document}: {message}")]
     BadConversation { document: String, message: String },
+    #[error(
+        "source {name:?} has answers to choose between (chat = {form:?}): a language model would learn the bad ones with the good ones"
+    )]
+    Preferences { name: String, form: &'static str },
     #[error("snapshot {}: {message}", path.display())]
     BadSnapshot { path: PathBuf, message: String },
     #[error("{}: {message}", path.display())]
@@ -136,6 +140,9 @@ impl DataError {
             Self::TooFewTokens { .. } => "use a smaller train.seq_len, or more text",
             Self::BadConversation { .. } => {
                 "repair or leave out the conversation; `[chat] learn` says whose turns are learnt"
+            }
+            Self::Preferences { .. } => {
+                "danlu does not train on preferences yet: leave the source out, or give its prompts and good answers as chat = \"messages\"; `--only collect` and `--only clean` still prepare it for another program"
             }
             Self::NothingToLearn { .. } => {
                 "the roles of [chat] learn do not occur in the conversations; `danlu data show --masked` shows what is learnt"

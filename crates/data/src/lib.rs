@@ -18,6 +18,7 @@ mod augment;
 mod batches;
 mod clean;
 mod collect;
+mod conversation;
 mod decontaminate;
 mod dedup;
 mod document;

@@ -2,11 +2,15 @@ use std::path::Path;
 
 use danlu_text::{Tokenizer, TokenizerConfig};
 
+use crate::conversation::learnable;
 use crate::document::fraction;
 use crate::{DataError, Document, ProgressFn, read_documents};
 
 /// Trains a tokenizer on a file of documents, or on an even sample of them where they are more than
 /// `config.sample_megabytes`. The sample is decided by the documents' hashes: the same file gives the same tokenizer.
+///
+/// # Errors
+/// Those of the table and of the training; [`DataError::Preferences`] where not all answers are to be learnt.
 pub fn train_tokenizer(
     documents: &Path,
     config: &TokenizerConfig,
@@ -45,7 +49,9 @@ fn sampled_share(documents: &Path, config: &TokenizerConfig) -> Result<f64, Data
     let cap = config.sample_megabytes.saturating_mul(1_000_000);
     let mut bytes = 0;
     for document in read_documents(documents)? {
-        bytes += document?.text.len() as u64;
+        let document = document?;
+        learnable(&document)?; // before the hours that shards would take to find it
+        bytes += document.text.len() as u64;
     }
     Ok(if bytes <= cap { 1.0 } else { cap as f64 / bytes as f64 })
 }

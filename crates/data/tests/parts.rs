@@ -18,13 +18,24 @@ fn corpus() -> Vec<Document> {
         all.push(all[i].clone());
         all.push(Document::new(" \n", "blanks"));
         all.push(Document::new(format!("one line {i}\n").repeat(5 + i), "speeches"));
+        all.push(conversation(i));
     }
     all
 }
 
+fn conversation(number: usize) -> Document {
+    let asked = format!("Who has the number 1381234{:04}?", number + 1000);
+    let mut document = Document::new(format!("user: {asked}\n\nassistant: Nobody."), "chats");
+    let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+    let messages = [turn("user", &asked), turn("assistant", "Nobody.")];
+    document.metadata.insert("messages".into(), messages.to_vec().into());
+    document
+}
+
 fn config() -> CleanConfig {
     toml::from_str(
-        "[[rules]]\nname = \"repeats\"\ndrop_if = \"dup_line_ratio(text) > 0.8\"\n\
+        "[[transforms]]\nkind = \"mask_pii\"\nreplacement = \"fake\"\n\
+         [[rules]]\nname = \"repeats\"\ndrop_if = \"dup_line_ratio(text) > 0.8\"\n\
          [[outliers]]\nstatistic = \"char_count(text)\"\nmethod = \"mad\"\nfactor = 6.0\n",
     )
     .unwrap()
@@ -57,6 +68,8 @@ fn parts_of_any_size_give_the_files_and_the_funnel_of_the_whole() {
     std::fs::create_dir_all(&whole).unwrap();
     let expect = clean(&collected, &config(), &SPLIT, &whole, &quiet).unwrap();
     assert!(expect.reasons().len() >= 3, "{:?}", expect.reasons());
+    let masked = expect.steps.iter().find(|step| step.step == "transform_mask_pii").unwrap();
+    assert_eq!(masked.changed, 40, "one of each conversation's turns");
     for bytes in [1, 3_000, 1 << 30] {
         let out = dir.path().join(format!("parts-{bytes}"));
         std::fs::create_dir_all(&out).unwrap();

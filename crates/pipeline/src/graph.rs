@@ -68,8 +68,8 @@ impl Stage {
     /// Raised when a change of code makes earlier results of this stage stale.
     fn format(self) -> u32 {
         match self {
-            // 2: documents are Parquet tables.
-            Self::Collect | Self::Clean => 2,
+            // 2: documents are Parquet tables. 3: only conversations have `messages`, and cleaning changes what they say.
+            Self::Collect | Self::Clean => 3,
             // 2: shards mark what is learnt.
             Self::Tokenizer => 2,
             _ => 1,

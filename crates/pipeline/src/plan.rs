@@ -13,8 +13,9 @@ use crate::recipe::RecipeFile;
 /// else the size asked for.
 ///
 /// # Errors
-/// Values that cannot be trained with; source files that cannot be read.
+/// Values and sources that cannot be trained with; source files that cannot be read.
 pub fn plan(file: &RecipeFile, workspace: &Workspace, device: &Device) -> Result<Plan, PipelineError> {
+    file.check_trained()?;
     let graph = Graph::of(file)?;
     let made = workspace.artifacts().find(Stage::Tokenizer.name(), &graph.node(Stage::Tokenizer)?.key)?;
     let trained = made.and_then(|a| a.manifest.summary.get("vocab_size").and_then(Value::as_u64));

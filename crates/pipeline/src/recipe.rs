@@ -12,6 +12,7 @@ use danlu_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::PipelineError;
+use crate::graph::{Decision, Stage};
 
 /// A recipe with every value filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -212,6 +213,29 @@ impl RecipeFile {
         Ok(())
     }
 
+    /// Refuses sources that a language model is not trained on, if one of these stages makes tokens of them. To collect and to
+    /// clean them alone is no mistake.
+    ///
+    /// # Errors
+    /// [`PipelineError::Value`] with the name of the source.
+    pub fn check_stages(&self, decisions: &[(Stage, Decision)]) -> Result<(), PipelineError> {
+        let tokens = |(stage, decision): &(Stage, Decision)| {
+            *stage == Stage::Tokenizer && matches!(decision, Decision::Run { .. })
+        };
+        if decisions.iter().any(tokens) { self.check_trained() } else { Ok(()) }
+    }
+
+    /// As [`RecipeFile::check_stages`], whatever the stages.
+    ///
+    /// # Errors
+    /// [`PipelineError::Value`] with the name of the source.
+    pub fn check_trained(&self) -> Result<(), PipelineError> {
+        self.recipe.data.sources.iter().try_for_each(|source| match source.preferences() {
+            Some(error) => Err(self.value("data.sources", error.to_string(), &error.hint().unwrap_or_default())),
+            None => Ok(()),
+        })
+    }
+
     fn check_augment(&self, augment: &AugmentConfig) -> Result<(), PipelineError> {
         let keys = "docs/training-data.md has the keys of [augment] with examples";
         augment.check().map_err(|e| self.refused(&e, "augment", keys))?;
@@ -329,6 +353,22 @@ mod tests {
         assert!(models.contains("needs two translators") && models.contains("there = MODEL"), "{models}");
         let resolved = load(&format!("[augment]\nshare = 0.5\n{step}")).unwrap().recipe;
         assert_eq!(toml::from_str::<Recipe>(&toml::to_string(&resolved).unwrap()).unwrap(), resolved);
+    }
+
+    #[test]
+    fn a_source_of_preferences_is_refused_where_tokens_are_made() {
+        for form in ["preference", "kto"] {
+            let source = format!("[[data.sources]]\nname = \"rated\"\npath = \"b.jsonl\"\nchat = \"{form}\"\n");
+            let file = load(&source).unwrap();
+            let skipped = (Stage::Tokenizer, Decision::Skip);
+            let run = |stage| (stage, Decision::Run { why: "--only".into() });
+            file.check_stages(&[run(Stage::Collect), run(Stage::Clean), skipped]).unwrap();
+            let error = file.check_stages(&[run(Stage::Tokenizer)]).unwrap_err();
+            let told = format!("data.sources: source \"rated\" has answers to choose between (chat = \"{form}\")");
+            assert!(error.to_string().contains(&told), "{error}");
+            assert!(error.hint().unwrap().contains("chat = \"messages\""), "{:?}", error.hint());
+        }
+        load("").unwrap().check_trained().unwrap();
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub fn run(
     let graph = Graph::of(file)?;
     let store = workspace.artifacts();
     let decisions = graph::decide(&graph, &store, options.selection, file.recipe.data.strict)?;
+    file.check_stages(&decisions)?;
     let db = workspace.db()?;
     workspace.mark_interrupted(&db)?;
     let resolved = toml::to_string(&file.recipe).unwrap_or_else(|_| file.text.clone());

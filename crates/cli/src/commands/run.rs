@@ -44,6 +44,7 @@ fn share<'a>(address: &'a str, args: &RunArgs) -> Result<Share<'a>, Usage> {
 fn dry_run(file: &RecipeFile, workspace: &Workspace, selection: Selection, as_json: bool) -> anyhow::Result<()> {
     let graph = Graph::of(file)?;
     let decisions = danlu_pipeline::graph::decide(&graph, &workspace.artifacts(), selection, file.recipe.data.strict)?;
+    file.check_stages(&decisions)?;
     if as_json {
         let stages: Vec<Value> = decisions
             .iter()

@@ -4,6 +4,7 @@
 mod ablate;
 mod bad_input;
 mod bench;
+mod chats;
 mod convert;
 mod data;
 mod disk_full;

@@ -18,7 +18,7 @@ mod run;
 mod units;
 
 pub use run::{AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentCount, AugmentSummary, Translate, augment, images_folder};
-pub(crate) use run::{IMAGES_SUFFIX, original_of};
+pub(crate) use run::{IMAGES_KEY, IMAGES_SUFFIX, original_of};
 
 use std::path::PathBuf;
 

@@ -11,6 +11,7 @@ use super::lexicon::Lexicon;
 use super::random::Random;
 use super::render::{Page, Studio};
 use super::{AugmentConfig, Augmentation, Choose, edits, homophones, keyboard, order};
+use crate::conversation::Conversation;
 use crate::storage::next_chunk;
 use crate::{DataError, Document, DocumentWriter, ProgressFn, read_documents};
 
@@ -20,10 +21,8 @@ pub const AUGMENT_KEY: &str = "augment";
 pub const AUGMENTED_FROM_KEY: &str = "augmented_from";
 /// The end of the name of a folder of drawn texts.
 pub(crate) const IMAGES_SUFFIX: &str = "-images";
-/// The turns of a conversation.
-const MESSAGES_KEY: &str = "messages";
 /// Of the images of a document, in the order of its `<image>` marks.
-pub(super) const IMAGES_KEY: &str = "images";
+pub(crate) const IMAGES_KEY: &str = "images";
 
 /// A text in other words, by whatever the caller has: a served model, a program.
 pub type Translate<'a> = dyn Fn(&str) -> Result<String, String> + Sync + 'a;
@@ -273,7 +272,7 @@ impl<'a> Work<'a> {
             return Some("is_a_copy");
         }
         // Its turns are what is trained on, not its text: a copy would say the same again.
-        if document.metadata.contains_key(MESSAGES_KEY) {
+        if Conversation::of(document).is_some() {
             return Some("conversation");
         }
         if !languages.is_empty() && !languages.contains(&document.language) {

@@ -77,15 +77,19 @@ fn what_was_measured_stays_with_the_originals_and_conversations_are_passed_over(
     // As a table that was written before comes back when it is read as a source.
     let mut read_back = Document::new("went one two three", "s");
     read_back.metadata.insert("metadata".into(), json!({ AUGMENTED_FROM_KEY: "0123" }).to_string().into());
-    for document in [&measured, &spoken, &read_back] {
+    let mut rated = Document::new("user: one two\n\nchosen: three\n\nrejected: four", "s");
+    for name in ["prompt", "chosen", "rejected"] {
+        rated.metadata.insert(name.into(), json!([{ "role": "user", "content": "one two" }]));
+    }
+    for document in [&measured, &spoken, &read_back, &rated] {
         writer.write(document).unwrap();
     }
     writer.finish().unwrap();
     let reverse = config(json!([{ "kind": "reverse" }]));
     let summary = augment(&input, &reverse, dir.path(), None, &out, &|_| {}).unwrap();
-    assert_eq!(summary.passed, [("conversation".to_string(), 1), ("is_a_copy".to_string(), 1)].into());
+    assert_eq!(summary.passed, [("conversation".to_string(), 2), ("is_a_copy".to_string(), 1)].into());
     let out: Vec<Document> = read_documents(&out).unwrap().map(Result::unwrap).collect();
-    assert_eq!((out.len(), out[0].statistics["word_count"], out[1].statistics.len()), (4, 17.0, 0));
+    assert_eq!((out.len(), out[0].statistics["word_count"], out[1].statistics.len()), (5, 17.0, 0));
 }
 
 #[test]

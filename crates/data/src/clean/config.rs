@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::outliers::OutlierConfig;
 use super::rules;
+use crate::conversation::is_reserved;
 use crate::{DataError, DecontaminateConfig, DedupConfig, Document, source_files};
 
 /// What to keep, and what to change.
@@ -241,6 +242,9 @@ fn check_missing(field: &str, policy: &Missing) -> Result<(), DataError> {
         ("language", Missing::Fill(Value::String(_))) => Ok(()),
         ("language", Missing::Fill(value)) => {
             bad(format!("language is filled with a code such as \"en\", not {value}"))
+        }
+        (_, Missing::Fill(_)) if is_reserved(field) => {
+            bad(format!("{field} is what a conversation says, which nothing can be put in the place of"))
         }
         ("language", _) | (_, Missing::Drop | Missing::Fill(_)) => Ok(()),
         (_, Missing::Infer) => {

@@ -11,6 +11,7 @@ use super::output::Output;
 use super::parts::Part;
 use super::rows::{ExactPass, RowPass};
 use super::{CleanConfig, Count, Funnel, Outcome, OutlierThresholds, Reason, SplitConfig, StepFunnel, rules};
+use crate::conversation::Conversation;
 use crate::storage::{next_chunk, write_json};
 use crate::{
     Contamination, DataError, Decontaminator, DedupConfig, DedupSummary, Document, DocumentWriter, ProgressFn,
@@ -263,12 +264,16 @@ impl Cleaning<'_> {
         let Some(config) = self.config.dedup.search() else { return Ok(StepFunnel::default()) };
         let mut found = find_duplicates_of(documents, &self.sketches, config, self.space.work, self.progress)?;
         let mut summary = std::mem::take(&mut found.summary);
+        let cuts_parts = config.cuts_parts();
         let tally = self.filter(name, documents, sink, &mut |first, chunk| {
             let apply = |(row, document): (u64, Document)| {
                 let before = (!found.cuts_of(row).is_empty()).then(|| document.id.clone());
                 let outcome = found.apply(row, document);
                 if let (Some(before), Outcome::Keep(document)) = (before, &outcome) {
                     summary.note_cut(&before, &document.id);
+                }
+                if let Outcome::Keep(document) = &outcome {
+                    summary.left_whole += u64::from(cuts_parts && Conversation::of(document).is_some());
                 }
                 outcome
             };

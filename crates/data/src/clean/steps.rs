@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{CleanConfig, Missing, Outcome, Reason, Step};
 use crate::Document;
+use crate::conversation::{Conversation, change_turns};
 
 /// The steps that a configuration asks for before its rules, in order.
 pub(super) fn steps(config: &CleanConfig) -> Vec<Box<dyn Step>> {
@@ -31,6 +32,25 @@ fn drop(document: Document, code: impl Into<Cow<'static, str>>, detail: String) 
     Outcome::Drop { document, reason: Reason::new(code, detail) }
 }
 
+/// Changes a text, or what is said in each turn of a conversation. `change` gives nothing where it changes nothing; what of
+/// a text or a turn is left by it must be something, which `nothing_left` says of one where it is not.
+fn changed(mut document: Document, change: &dyn Fn(&str) -> Option<String>, nothing_left: &str) -> Outcome {
+    if Conversation::of(&document).is_some() {
+        return match change_turns(&mut document, change, nothing_left) {
+            Ok(()) => Outcome::Keep(document),
+            Err(reason) => Outcome::Drop { document, reason },
+        };
+    }
+    match change(&document.text) {
+        Some(text) if text.trim().is_empty() => drop(document, "empty", nothing_left.into()),
+        Some(text) => {
+            document.set_text(text);
+            Outcome::Keep(document)
+        }
+        None => Outcome::Keep(document),
+    }
+}
+
 /// Unicode and white space repair; see [`normalize`].
 struct Repair;
 
@@ -39,15 +59,10 @@ impl Step for Repair {
         "repair"
     }
 
-    fn apply(&self, mut document: Document) -> Outcome {
-        let text = normalize(&document.text);
-        if text.is_empty() {
-            return drop(document, "empty", "nothing but white space and control characters".into());
-        }
-        if text != document.text {
-            document.set_text(text);
-        }
-        Outcome::Keep(document)
+    fn apply(&self, document: Document) -> Outcome {
+        // A text that was empty before is dropped, too.
+        let repaired = |text: &str| Some(normalize(text)).filter(|new| new != text || new.is_empty());
+        changed(document, &repaired, "nothing but white space and control characters")
     }
 }
 
@@ -74,18 +89,12 @@ impl Step for Change {
         &self.name
     }
 
-    fn apply(&self, mut document: Document) -> Outcome {
-        let text = match self.transform.apply(&document.text) {
-            Cow::Borrowed(same) if same.len() == document.text.len() => return Outcome::Keep(document),
-            text => text.into_owned(),
+    fn apply(&self, document: Document) -> Outcome {
+        let transformed = |text: &str| match self.transform.apply(text) {
+            Cow::Borrowed(same) if same.len() == text.len() => None,
+            new => Some(new.into_owned()).filter(|new| new != text),
         };
-        if text.trim().is_empty() {
-            return drop(document, "empty", format!("nothing is left after {}", self.transform.name()));
-        }
-        if text != document.text {
-            document.set_text(text);
-        }
-        Outcome::Keep(document)
+        changed(document, &transformed, &format!("nothing is left after {}", self.transform.name()))
     }
 }
 

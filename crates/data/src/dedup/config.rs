@@ -237,6 +237,11 @@ impl DedupConfig {
         self.substring.as_ref().map_or(Ok(()), SubstringConfig::check)
     }
 
+    /// Whether parts of documents are cut, and not only whole ones dropped.
+    pub(crate) fn cuts_parts(&self) -> bool {
+        self.paragraphs.is_some() || self.lines.is_some() || self.substring.is_some()
+    }
+
     /// The files that the result depends on besides the documents.
     pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let tokenizer = self.substring.as_mut().and_then(|substring| substring.tokenizer.as_mut());

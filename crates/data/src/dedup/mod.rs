@@ -13,7 +13,8 @@
 //! (`sorter.rs`). This sorting is our own because it is of fixed-size numbers only, which a query engine would wrap in
 //! columns and batches; with `engine` it is a query all the same, in this process or on a cluster (`shuffle.rs`). What is
 //! known of each document, 44 bytes and 8 more with SimHash, lies in columns that go to mapped files when they are long
-//! (`danlu_memory::Column`); in memory stays what was found.
+//! (`danlu_memory::Column`); in memory stays what was found. A conversation stays whole or goes: no repeated parts are looked
+//! for in it.
 //!
 //! Where to begin reading: `config.rs`, then [`find_duplicates`], `groups.rs`.
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use crate::conversation::Conversation;
 use crate::{DataError, ProgressFn};
 
 use super::cuts::Cut;
@@ -19,6 +20,7 @@ struct Part<'a> {
 }
 
 /// All repeated paragraphs (`DuplicateKind::Paragraph`) or lines but the first of each, in documents that stay.
+/// Conversations, which nothing is cut from, are not looked at.
 pub(super) fn repeats(
     documents: &Path,
     kind: DuplicateKind,
@@ -29,18 +31,17 @@ pub(super) fn repeats(
 ) -> Result<(Vec<Cut>, u64), DataError> {
     let mut groups = Groups::<6>::new(budget, "repeats", 3)?;
     for_chunks(documents, kind.name(), progress, |first, chunk| {
-        let records: Vec<Vec<[u32; 6]>> =
-            (first..first + chunk.len() as u32)
-                .into_par_iter()
-                .zip(&chunk)
-                .map(|(row, document)| {
-                    if dropped[row as usize] {
-                        Vec::new()
-                    } else {
-                        records(row, &document.text, kind, config.min_chars)
-                    }
-                })
-                .collect();
+        let records: Vec<Vec<[u32; 6]>> = (first..first + chunk.len() as u32)
+            .into_par_iter()
+            .zip(&chunk)
+            .map(|(row, document)| {
+                if dropped[row as usize] || Conversation::of(document).is_some() {
+                    Vec::new()
+                } else {
+                    records(row, &document.text, kind, config.min_chars)
+                }
+            })
+            .collect();
         records.into_iter().flatten().try_for_each(|record| groups.push(record))
     })?;
     let sorted = groups.finish()?;

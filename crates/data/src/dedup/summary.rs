@@ -29,6 +29,9 @@ pub struct DedupSummary {
     /// Documents in which no repeated spans were looked for, because the tokenizer's tokens do not spell their text.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_spelled: u64,
+    /// Conversations that stay, where repeated parts are cut: none are looked for in these. Counted when the result is applied.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_whole: u64,
     /// Sorted records and n-gram sets that went to disk.
     pub spilled_bytes: u64,
     /// What the table of documents, unless it went to disk, and the result hold in memory.
@@ -105,6 +108,7 @@ pub(super) fn summarize(search: &Search<'_>, cuts: &[Cut]) -> DedupSummary {
         pairs_confirmed: search.compared.confirmed,
         found_at_threshold: search.config.near.map(|near| near.probability(near.threshold)),
         not_spelled: search.not_spelled,
+        left_whole: 0,
         spilled_bytes: search.spilled,
         held_bytes: held,
     }

@@ -6,6 +6,7 @@ use danlu_text::{ChatTemplate, Message, Tokenizer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::conversation::learnable;
 use crate::{DataError, Document};
 
 /// Who speaks in a conversation.
@@ -78,9 +79,9 @@ const MARK: char = '\u{FFFF}';
 impl Encoder<'_> {
     /// # Errors
     /// [`DataError::BadConversation`] for messages that cannot be rendered, and for ones of which nothing would be
-    /// learnt.
+    /// learnt; [`DataError::Preferences`] for answers that are not all to be learnt.
     pub fn encode(&self, document: &Document) -> Result<Encoded, DataError> {
-        match document.metadata.get("messages") {
+        match learnable(document)? {
             Some(messages) => self.conversation(document, messages),
             None => self.text(&document.text),
         }

@@ -5,10 +5,11 @@
 //! each but the label a list of `{"role": ..., "content": ...}` with the roles system, user, assistant and tool.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::fields::{Fields, field_names};
 use crate::Role;
+use crate::conversation::render;
 
 /// The form of a source's conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,14 @@ pub enum ChatFormat {
 pub(super) struct Text {
     pub(super) text: String,
     pub(super) typed: Fields,
+}
+
+impl Text {
+    /// Typed turns, and what they render to.
+    fn of<const N: usize>(typed: [(&str, Value); N]) -> Self {
+        let typed: Fields = typed.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { text: render(&typed).unwrap_or_default(), typed }
+    }
 }
 
 /// Takes a conversation out of a record's fields.
@@ -108,12 +117,6 @@ fn json_of(turns: &[Turn]) -> Value {
     turns.iter().map(Turn::json).collect()
 }
 
-/// `role: content`, turn by turn, a blank line between them.
-fn render(turns: &[Turn]) -> String {
-    let lines: Vec<String> = turns.iter().map(|turn| format!("{}: {}", turn.role.name(), turn.content)).collect();
-    lines.join("\n\n")
-}
-
 fn messages(turns: Vec<Turn>) -> Result<Text, String> {
     check_order(&turns)?;
     match turns.last() {
@@ -124,7 +127,7 @@ fn messages(turns: Vec<Turn>) -> Result<Text, String> {
             return Err(format!("the last turn is the {role}'s, not the assistant's"));
         }
     }
-    Ok(Text { text: render(&turns), typed: Map::from_iter([("messages".to_owned(), json_of(&turns))]) })
+    Ok(Text::of([("messages", json_of(&turns))]))
 }
 
 /// Who may speak after whom: the system first if at all, then the user, and from there the assistant and the user in
@@ -212,9 +215,7 @@ fn preference(fields: &mut Fields) -> Result<Text, String> {
     if chosen == rejected {
         return Err("the chosen and the rejected answer are the same".into());
     }
-    let text = format!("{}\n\nchosen: {}\n\nrejected: {}", render(&prompt), said(&chosen), said(&rejected));
-    let typed = json!({ "prompt": json_of(&prompt), "chosen": json_of(&chosen), "rejected": json_of(&rejected) });
-    Ok(Text { text, typed: object(typed) })
+    Ok(Text::of([("prompt", json_of(&prompt)), ("chosen", json_of(&chosen)), ("rejected", json_of(&rejected))]))
 }
 
 fn kto(fields: &mut Fields) -> Result<Text, String> {
@@ -227,17 +228,7 @@ fn kto(fields: &mut Fields) -> Result<Text, String> {
     };
     check_prompt(&prompt)?;
     check_answer(&prompt, &completion).map_err(|message| format!("completion: {message}"))?;
-    let word = if label { "desirable" } else { "undesirable" };
-    let text = format!("{}\n\n{word}: {}", render(&prompt), said(&completion));
-    let typed = json!({ "prompt": json_of(&prompt), "completion": json_of(&completion), "label": label });
-    Ok(Text { text, typed: object(typed) })
-}
-
-fn said(answer: &[Turn]) -> String {
-    match answer {
-        [only] => only.content.clone(),
-        several => render(several),
-    }
+    Ok(Text::of([("prompt", json_of(&prompt)), ("completion", json_of(&completion)), ("label", label.into())]))
 }
 
 fn check_prompt(prompt: &[Turn]) -> Result<(), String> {
@@ -355,12 +346,5 @@ fn string(value: Value, field: &str) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
         _ => Err(format!("field {field:?} is not a string")),
-    }
-}
-
-fn object(value: Value) -> Fields {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
     }
 }

@@ -196,6 +196,16 @@ impl SourceConfig {
         if self.text_fields.is_empty() { std::slice::from_ref(&self.text_field) } else { &self.text_fields }
     }
 
+    /// Why a language model is not trained on this source, as far as that is known before it is read.
+    pub fn preferences(&self) -> Option<DataError> {
+        let form = match self.chat? {
+            ChatFormat::Preference => "preference",
+            ChatFormat::Kto => "kto",
+            _ => return None,
+        };
+        Some(DataError::Preferences { name: self.name.clone(), form })
+    }
+
     /// # Errors
     /// A value that no file could make good.
     pub(crate) fn check(&self) -> Result<(), DataError> {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Problem, SourceFile, chat};
 use crate::Document;
+use crate::conversation::rename_reserved;
 
 /// The fields of one record, by name.
 pub(crate) type Fields = Map<String, Value>;
@@ -18,9 +19,9 @@ impl SourceFile<'_> {
             return Err(self.problem(line, format!("its text is {}", self.too_long())));
         }
         let kept = &self.source.metadata;
-        let mut metadata: Fields = fields.into_iter().filter(|(name, _)| kept.keeps(name)).collect();
-        metadata.extend(text.typed);
+        let mut metadata = rename_reserved(fields.into_iter().filter(|(name, _)| kept.keeps(name)).collect());
         metadata.extend(mapped.metadata);
+        metadata.extend(text.typed);
         let mut document = self.document(text.text, line, metadata);
         if self.source.language.is_none() {
             document.language = mapped.language.unwrap_or_default();

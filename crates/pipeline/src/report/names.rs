@@ -84,6 +84,8 @@ pub fn step(name: &str) -> T {
 pub fn reason(code: &str) -> T {
     let (en, zh) = match code {
         "empty" => ("empty", "空白"),
+        "empty_turn" => ("empty turn", "某轮对话为空"),
+        "same_answers" => ("same answers", "两个回答相同"),
         "unwanted_language" => ("unwanted language", "非所需语言"),
         "too_short" => ("too short", "过短"),
         "too_long" => ("too long", "过长"),

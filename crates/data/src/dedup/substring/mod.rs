@@ -25,6 +25,7 @@ use super::scan::for_chunks;
 use super::shuffle::Groups;
 use super::sorter::{Merge, Sorted, Sorter};
 use super::{Budget, DuplicateKind};
+use crate::conversation::Conversation;
 use crate::{DataError, ProgressFn};
 
 /// What a search found.
@@ -62,7 +63,7 @@ pub(super) fn repeats(
     Ok(Repeats { cuts: regions.cuts(units), spilled, not_spelled })
 }
 
-/// The samples of all documents that stay: the two halves of the hash, row and place. And how many documents have none
+/// The samples of all documents that stay and are no conversations: the two halves of the hash, row and place. And how many documents have none
 /// because the tokens do not spell them.
 fn sample(
     documents: &Path,
@@ -77,7 +78,7 @@ fn sample(
         let of_each: Vec<Option<Vec<Sample>>> = (first..first + chunk.len() as u32)
             .into_par_iter()
             .zip(&chunk)
-            .map(|(row, document)| match dropped[row as usize] {
+            .map(|(row, document)| match dropped[row as usize] || Conversation::of(document).is_some() {
                 true => Ok(Some(Vec::new())),
                 false => units.samples(&document.text),
             })

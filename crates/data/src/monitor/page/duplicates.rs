@@ -46,7 +46,8 @@ pub(super) fn section(report: &DuplicateReport) -> Section {
 }
 
 fn pairs(report: &DuplicateReport) -> Vec<(T, T)> {
-    let DedupSummary { documents, pairs_checked, pairs_confirmed, found_at_threshold, not_spelled, .. } = report.counts;
+    let DedupSummary { documents, pairs_checked, pairs_confirmed, found_at_threshold, not_spelled, left_whole, .. } =
+        report.counts;
     let clusters: u64 = report.counts.clusters.iter().map(|size| size.clusters).sum();
     let count = |count: u64| same(&number::grouped(count));
     let mut pairs =
@@ -75,6 +76,12 @@ fn pairs(report: &DuplicateReport) -> Vec<(T, T)> {
         pairs.push((
             t("not searched for spans: the tokenizer changes them", "分词器会改变其文本，未查重复片段"),
             count(not_spelled),
+        ));
+    }
+    if left_whole > 0 {
+        pairs.push((
+            t("conversations left whole: no repeated parts are cut from them", "保持完整、不剪去重复片段的对话"),
+            count(left_whole),
         ));
     }
     pairs
