@@ -6,11 +6,11 @@ use danlu_text::Transform;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::outliers::OutlierConfig;
 use super::rules;
-use crate::{DataError, DecontaminateConfig, DedupConfig, Document, source_files};
+use crate::{DataError, DecontaminateConfig, DedupConfig, Document, source_state};
 
 /// What to keep, and what to change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,23 +196,26 @@ impl CleanConfig {
         {
             *exchange = base.join(&*exchange).to_string_lossy().into();
         }
-        for set in config.decontaminate.iter_mut().flat_map(|decontaminate| &mut decontaminate.sets) {
-            set.path = base.join(&set.path).to_string_lossy().into();
+        if let Some(decontaminate) = &mut config.decontaminate {
+            // Not the sets' paths themselves: what reads sources knows which of them are addresses.
+            decontaminate.base = base.join(&decontaminate.base);
         }
         config
     }
 
-    /// The files that the result depends on besides the documents, relative paths taken from `base`.
+    /// The files that the result depends on besides the documents and the evaluation sets, relative paths taken from `base`.
+    pub fn files(&self, base: &Path) -> Vec<PathBuf> {
+        self.relative_to(base).paths_mut().map(|path| path.clone()).collect()
+    }
+
+    /// The state of each evaluation set, in their order, as [`source_state`] tells it of a source.
     ///
     /// # Errors
-    /// Evaluation sets without files.
-    pub fn files(&self, base: &Path) -> Result<Vec<PathBuf>, DataError> {
-        let mut config = self.relative_to(base);
-        let mut files: Vec<PathBuf> = config.paths_mut().map(|path| path.clone()).collect();
-        for set in config.decontaminate.iter().flat_map(|decontaminate| &decontaminate.sets) {
-            files.extend(source_files(set, Path::new(""))?);
-        }
-        Ok(files)
+    /// Sets without files, and remote ones that cannot be listed.
+    pub fn set_states(&self, base: &Path) -> Result<Vec<Map<String, Value>>, DataError> {
+        let Some(decontaminate) = &self.decontaminate else { return Ok(Vec::new()) };
+        let base = base.join(&decontaminate.base);
+        decontaminate.sets.iter().map(|set| source_state(set, &base)).collect()
     }
 
     fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
