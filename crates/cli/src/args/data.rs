@@ -38,6 +38,13 @@ pub enum DataCommand {
     /// What the data looks like: counts, distributions, words, duplicates, what was dropped and changed; as a page
     Report(DataReportArgs),
     /// Compare a new delivery with an accepted one; exit code 1 and the reasons when it has drifted
+    ///
+    /// Exit codes: 0 when it may be taken, 1 when it has drifted, 2 when that could not be found out, because of what was
+    /// asked for or of what could not be read.
+    ///
+    /// Like is compared with like. Beside files that nobody has cleaned a run stands with its documents as it collected
+    /// them; beside another run, with those that it kept. Files are sources of their own names where one of these is known
+    /// on the other side, or where --source names them; otherwise the comparison leaves sources out.
     Watch(DataWatchArgs),
     /// Follow a document from its source file to the models that saw it
     Trace(DataTraceArgs),

@@ -50,11 +50,80 @@ fn a_delivery_that_drifts_fails_with_reasons() {
     let output = place.danlu(&watch);
     let told = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
+    // A file is a source that is known by its name only where somebody named it.
+    assert!(told.contains("texts that repeat") && told.contains("not judged: sources"), "{told}");
+    assert!(!told.contains("source new"), "{told}");
+    let output = place.danlu(&[&watch[..], &["--source", "new"]].concat());
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
     assert!(told.contains("- source new is new") && told.contains("- source tang-poems has vanished"), "{told}");
     place.fails(1, &[&watch[..], &["--json"]].concat());
     std::fs::write(place.path("limits.toml"), "[watch]\npsy = 1\n").unwrap();
     assert!(place.fails(2, &[&watch[..], &["--thresholds", "limits.toml"]].concat()).contains("psy"));
     place.fails(2, &["data", "watch", "new.jsonl"]);
+    // 1 says that the data has drifted, and nothing else.
+    place.fails(2, &["data", "watch", "nowhere.jsonl", "--accepted", "accepted.json"]);
+    place.fails(2, &["data", "watch", "new.jsonl", "--accepted", "nowhere.json"]);
+    place.fails(2, &["data", "watch", "new.jsonl", "--accepted", "no-such-run"]);
+}
+
+/// A recipe over files of 600 letters, of which cleaning drops two of three; `broken` records of the last cannot be read.
+fn letters(place: &Place, name: &str, broken: usize) {
+    let text = |i: usize| match i % 3 {
+        0 => format!("Dear Anna, letter {i} of many came on the {} of May and told of rain.", 1 + i % 28),
+        1 => format!("{i}"),
+        _ => format!("{i} ###### ****** ====== ------ ~~~~~~ ++++++ ////// ||||||"),
+    };
+    let lines: String = (0..600).map(|i| serde_json::json!({ "text": text(i) }).to_string() + "\n").collect();
+    std::fs::write(place.path(&format!("{name}.jsonl")), lines + &"{broken\n".repeat(broken)).unwrap();
+    let recipe = format!(
+        "name = \"{name}\"\n[[data.sources]]\nname = \"letters\"\npath = \"{name}.jsonl\"\nlanguage = \"en\"\n\
+         [split]\nvalid = 0.1\ntest = 0.1\n"
+    );
+    std::fs::write(place.path(&format!("{name}.toml")), recipe).unwrap();
+    for stage in ["collect", "clean"] {
+        place.ok(&["run", &format!("{name}.toml"), "--only", stage]);
+    }
+}
+
+/// The files that a run was made of have not drifted from it, whatever cleaning did and whatever they are called.
+#[test]
+fn files_are_compared_with_what_a_run_collected() {
+    let place = Place::new();
+    letters(&place, "may", 0);
+    std::fs::copy(place.path("may.jsonl"), place.path("june.jsonl")).unwrap();
+    let told = place.ok(&["data", "watch", "june.jsonl", "--accepted", "may.toml"]);
+    assert!(told.contains("600 documents against 600 accepted"), "{told}");
+    let told = place.ok(&["data", "watch", "may.toml", "--accepted", "june.jsonl"]);
+    assert!(told.contains("600 documents against 600 accepted"), "{told}");
+    // A report is about what was kept, and compares what was collected.
+    let report = place.json(&["data", "report", "may.toml", "--against", "june.jsonl", "--json"]);
+    assert_eq!(report["drift"]["violations"].as_array().map(Vec::len), Some(0));
+    assert_eq!(report["snapshot"]["total"]["documents"], report["funnel"]["kept"]["documents"]);
+    assert_eq!(report["drift"]["delivered"]["documents"], 600);
+    let kept = report["funnel"]["kept"]["documents"].as_u64().unwrap();
+    assert!(kept < 300, "{kept} documents are kept: cleaning does nothing here, and any comparison would do");
+    // What is longer throughout has drifted, and only that is told.
+    let long =
+        std::fs::read_to_string(place.path("may.jsonl")).unwrap().replace("\"}", " And so on, and so on, for long.\"}");
+    std::fs::write(place.path("july.jsonl"), long).unwrap();
+    let output = place.danlu(&["data", "watch", "july.jsonl", "--accepted", "may.toml"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("char_count of all moved") && !told.contains("source july"), "{told}");
+}
+
+#[test]
+fn records_that_a_run_could_not_read_are_judged() {
+    let place = Place::new();
+    letters(&place, "may", 0);
+    letters(&place, "june", 300);
+    let output = place.danlu(&["data", "watch", "june.toml", "--accepted", "may.toml"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let reasons: Vec<&str> = told.lines().filter(|line| line.starts_with("- ")).collect();
+    assert!(matches!(reasons[..], [one] if one.contains("cannot be read: from 0.0% to 33.3%")), "{told}");
+    place.ok(&["data", "watch", "may.toml", "--accepted", "june.toml"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use anyhow::Context;
 use danlu_data::{DataReport, DuplicateReport, Snapshot, drift};
 use danlu_store::{Workspace, atomic};
 
-use super::input::{Input, snapshot, thresholds};
+use super::input::{self, Input, snapshot, thresholds};
 use crate::args::{DataReportArgs, Global};
 use crate::output::{bytes, count, line, note};
 
@@ -17,8 +17,10 @@ pub fn report(global: &Global, args: &DataReportArgs) -> anyhow::Result<()> {
         report = report.with_artifacts(clean, collect.as_ref())?.with_licenses(licenses);
     }
     if let Some(against) = &args.against {
-        let accepted = snapshot(&Input::of(&workspace, std::slice::from_ref(against), &args.reading)?, &args.reading)?;
-        report.drift = Some(drift(&accepted, &report.snapshot, &thresholds(args.thresholds.as_deref())?));
+        let limits = thresholds(args.thresholds.as_deref())?;
+        let given = Input::of(&workspace, std::slice::from_ref(against), &args.reading)?;
+        let (accepted, instead) = input::accepted(&given, &input, &report.snapshot, &args.reading)?;
+        report.drift = Some(drift(&accepted, instead.as_ref().unwrap_or(&report.snapshot), &limits));
     }
     if let Some(path) = &args.snapshot {
         report.snapshot.write(path)?;
