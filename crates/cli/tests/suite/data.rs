@@ -113,6 +113,48 @@ fn files_are_compared_with_what_a_run_collected() {
     assert!(told.contains("char_count of all moved") && !told.contains("source july"), "{told}");
 }
 
+/// Cleaning that kept nothing, or too little for all splits, can be looked at, and the error says what to do.
+#[test]
+fn a_cleaning_that_failed_can_be_looked_at() {
+    let place = Place::new();
+    let lines: String = (0..12)
+        .map(|i| {
+            format!(
+                "{{\"text\": \"Letter {i} came on a rainy day of May, and told of rain.\"}}\n{{\"text\": \"{i}\"}}\n"
+            )
+        })
+        .collect();
+    std::fs::write(place.path("letters.jsonl"), lines).unwrap();
+    let recipe = |tail: &str| {
+        let text = "name = \"few\"\n[[data.sources]]\nname = \"letters\"\npath = \"letters.jsonl\"\n";
+        std::fs::write(place.path("few.toml"), format!("{text}{tail}")).unwrap();
+    };
+    recipe("[clean]\nmin_chars = 1000\n");
+    place.ok(&["run", "few.toml", "--only", "collect"]);
+    let told = place.fails(1, &["run", "few.toml", "--only", "clean"]);
+    assert!(told.contains("all 24 documents were dropped (too_short 24)") && told.contains("--reason any"), "{told}");
+    let told = place.ok(&["data", "show", "few.toml", "--reason", "any"]);
+    assert!(told.contains("dropped by length: too_short") && told.contains("Letter 0 came"), "{told}");
+    let report = place.json(&["data", "report", "few.toml", "--json"]);
+    assert_eq!(
+        (&report["funnel"]["kept"]["documents"], report["dropped"][0]["reason"].as_str()),
+        (&0.into(), Some("too_short"))
+    );
+    let told = place.ok(&["data", "sql", "few.toml", "SELECT count(*) AS n FROM dropped"]);
+    assert!(told.contains("24"), "{told}");
+
+    recipe("[split]\nvalid = 1e-9\ntest = 1e-9\n");
+    let told = place.fails(1, &["run", "few.toml", "--only", "clean"]);
+    assert!(told.contains("split is empty: none of 12 kept documents"), "{told}");
+    assert!(place.ok(&["data", "show", "few.toml", "--split", "train"]).contains("came on a rainy day"));
+    let report = place.json(&["data", "report", "few.toml", "--json"]);
+    assert_eq!(report["snapshot"]["total"]["documents"], 12);
+    // The shares that the hint names do.
+    let shares = told.split_once("`[split] ").unwrap().1.split_once('`').unwrap().0;
+    recipe(&format!("[split]\n{}\n", shares.replace(", ", "\n")));
+    place.ok(&["run", "few.toml", "--only", "clean"]);
+}
+
 #[test]
 fn records_that_a_run_could_not_read_are_judged() {
     let place = Place::new();

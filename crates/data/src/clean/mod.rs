@@ -75,7 +75,7 @@ impl Reason {
 /// `dropped.parquet` (if kept) and `funnel.json`. The same input gives the same files, whatever the number of threads.
 ///
 /// # Errors
-/// A configuration that cannot work, such as a rule with a function that does not exist; [`DataError::EmptyCorpus`]
+/// A configuration that cannot work, such as a rule with a function that does not exist; [`DataError::NothingKept`]
 /// when nothing is kept and [`DataError::EmptySplit`] when a wanted split got no document: the files are written all
 /// the same, so that the reasons can be looked at.
 pub fn clean(
@@ -104,11 +104,16 @@ fn finish(
     }
     let work = out.join(WORK_FOLDER);
     remove(&work)?; // of a process that was killed
+    // Where it is, the tables beside it are whole, whether the cleaning then failed or not.
+    match std::fs::remove_file(out.join(FUNNEL_FILE)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(DataError::io("remove", out, e)),
+        _ => {}
+    }
     let cleaned = global::run(begin, config, split, &rules, out, &work, progress);
     remove(&work)?;
     let funnel = cleaned?;
     write_json(&out.join(FUNNEL_FILE), &funnel)?;
-    output::check_result(&funnel, split)?;
+    output::check_result(&funnel, split, out)?;
     Ok(funnel)
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use danlu_data::{CollectSummary, Corpus, Snapshot, SnapshotConfig, WatchConfig};
+use danlu_data::{CollectSummary, Corpus, FUNNEL_FILE, Funnel, Snapshot, SnapshotConfig, WatchConfig};
 use danlu_store::{Artifact, Workspace};
 
-use super::{cleaned, licenses};
+use super::{licenses, looked_at};
 use crate::Usage;
 use crate::args::ReadingArgs;
 use crate::output::note;
@@ -36,9 +36,13 @@ impl Input {
             return Ok(Self::Snapshot(first.into()));
         }
         if given.len() == 1 && (first.ends_with(".toml") || !is_path(first)) {
-            let clean = cleaned(workspace, first)?;
+            let clean = looked_at(workspace, first)?;
             let key = clean.manifest.inputs.get("collect");
-            let collect = key.map(|key| workspace.artifacts().find("collect", key)).transpose()?.flatten();
+            let collect = key
+                .filter(|key| !key.is_empty())
+                .map(|key| workspace.artifacts().find("collect", key))
+                .transpose()?
+                .flatten();
             let licenses = licenses(workspace, first)?;
             return Ok(Self::Cleaned { title: first.clone(), clean, collect, licenses });
         }
@@ -71,10 +75,19 @@ pub fn snapshot(input: &Input, reading: &ReadingArgs) -> anyhow::Result<Snapshot
     match input {
         Input::Snapshot(path) => Ok(Snapshot::read(path)?),
         Input::Files { corpus, .. } => measure(corpus, reading),
+        Input::Cleaned { clean, collect: Some(collect), .. } if nothing_kept(clean)? => {
+            uncleaned(input, collect, reading)
+        }
         Input::Cleaned { clean, collect, .. } => {
             measure(&counted(Corpus::of_cleaned(&clean.path), collect.as_ref())?, reading)
         }
     }
+}
+
+/// Whether cleaning failed because it dropped everything.
+fn nothing_kept(clean: &Artifact) -> anyhow::Result<bool> {
+    let funnel: Funnel = serde_json::from_slice(&std::fs::read(clean.path.join(FUNNEL_FILE))?)?;
+    Ok(funnel.kept.documents == 0)
 }
 
 /// With what collecting counted, where it is known.

@@ -7,14 +7,14 @@ use danlu_store::Workspace;
 use danlu_text::{FunctionKind, text_functions};
 use serde_json::{Value, json};
 
-use super::cleaned;
+use super::looked_at;
 use crate::Usage;
 use crate::args::{DataSqlArgs, Global};
 use crate::output::{count, line, note, print, table};
 
 pub fn sql(global: &Global, args: &DataSqlArgs) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
-    let clean = cleaned(&workspace, &args.run)?;
+    let clean = looked_at(&workspace, &args.run)?;
     let spill = tempfile::tempdir()?;
     let memory = args.memory_mb.saturating_mul(1 << 20);
     let engine = QueryEngine::open(&args.engine, memory, spill.path(), rayon::current_num_threads())?;
