@@ -48,7 +48,7 @@ pub use clean::{
     CONTAMINATION_FILE, CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, DroppedDocument, FUNNEL_FILE, Funnel,
     FunnelShare, Missing, ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierHistogram, OutlierMethod,
     OutlierSide, OutlierThresholds, Part, PartSummary, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept,
-    StepFunnel, clean, clean_part, clean_parts, preset_names, preset_text, split_documents,
+    StepFunnel, clean, clean_part, clean_parts, preset_names, preset_text, split_documents, sql_functions,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect, collect_without};
 pub use danlu_formats::html::HtmlOptions;

@@ -17,7 +17,7 @@ pub enum DataCommand {
     Work(DataWorkArgs),
     /// Ask a run's documents in SQL: tables collected, train, valid, test, dropped
     ///
-    /// The functions that cleaning rules may use are there, too (`danlu data functions`):
+    /// The functions that cleaning rules may use are there, too (`danlu data functions`), with the run's [clean.models]:
     ///
     ///   danlu data sql latest "SELECT source, count(*) AS n FROM train GROUP BY source ORDER BY n DESC"
     ///   danlu data sql latest "SELECT id, dup_line_ratio(text) AS r FROM train ORDER BY r DESC LIMIT 5"

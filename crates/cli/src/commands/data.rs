@@ -9,10 +9,10 @@ pub mod train;
 pub mod watch;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use danlu_data::{ChatConfig, Document, Encoder, FUNNEL_FILE, LossMask, ShowFilter, Shown, stated_licenses};
-use danlu_pipeline::{Graph, RecipeFile, Stage, TOKENIZER_FOLDER, parse_toml};
+use danlu_pipeline::{Graph, RECIPE_PATH_FILE, Recipe, RecipeFile, Stage, TOKENIZER_FOLDER, parse_toml};
 use danlu_store::{Artifact, Manifest, Workspace};
 use danlu_text::{ChatTemplate, Tokenizer};
 
@@ -126,13 +126,22 @@ fn stage_key(workspace: &Workspace, run: &str, stage: Stage) -> anyhow::Result<S
 
 /// The licences that a run, or a recipe, states of its sources.
 fn licenses(workspace: &Workspace, run: &str) -> anyhow::Result<BTreeMap<String, String>> {
-    let recipe = if run.ends_with(".toml") {
-        RecipeFile::load(Path::new(run))?.recipe
-    } else {
-        let run = workspace.db()?.run(run)?;
-        parse_toml(&workspace.run_dir(&run.id), &run.recipe)?
-    };
-    Ok(stated_licenses(&recipe.data.sources))
+    Ok(stated_licenses(&recipe_of(workspace, run)?.0.data.sources))
+}
+
+/// The recipe of a run, or the one that is named, and the folder that its paths start from.
+fn recipe_of(workspace: &Workspace, run: &str) -> anyhow::Result<(Recipe, PathBuf)> {
+    if run.ends_with(".toml") {
+        let file = RecipeFile::load(Path::new(run))?;
+        let base = file.base().to_owned();
+        return Ok((file.recipe, base));
+    }
+    let run = workspace.db()?.run(run)?;
+    let folder = workspace.run_dir(&run.id);
+    // Not there of a run that did not end: its recipe may still lie where the command is given.
+    let path = std::fs::read_to_string(folder.join(RECIPE_PATH_FILE)).unwrap_or_default();
+    let base = Path::new(&path).parent().unwrap_or(Path::new("")).to_owned();
+    Ok((parse_toml(&folder, &run.recipe)?, base))
 }
 
 /// What turns a run's documents into tokens with and without a loss.

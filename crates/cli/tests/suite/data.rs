@@ -233,6 +233,36 @@ fn every_function_that_is_listed_can_be_asked() {
     assert_eq!(row.as_object().map(|row| row.len()), Some(listed.len()), "{row}");
 }
 
+/// A query has the models and the list of the run, from wherever it is asked and by whatever the run is called.
+#[test]
+fn a_query_has_the_models_of_the_run() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("recipes")).unwrap();
+    let lines: String =
+        (0..600).map(|i| format!("{{\"text\": \"Letter {i} is full of gobbledygook and told of rain.\"}}\n")).collect();
+    std::fs::write(place.path("recipes/letters.jsonl"), lines).unwrap();
+    std::fs::write(place.path("recipes/words.txt"), "gobbledygook\n").unwrap();
+    place.ok(&["data", "train", "perplexity", "--data", "recipes/letters.jsonl", "--out", "recipes/ngram.bin"]);
+    std::fs::write(
+        place.path("recipes/letters.toml"),
+        "name = \"letters\"\n[[data.sources]]\nname = \"letters\"\npath = \"letters.jsonl\"\n\
+         [clean.models]\nperplexity = \"ngram.bin\"\ntoxicity = \"words.txt\"\n",
+    )
+    .unwrap();
+    for stage in ["collect", "clean"] {
+        place.ok(&["run", "recipes/letters.toml", "--only", stage]);
+    }
+    let sql = "SELECT min(perplexity(text)) AS p, min(toxicity_words(text)) AS t FROM train";
+    for run in ["recipes/letters.toml", "latest"] {
+        let row = place.json(&["data", "sql", run, sql, "--json"]);
+        assert!(row["p"].as_f64().is_some_and(|p| p > 1.0) && row["t"] == 1.0, "{run}: {row}");
+    }
+    // A query that asks for none of them needs none of them.
+    std::fs::remove_file(place.path("recipes/ngram.bin")).unwrap();
+    place.ok(&["data", "sql", "latest", "SELECT count(*) AS n FROM train"]);
+    place.fails(1, &["data", "sql", "latest", sql]);
+}
+
 #[test]
 fn masked_documents_show_what_is_learnt() {
     let place = threads::made("2");

@@ -33,6 +33,7 @@ pub use outliers::{OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, Outl
 pub use output::{DROPPED_FILE, DroppedDocument, FUNNEL_FILE};
 pub use parts::{Part, PartSummary, clean_part, clean_parts, split_documents};
 pub use presets::{preset_names, preset_text};
+pub use rules::sql_functions;
 
 use crate::storage::write_json;
 use crate::{DataError, Document, ProgressFn};

@@ -38,11 +38,7 @@ impl Input {
         if given.len() == 1 && (first.ends_with(".toml") || !is_path(first)) {
             let clean = looked_at(workspace, first)?;
             let key = clean.manifest.inputs.get("collect");
-            let collect = key
-                .filter(|key| !key.is_empty())
-                .map(|key| workspace.artifacts().find("collect", key))
-                .transpose()?
-                .flatten();
+            let collect = key.map(|key| workspace.artifacts().find("collect", key)).transpose()?.flatten();
             let licenses = licenses(workspace, first)?;
             return Ok(Self::Cleaned { title: first.clone(), clean, collect, licenses });
         }
