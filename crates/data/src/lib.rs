@@ -68,11 +68,11 @@ pub use mixture::{
     CurriculumConfig, Mixture, MixtureConfig, MixtureItem, MixtureRow, MixtureSummary, mix_shard, mixture_items,
 };
 pub use monitor::{
-    Change, ClusterTexts, CopyText, Corpus, DataCard, DataReport, Distribution, Drift, DroppedSample, DuplicateReport,
-    Fence, KeptDocument, LicenseCard, Licenses, Mark, Outliers, Piece, Repeats, SNAPSHOT_VERSION, SampledDocument,
-    ShareShift, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, SourceCard, SourceLicenses, StatedBy,
-    StatisticDrift, StatisticLimits, TimeRange, TopWords, Violation, Vocabulary, VocabularyDrift, WatchConfig,
-    data_page, drift,
+    Change, ClusterTexts, ContaminationReport, CopyText, Corpus, DataCard, DataReport, Distribution, Drift,
+    DroppedSample, DuplicateReport, Fence, HitSample, KeptDocument, LicenseCard, Licenses, Mark, Outliers, Piece,
+    Repeats, SNAPSHOT_VERSION, SampledDocument, SetReport, ShareShift, Snapshot, SnapshotConfig, SnapshotGroup,
+    SnapshotInput, SourceCard, SourceLicenses, StatedBy, StatisticDrift, StatisticLimits, TimeRange, TopWords,
+    Violation, Vocabulary, VocabularyDrift, WatchConfig, data_page, drift,
 };
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};

@@ -1,7 +1,7 @@
 //! `danlu data report RUN|FILES`.
 
 use anyhow::Context;
-use danlu_data::{DataReport, DuplicateReport, Snapshot, drift};
+use danlu_data::{ContaminationReport, DataReport, DuplicateReport, Snapshot, drift};
 use danlu_store::{Workspace, atomic};
 
 use super::input::{self, Input, snapshot, thresholds};
@@ -36,6 +36,9 @@ pub fn report(global: &Global, args: &DataReportArgs) -> anyhow::Result<()> {
         render(&report.snapshot);
         if let Some(duplicates) = report.duplicates.as_ref().filter(|duplicates| !duplicates.largest.is_empty()) {
             line(clusters(duplicates).trim_end());
+        }
+        if let Some(found) = &report.contamination {
+            line(contamination(found).trim_end());
         }
     }
     Ok(())
@@ -77,4 +80,13 @@ fn clusters(duplicates: &DuplicateReport) -> String {
         })
         .collect();
     crate::output::table(&["documents", "source", "kept", "text"], &rows)
+}
+
+/// What was found of the evaluation sets; the page shows some of it.
+fn contamination(found: &ContaminationReport) -> String {
+    let row = |set: &danlu_data::SetReport| {
+        vec![set.name.clone(), count(set.documents), count(set.items), count(set.too_short)]
+    };
+    let rows: Vec<Vec<String>> = found.sets.iter().map(row).collect();
+    crate::output::table(&["evaluation set", "documents hit", "items found", "items too short"], &rows)
 }
