@@ -34,6 +34,7 @@ mod progress;
 mod provenance;
 mod shard;
 mod show;
+mod skipped;
 mod source;
 mod storage;
 mod table;

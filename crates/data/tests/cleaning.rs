@@ -437,6 +437,14 @@ fn wrong_configurations_say_what_is_wrong() {
         assert!(error.contains(says), "{error}");
     }
     assert_eq!(config("dedup = false").dedup, Dedup::Exact(false));
+    let usual = config("[dedup]\nnear = true\nlines = true\nsimhash = false\nsubstring = true\n");
+    assert_eq!(usual, config("[dedup.near]\n[dedup.lines]\n[dedup.substring]\n"));
+    let json = serde_json::to_string(&usual).unwrap();
+    assert_eq!(serde_json::from_str::<CleanConfig>(&json).unwrap(), usual);
+    let number = toml::from_str::<CleanConfig>("[dedup]\nnear = 0.8").unwrap_err();
+    assert!(number.to_string().contains("true, false or a table"), "{number}");
+    let unknown = toml::from_str::<CleanConfig>("[dedup.near]\ntreshold = 0.8").unwrap_err();
+    assert!(unknown.to_string().contains("threshold"), "{unknown}");
     let unknown = toml::from_str::<CleanConfig>("[[rules]]\nname = \"a\"\ndropif = \"x\"").unwrap_err();
     assert!(unknown.to_string().contains("dropif"), "{unknown}");
 }

@@ -54,7 +54,7 @@ pub enum DataCommand {
 
 #[derive(Args, Debug)]
 pub struct DataReportArgs {
-    /// A run id, a recipe, files of documents or of text (patterns too), or a snapshot (.json).
+    /// A run id, a recipe, files of documents or of text (patterns too), or a snapshot (.json; other JSON is documents).
     #[arg(required = true, value_name = "RUN|FILES")]
     pub input: Vec<String>,
     /// Write the page here.

@@ -155,6 +155,38 @@ fn a_cleaning_that_failed_can_be_looked_at() {
     place.ok(&["run", "few.toml", "--only", "clean"]);
 }
 
+/// JSON is documents unless it is a snapshot, and a recipe names its newest run.
+#[test]
+fn what_is_named_is_found() {
+    let place = Place::new();
+    std::fs::write(place.path("list.json"), "[{\"text\": \"The first of two.\"}, {\"text\": \"The second of two.\"}]")
+        .unwrap();
+    let told = place.json(&["data", "report", "list.json", "--json"]);
+    assert_eq!(told["snapshot"]["total"]["documents"], 2);
+    assert!(place.fails(2, &["show", "tiny.toml"]).contains("no run of tiny.toml yet"));
+    place.ok(&["run", "tiny.toml", "--only", "collect"]);
+    assert_eq!(place.json(&["show", "tiny.toml", "--json"])["id"], place.json(&["show", "latest", "--json"])["id"]);
+}
+
+/// Of a source with many broken records a few are told, once, and then how many there were.
+#[test]
+fn broken_records_are_told_once_and_not_all() {
+    let place = Place::new();
+    let recipe = "name = \"broken\"\n[[data.sources]]\nname = \"letters\"\npath = \"letters.jsonl\"\n";
+    std::fs::write(place.path("broken.toml"), recipe).unwrap();
+    std::fs::write(
+        place.path("letters.jsonl"),
+        "{\"text\": \"Only this one.\"}\n".to_owned() + &"{broken\n".repeat(40),
+    )
+    .unwrap();
+    for args in [&["run", "broken.toml", "--only", "collect"][..], &["data", "report", "letters.jsonl"]] {
+        let told = crate::harness::stderr(&place.danlu(args));
+        assert_eq!(told.matches("letters.jsonl:2:").count(), 1, "{told}");
+        assert_eq!(told.matches("skipped: ").count(), 5, "{told}");
+        assert!(told.contains("40 records in all"), "{told}");
+    }
+}
+
 #[test]
 fn records_that_a_run_could_not_read_are_judged() {
     let place = Place::new();

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::files::document_files;
+use crate::skipped::Skipped;
 use crate::{COLLECTED_FILE, CollectSummary, DataError, Document, SourceConfig, read_documents, read_source};
 
 /// The documents that a snapshot is made of.
@@ -89,17 +90,18 @@ impl Corpus {
             text_field: self.text_field.clone(),
             ..Default::default()
         };
-        let mut problems = 0;
+        let (mut problems, mut skipped) = (0, Skipped::default());
         read_source(&source, file.parent().unwrap_or(Path::new("")), &mut |record| {
             match record {
                 Ok(document) => sink(document)?,
                 Err(problem) => {
-                    tracing::warn!("skipped: {problem}");
+                    skipped.tell(&problem);
                     problems += 1;
                 }
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        skipped.finish(&source.name);
         Ok(problems)
     }
 }

@@ -1,6 +1,7 @@
 //! What a set of documents looks like, in a few hundred kilobytes: one pass, bounded memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use danlu_text::Analysis;
@@ -155,6 +156,22 @@ impl Snapshot {
             return Err(DataError::EmptyCorpus { explanation });
         }
         builder.finish(corpus, read)
+    }
+
+    /// Whether a file begins as [`write`](Self::write) begins one, or as one does whose keys were put in order. Other JSON holds
+    /// documents.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn is_in(path: &Path) -> Result<bool, DataError> {
+        let mut beginning = Vec::new();
+        let file = std::fs::File::open(path).map_err(|e| DataError::io("read", path, e))?;
+        file.take(64).read_to_end(&mut beginning).map_err(|e| DataError::io("read", path, e))?;
+        let text = String::from_utf8_lossy(&beginning);
+        let first = text.trim_start_matches('\u{feff}').trim_start().strip_prefix('{').map(str::trim_start);
+        Ok(first.is_some_and(|key| {
+            key.starts_with("\"version\"") || key.starts_with("\"collected\"") || key.starts_with("\"config\"")
+        }))
     }
 
     /// Reads a snapshot that [`write`](Self::write) wrote.

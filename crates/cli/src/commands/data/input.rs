@@ -28,11 +28,12 @@ pub enum Input {
 }
 
 impl Input {
-    /// One `.json` file is a snapshot; names of files (patterns too) are files; a run id or a recipe is what it cleaned.
+    /// One `.json` file is a snapshot if it looks like one; names of files (patterns too) are files; a run id or a recipe is what it cleaned.
     pub fn of(workspace: &Workspace, given: &[String], reading: &ReadingArgs) -> anyhow::Result<Self> {
         let [first, ..] = given else { return Err(Usage::new("nothing to look at", "name a run or files").into()) };
         let is_path = |name: &String| Path::new(name).exists() || name.contains(['*', '?', '/']) || name.contains('.');
-        if given.len() == 1 && first.ends_with(".json") {
+        let is_json = given.len() == 1 && first.ends_with(".json") && !first.contains(['*', '?']);
+        if is_json && Snapshot::is_in(Path::new(first))? {
             return Ok(Self::Snapshot(first.into()));
         }
         if given.len() == 1 && (first.ends_with(".toml") || !is_path(first)) {
