@@ -42,7 +42,7 @@ mod tokenizer;
 
 pub use augment::{
     AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose,
-    ReverseUnit, RotateUnit, Translate, augment, images_folder,
+    ReverseUnit, RotateUnit, SENTENCE, ToldModel, Translate, TranslatorModel, augment, images_folder,
 };
 pub use batches::{Batch, BatchConfig, Batches, Packing};
 pub use clean::{
