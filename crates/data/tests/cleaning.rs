@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
 use common::{CHINESE, ENGLISH, quiet, write_documents};
@@ -361,6 +362,39 @@ fn evaluation_sets_are_kept_out() {
     assert_eq!(run(dir.path(), &documents, &table).unwrap().reasons()["contaminated"].documents, 1);
     let missing = config("[[decontaminate.sets]]\nname = \"exam\"\npath = \"nowhere.jsonl\"\n");
     assert!(matches!(run(dir.path(), &documents, &missing), Err(DataError::NoFiles { .. })));
+}
+
+/// The address of a page with this body. Its server ends with the tests.
+fn page(body: String) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let mut lines = BufReader::new(&stream).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let (head, length) = ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:", body.len());
+            let _ = write!(&stream, "{head} {length}\r\n\r\n{body}"); // whoever asked may have gone
+        }
+    });
+    format!("http://{address}/exam.jsonl")
+}
+
+/// A set on the web is fetched from its address, and kept in the recipe's folder where the recipe says so.
+#[test]
+fn an_evaluation_set_may_lie_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = page(json!({ "text": ENGLISH }).to_string() + "\n");
+    let set = format!(
+        "[[decontaminate.sets]]\nname = \"exam\"\npath = \"{url}\"\n\
+         [decontaminate.sets.http]\nrobots = false\ncache = \"web\"\n"
+    );
+    let recipe = config(&set).relative_to(dir.path());
+    let documents =
+        [document(format!("A quotation. {ENGLISH}"), "a"), document("Quite another text than that one.", "a")];
+    let funnel = run(dir.path(), &documents, &recipe).unwrap();
+    assert_eq!((funnel.kept.documents, funnel.reasons()["contaminated"].documents), (1, 1));
+    assert!(dir.path().join("web").is_dir());
 }
 
 #[test]
