@@ -392,7 +392,7 @@ pub struct RunsArgs {
 
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// A run id; the start of one is enough.
+    /// A run id (the start of one is enough), or a recipe, of which the newest run is shown.
     pub run: String,
     #[arg(long)]
     pub json: bool,

@@ -51,9 +51,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
-            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+            ExitCode::from(exit_code(&cli.command, &error))
         }
     }
+}
+
+fn exit_code(command: &Command, error: &anyhow::Error) -> u8 {
+    // Whoever asks whether data has drifted must not read "yes" where nothing could be read.
+    let watching = matches!(command, Command::Data(DataCommand::Watch(_)));
+    let usage = error.is::<Usage>() || watching && !error.is::<commands::data::watch::Drifted>();
+    if usage { 2 } else { 1 }
 }
 
 fn dispatch(cli: &Cli) -> anyhow::Result<()> {

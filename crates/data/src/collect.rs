@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Finished, Journal};
 use crate::part::{OpenPart, Place};
+use crate::skipped::Skipped;
 use crate::source::{Item, Listing, SourceReader, list};
 use crate::storage::write_json;
 use crate::{
@@ -105,6 +106,7 @@ fn collect_in_parts(
         base,
         journal: Journal::open(out, sources, &items, strict, forgotten.len())?,
         summary: CollectSummary::default(),
+        skipped: Skipped::default(),
         strict,
         forgotten,
         read: Arc::default(),
@@ -123,6 +125,8 @@ struct Collector<'a> {
     base: &'a Path,
     journal: Journal,
     summary: CollectSummary,
+    /// Of the source that is read.
+    skipped: Skipped,
     strict: bool,
     forgotten: &'a Tombstones,
     read: Arc<AtomicU64>,
@@ -137,18 +141,20 @@ impl Collector<'_> {
     fn read(&mut self, index: usize, source: &SourceConfig, listing: &Listing) -> Result<(), DataError> {
         let items = &listing.items;
         let mut reader = SourceReader::new(source, self.base, self.read.clone());
+        self.skipped = Skipped::default();
         let mut counts =
             SourceSummary { files: items.len() as u64, repeated_files: listing.repeated, ..Default::default() };
         for problem in &listing.problems {
             if self.strict {
                 return Err(problem.clone().into());
             }
-            tracing::warn!("skipped: {problem}");
+            self.skipped.tell(problem);
             counts.problems += 1;
             self.count(1, std::slice::from_ref(problem));
         }
         let begin = self.finished(index, items, &mut reader, &mut counts);
         self.rest(index, items, begin, &mut reader, &mut counts)?;
+        self.skipped.finish(&source.name);
         self.summary.total.documents += counts.documents;
         self.summary.total.bytes += counts.bytes;
         self.summary.forgotten += counts.forgotten;
@@ -235,7 +241,10 @@ impl Collector<'_> {
                 part.write(&document)?;
                 self.report(document.text.len() as u64);
             }
-            Err(problem) => part.problem(problem),
+            Err(problem) => {
+                self.skipped.tell(&problem);
+                part.problem(problem);
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::{ControlFlow, Range};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ pub struct DecontaminateConfig {
     pub action: ContaminationAction,
     /// With `cut`, so many characters before and after the common n-grams go too.
     pub margin_chars: usize,
+    /// The folder that the sets' paths start from, as those of `[[data.sources]]` start from the recipe's.
+    #[serde(skip)]
+    pub base: PathBuf,
 }
 
 impl Default for DecontaminateConfig {
@@ -45,6 +48,7 @@ impl Default for DecontaminateConfig {
             min_share: 0.0,
             action: ContaminationAction::Drop,
             margin_chars: 200,
+            base: PathBuf::new(),
         }
     }
 }
@@ -61,7 +65,7 @@ impl DecontaminateConfig {
         if self.sets.is_empty() {
             return bad("clean.decontaminate.sets", "there is no evaluation set".into());
         }
-        Ok(())
+        self.sets.iter().try_for_each(SourceConfig::check)
     }
 }
 
@@ -132,13 +136,14 @@ impl Hasher for Mixed {
 }
 
 impl Decontaminator {
-    /// Reads the evaluation sets; their paths are relative to `base`.
+    /// Reads the evaluation sets; their paths are relative to the configuration's `base`, and that to this one.
     ///
     /// # Errors
     /// Sets without files, unreadable records (a set with holes would let its items pass), and sets in which no item is
     /// as long as an n-gram.
     pub fn read(config: &DecontaminateConfig, base: &Path) -> Result<Self, DataError> {
         config.check()?;
+        let base = &base.join(&config.base);
         let mut decontaminator = Self {
             config: config.clone(),
             index: HashMap::default(),

@@ -4,6 +4,8 @@ use danlu_sql::SqlError;
 use danlu_store::StoreError;
 use danlu_text::TextError;
 
+use crate::SplitConfig;
+
 /// What can go wrong between source files and batches.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -33,8 +35,11 @@ pub enum DataError {
     NotBuilt { place: String, feature: &'static str },
     #[error("the corpus is empty: {explanation}")]
     EmptyCorpus { explanation: String },
+    #[error("nothing is left: all {documents} documents were dropped ({reasons})")]
+    NothingKept { documents: u64, reasons: String },
+    /// With the shares that would have given every split a document.
     #[error("the {split} split is empty: none of {documents} kept documents fell into it")]
-    EmptySplit { split: &'static str, documents: u64 },
+    EmptySplit { split: &'static str, documents: u64, raised: Option<SplitConfig> },
     #[error("{key}: {message}")]
     BadConfig { key: &'static str, message: String },
     #[error("table {}: {message}", at(path, *row))]
@@ -112,11 +117,17 @@ impl DataError {
             Self::NotBuilt { feature, .. } => {
                 return Some(format!("build danlu with it: cargo install --path crates/cli --features {feature}"));
             }
-            Self::EmptyCorpus { .. } => {
-                "see the counted reasons above, or `danlu data show`; loosen the [clean] limits or check the sources' text_field"
+            Self::EmptyCorpus { .. } => "check the sources' paths and their text_field",
+            Self::NothingKept { .. } => {
+                "`danlu data show RECIPE --reason any` shows what was dropped, `danlu data report RECIPE` counts it; loosen the [clean] limits"
             }
-            Self::EmptySplit { .. } => {
-                "raise the split's share, or cut large files into more documents with split = \"paragraph\""
+            Self::EmptySplit { raised: Some(SplitConfig { valid, test }), .. } => {
+                return Some(format!(
+                    "hashes say where a document goes, and these fill every split with `[split] valid = {valid}, test = {test}`; with more documents (split = \"paragraph\" cuts large files) smaller shares do"
+                ));
+            }
+            Self::EmptySplit { raised: None, .. } => {
+                "raise the shares of [split], or cut large files into more documents with split = \"paragraph\"; `danlu data show RECIPE --reason any` shows what was dropped"
             }
             Self::BadConfig { .. } => return None,
             Self::BadTable { .. } => {

@@ -35,6 +35,7 @@ mod progress;
 mod provenance;
 mod shard;
 mod show;
+mod skipped;
 mod source;
 mod storage;
 mod table;
@@ -42,14 +43,14 @@ mod tokenizer;
 
 pub use augment::{
     AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentConfig, AugmentCount, AugmentSummary, Augmentation, Between, Choose,
-    ReverseUnit, RotateUnit, Translate, augment, images_folder,
+    ReverseUnit, RotateUnit, SENTENCE, ToldModel, Translate, TranslatorModel, augment, images_folder,
 };
 pub use batches::{Batch, BatchConfig, Batches, Packing};
 pub use clean::{
     CONTAMINATION_FILE, CleanConfig, Count, DROPPED_FILE, Dedup, DropRow, DroppedDocument, FUNNEL_FILE, Funnel,
     FunnelShare, Missing, ModelsConfig, Outcome, OutlierConfig, OutlierGroup, OutlierHistogram, OutlierMethod,
     OutlierSide, OutlierThresholds, Part, PartSummary, Reason, RuleConfig, SplitConfig, SplitRow, StatisticsKept,
-    StepFunnel, clean, clean_part, clean_parts, preset_names, preset_text, split_documents,
+    StepFunnel, clean, clean_part, clean_parts, preset_names, preset_text, split_documents, sql_functions,
 };
 pub use collect::{COLLECTED_FILE, CollectSummary, SourceSummary, collect, collect_without};
 pub use danlu_formats::html::HtmlOptions;
@@ -70,11 +71,11 @@ pub use mixture::{
     CurriculumConfig, Mixture, MixtureConfig, MixtureItem, MixtureRow, MixtureSummary, mix_shard, mixture_items,
 };
 pub use monitor::{
-    Change, ClusterTexts, CopyText, Corpus, DataCard, DataReport, Distribution, Drift, DroppedSample, DuplicateReport,
-    Fence, KeptDocument, LicenseCard, Licenses, Mark, Outliers, Piece, Repeats, SNAPSHOT_VERSION, SampledDocument,
-    ShareShift, Snapshot, SnapshotConfig, SnapshotGroup, SnapshotInput, SourceCard, SourceLicenses, StatedBy,
-    StatisticDrift, StatisticLimits, TimeRange, TopWords, Violation, Vocabulary, VocabularyDrift, WatchConfig,
-    data_page, drift,
+    Change, ClusterTexts, ContaminationReport, CopyText, Corpus, DataCard, DataReport, Distribution, Drift,
+    DroppedSample, DuplicateReport, Fence, HitSample, KeptDocument, LicenseCard, Licenses, Mark, Outliers, Piece,
+    Repeats, SNAPSHOT_VERSION, SampledDocument, SetReport, ShareShift, Snapshot, SnapshotConfig, SnapshotGroup,
+    SnapshotInput, SourceCard, SourceLicenses, StatedBy, StatisticDrift, StatisticLimits, TimeRange, TopWords,
+    Violation, Vocabulary, VocabularyDrift, WatchConfig, data_page, drift,
 };
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};

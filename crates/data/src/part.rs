@@ -52,7 +52,6 @@ impl OpenPart {
     }
 
     pub(crate) fn problem(&mut self, problem: Problem) {
-        tracing::warn!("skipped: {problem}");
         self.finished.problem_count += 1;
         if self.finished.problems.len() < PROBLEMS_KEPT {
             self.finished.problems.push(problem);

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
 use common::{CHINESE, ENGLISH, quiet, write_documents};
@@ -179,7 +180,7 @@ fn a_list_of_the_recipe_takes_the_place_of_the_one_that_ships() {
     std::fs::write(dir.path().join("words.txt"), "# mine\ngobbledygook\n胡言乱语\n").unwrap();
     let recipe = config(&format!("{rule}[models]\ntoxicity = \"words.txt\"\n")).relative_to(dir.path());
     assert_eq!(dropped(&recipe), [("own".to_owned(), 1.0), ("own".to_owned(), 1.0)]);
-    assert_eq!(recipe.files(Path::new("")).unwrap(), [dir.path().join("words.txt")]);
+    assert_eq!(recipe.files(Path::new("")), [dir.path().join("words.txt")]);
     std::fs::write(dir.path().join("words.txt"), "# nothing\n\n").unwrap();
     let error = run(dir.path(), &documents, &recipe).unwrap_err();
     assert!(error.to_string().starts_with("clean.models.toxicity: there is no word in"), "{error}");
@@ -339,14 +340,61 @@ fn evaluation_sets_are_kept_out() {
     ];
     let set = "[[decontaminate.sets]]\nname = \"exam\"\npath = \"test.jsonl\"\n";
     let recipe = config(set).relative_to(dir.path());
-    assert_eq!(recipe.files(Path::new("")).unwrap(), [dir.path().join("test.jsonl")]);
+    assert!(recipe.files(Path::new("")).is_empty());
+    let states = recipe.set_states(Path::new("")).unwrap();
+    assert_eq!(states[0].keys().collect::<Vec<_>>(), ["test.jsonl"]);
     let funnel = run(dir.path(), &documents, &recipe).unwrap();
     assert_eq!((funnel.kept.documents, funnel.reasons()["contaminated"].documents), (1, 2));
     let list: serde_json::Value =
         serde_json::from_slice(&std::fs::read(dir.path().join("clean/contamination.json")).unwrap()).unwrap();
     assert_eq!((&list["contaminated"], list["hits"].as_array().unwrap().len()), (&json!(2), 2));
+    assert_eq!(list["hits"][0]["item"], "exam test.jsonl:1");
+    // Each of several paths starts from the recipe, as those of a source do.
+    let several = config("[[decontaminate.sets]]\nname = \"exam\"\npaths = [\"test.jsonl\"]\n").relative_to(dir.path());
+    assert_eq!(run(dir.path(), &documents, &several).unwrap().reasons()["contaminated"].documents, 2);
+    let database = rusqlite::Connection::open(dir.path().join("exam.db")).unwrap();
+    database.execute("CREATE TABLE exam (text TEXT)", []).unwrap();
+    database.execute("INSERT INTO exam VALUES (?)", rusqlite::params![ENGLISH]).unwrap();
+    drop(database);
+    let table =
+        "[[decontaminate.sets]]\nname = \"exam\"\npath = \"sqlite:exam.db\"\nquery = \"SELECT text FROM exam\"\n";
+    let table = config(table).relative_to(dir.path());
+    assert_eq!(run(dir.path(), &documents, &table).unwrap().reasons()["contaminated"].documents, 1);
     let missing = config("[[decontaminate.sets]]\nname = \"exam\"\npath = \"nowhere.jsonl\"\n");
     assert!(matches!(run(dir.path(), &documents, &missing), Err(DataError::NoFiles { .. })));
+}
+
+/// The address of a page with this body. Its server ends with the tests.
+fn page(body: String) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let mut lines = BufReader::new(&stream).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let (head, length) = ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:", body.len());
+            let _ = write!(&stream, "{head} {length}\r\n\r\n{body}"); // whoever asked may have gone
+        }
+    });
+    format!("http://{address}/exam.jsonl")
+}
+
+/// A set on the web is fetched from its address, and kept in the recipe's folder where the recipe says so.
+#[test]
+fn an_evaluation_set_may_lie_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = page(json!({ "text": ENGLISH }).to_string() + "\n");
+    let set = format!(
+        "[[decontaminate.sets]]\nname = \"exam\"\npath = \"{url}\"\n\
+         [decontaminate.sets.http]\nrobots = false\ncache = \"web\"\n"
+    );
+    let recipe = config(&set).relative_to(dir.path());
+    let documents =
+        [document(format!("A quotation. {ENGLISH}"), "a"), document("Quite another text than that one.", "a")];
+    let funnel = run(dir.path(), &documents, &recipe).unwrap();
+    assert_eq!((funnel.kept.documents, funnel.reasons()["contaminated"].documents), (1, 1));
+    assert!(dir.path().join("web").is_dir());
 }
 
 #[test]
@@ -423,6 +471,14 @@ fn wrong_configurations_say_what_is_wrong() {
         assert!(error.contains(says), "{error}");
     }
     assert_eq!(config("dedup = false").dedup, Dedup::Exact(false));
+    let usual = config("[dedup]\nnear = true\nlines = true\nsimhash = false\nsubstring = true\n");
+    assert_eq!(usual, config("[dedup.near]\n[dedup.lines]\n[dedup.substring]\n"));
+    let json = serde_json::to_string(&usual).unwrap();
+    assert_eq!(serde_json::from_str::<CleanConfig>(&json).unwrap(), usual);
+    let number = toml::from_str::<CleanConfig>("[dedup]\nnear = 0.8").unwrap_err();
+    assert!(number.to_string().contains("true, false or a table"), "{number}");
+    let unknown = toml::from_str::<CleanConfig>("[dedup.near]\ntreshold = 0.8").unwrap_err();
+    assert!(unknown.to_string().contains("threshold"), "{unknown}");
     let unknown = toml::from_str::<CleanConfig>("[[rules]]\nname = \"a\"\ndropif = \"x\"").unwrap_err();
     assert!(unknown.to_string().contains("dropif"), "{unknown}");
 }
@@ -436,11 +492,11 @@ fn a_configuration_is_read_back_as_it_was_written() {
     assert_eq!(toml::from_str::<CleanConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<CleanConfig>(&json).unwrap(), config);
-    assert_eq!(config.files(Path::new("/r")).unwrap(), [Path::new("/r/q.bin")]);
+    assert_eq!(config.files(Path::new("/r")), [Path::new("/r/q.bin")]);
     let search =
         self::config("[dedup]\nagainst = [\"old.danlu\"]\n[dedup.substring]\ntokenizer = \"t/tokenizer.json\"\n");
     let files = ["/r/old.danlu", "/r/t/tokenizer.json"].map(Path::new);
-    assert_eq!(search.files(Path::new("/r")).unwrap(), files);
+    assert_eq!(search.files(Path::new("/r")), files);
 }
 
 #[test]

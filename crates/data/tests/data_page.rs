@@ -83,11 +83,17 @@ fn publish(workspace: &Workspace, stage: &str, config: Value, summary: Value) ->
 
 /// Collects and cleans the records, and reports on what is left.
 fn report() -> DataReport {
+    report_of(CLEAN)
+}
+
+fn report_of(cleaning: &str) -> DataReport {
     let dir = tempfile::tempdir().unwrap();
     let workspace = Workspace::open(&dir.path().join("runs")).unwrap();
     let (speeches, poems) = records();
     write_jsonl(&dir.path().join("speeches.jsonl"), &speeches);
     write_jsonl(&dir.path().join("poems.jsonl"), &poems);
+    write_jsonl(&dir.path().join("exam.jsonl"), &[english(3, 20), english(4, 20), english(500, 20)]);
+    write_jsonl(&dir.path().join("other.jsonl"), &[english(600, 20), "too short".into()]);
     let source = |name: &str, language: &str| SourceConfig {
         name: name.into(),
         path: format!("{name}.jsonl"),
@@ -103,7 +109,8 @@ fn report() -> DataReport {
         json!({ "sources": sources, "files": {} }),
         serde_json::to_value(summary).unwrap(),
     );
-    let (config, split): (CleanConfig, _) = (toml::from_str(CLEAN).unwrap(), SplitConfig { valid: 0.0, test: 0.0 });
+    let config: CleanConfig = toml::from_str(cleaning).unwrap();
+    let (config, split) = (config.relative_to(dir.path()), SplitConfig { valid: 0.0, test: 0.0 });
     let work = workspace.artifacts().work_dir("clean", "k").unwrap();
     let funnel = clean(&collected.path.join(COLLECTED_FILE), &config, &split, &work, &quiet).unwrap();
     let cleaned = publish(&workspace, "clean", json!({ "clean": config }), serde_json::to_value(funnel).unwrap());
@@ -140,6 +147,37 @@ fn three_dropped_documents_of_each_reason_are_sampled() {
     {
         assert!(page.contains(said), "{said}");
     }
+}
+
+#[test]
+fn hits_of_evaluation_sets_are_counted_by_set_and_shown() {
+    assert!(report().contamination.is_none());
+    let sets = "[[decontaminate.sets]]\nname = \"exam\"\npath = \"exam.jsonl\"\n\
+                [[decontaminate.sets]]\nname = \"other exam\"\npath = \"other.jsonl\"\n";
+    let report = report_of(&format!("{CLEAN}\n{sets}"));
+    let found = report.contamination.as_ref().unwrap();
+    let sets: Vec<(&str, [u64; 3], usize)> = found
+        .sets
+        .iter()
+        .map(|set| (set.name.as_str(), [set.documents, set.items, set.too_short], set.samples.len()))
+        .collect();
+    assert_eq!(sets, [("exam", [2, 2, 0], 2), ("other exam", [0, 0, 1], 0)]);
+    assert_eq!(found.contaminated, 2);
+    for sample in &found.sets[0].samples {
+        let [shared, after] = &sample.pieces[..] else { panic!("{sample:?}") };
+        assert_eq!(shared.text, sample.hit.ngram);
+        assert!(after.text.starts_with(' '), "{sample:?}");
+    }
+    let html = data_page(&report);
+    let page = visible(&html);
+    for said in
+        ["Evaluation sets", "评测集", "exam exam.jsonl:1", "other exam", "100.0% of the item is in the document"]
+    {
+        assert!(page.contains(said), "{said}");
+    }
+    assert!(html.contains("<ins>w3x0 w3x1 ") && html.contains("<ins>w4x0 w4x1 "));
+    let back: DataReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+    assert_eq!(back.contamination, report.contamination);
 }
 
 #[test]

@@ -82,6 +82,13 @@ fn a_snapshot_is_read_back_and_another_version_is_refused() {
     let (path, made) = (dir.path().join("s.json"), snapshot(&documents(30, 0)));
     made.write(&path).unwrap();
     assert_eq!(Snapshot::read(&path).unwrap(), made);
+    assert!(Snapshot::is_in(&path).unwrap());
+    for documents in ["[{\"text\": \"a\"}]", "{\"text\": \"a\"}", "", "[]"] {
+        let path = dir.path().join("documents.json");
+        std::fs::write(&path, documents).unwrap();
+        assert!(!Snapshot::is_in(&path).unwrap(), "{documents}");
+    }
+    assert!(Snapshot::is_in(&dir.path().join("nowhere.json")).is_err());
     for (text, said) in [("{}", "no version"), (r#"{"version": 99}"#, "version 99"), ("[", "EOF")] {
         std::fs::write(&path, text).unwrap();
         let error = Snapshot::read(&path).unwrap_err();

@@ -61,6 +61,7 @@ mod score;
 mod scores;
 #[cfg(test)]
 mod testing;
+mod told;
 mod transcriber;
 mod transcription;
 mod translation;

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use danlu_data::Document;
-use danlu_eval::{EvalConfig, EvalError, Evaluation, evaluate, evaluate_path};
+use danlu_data::{Document, TranslatorModel};
+use danlu_eval::{BackTranslator, EvalConfig, EvalError, Evaluation, evaluate, evaluate_path};
 use danlu_model::{CausalLm, ModelConfig, Positions};
 use danlu_text::{Tokenizer, TokenizerConfig};
 
@@ -156,6 +156,36 @@ fn lengths_beyond_training_are_scored_by_each_way_of_going_on() {
     assert_eq!(report(Some(Positions::Alibi)).unwrap().len(), 3);
     let error = report(Some(Positions::Learned)).unwrap_err();
     assert!(error.to_string().contains("positions") || format!("{error:?}").contains("at most 32 tokens"), "{error}");
+}
+
+/// A chat model translates both ways. What has no room in it stays as it was, and so does what is not answered to the end.
+#[test]
+fn a_chat_model_is_told_to_translate() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokenizer = tokenizer();
+    danlu_model::save(&model(&tokenizer), dir.path(), &Default::default()).unwrap();
+    tokenizer.save(dir.path()).unwrap();
+    let told = |prompt: &str| -> TranslatorModel {
+        serde_json::from_value(serde_json::json!({ "model": dir.path(), "prompt": prompt })).unwrap()
+    };
+    let load = || {
+        let (there, back) = (told("Chinese: {text}"), told("English: {text}"));
+        BackTranslator::load(&there, &back, Default::default(), &Device::flex())
+    };
+    let both = load().unwrap();
+    let long = format!("  {}. ", "word ".repeat(60).trim());
+    assert_eq!(both.paraphrase(&long).unwrap(), long, "more than the 128 tokens of the model");
+    let short = " Hello <|im_end|> there. ";
+    let once = both.paraphrase(short).unwrap();
+    assert!(once.starts_with(' ') && once.ends_with(' ') && once.trim().len() > 1, "{once:?}");
+    assert_eq!(both.paraphrase(short).unwrap(), once);
+
+    let config = dir.path().join("tokenizer_config.json");
+    let mut value: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    value.as_object_mut().unwrap().remove("chat_template").expect("no chat template to take away");
+    std::fs::write(&config, value.to_string()).unwrap();
+    let error = load().unwrap_err();
+    assert!(error.to_string().contains("without a chat template"), "{error}");
 }
 
 #[test]

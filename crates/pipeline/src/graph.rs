@@ -175,7 +175,7 @@ fn stage_config(stage: Stage, file: &RecipeFile, files: &Hashes) -> Value {
     match stage {
         // Not `strict`: where no record is malformed it changes nothing, and where one is, `decide` looks.
         Stage::Collect => json!({ "sources": without_licenses(&r.data.sources), "files": files.sources }),
-        Stage::Clean => json!({ "clean": without_engine(json!(r.clean)), "split": r.split, "files": files.clean }),
+        Stage::Clean => clean_config(r, files),
         Stage::Augment => json!({ "augment": r.augment, "files": files.augment }),
         Stage::Tokenizer => json!({ "tokenizer": r.tokenizer, "chat": r.chat, "mixture": r.mixture }),
         Stage::Train => json!({ "model": r.model, "train": r.train, "seed": r.seed }),
@@ -183,6 +183,15 @@ fn stage_config(stage: Stage, file: &RecipeFile, files: &Hashes) -> Value {
         Stage::Compress => json!({ "compress": r.compress, "evaluate": r.evaluate }),
         Stage::Report => report_config(file),
     }
+}
+
+/// What evaluation sets hold stands there only where the recipe has some.
+fn clean_config(r: &Recipe, files: &Hashes) -> Value {
+    let mut config = json!({ "clean": without_engine(json!(r.clean)), "split": r.split, "files": files.clean });
+    if !files.sets.is_empty() {
+        config["sets"] = json!(files.sets);
+    }
+    config
 }
 
 /// Who finds the duplicates, and by which way, changes nothing of what is found.
@@ -208,6 +217,8 @@ fn report_config(file: &RecipeFile) -> Value {
 struct Hashes {
     sources: Value,
     clean: Value,
+    /// Of the evaluation sets, as of sources.
+    sets: Vec<serde_json::Map<String, Value>>,
     augment: Value,
 }
 
@@ -217,7 +228,8 @@ impl Hashes {
         let copies = file.recipe.augment.as_ref().map(|augment| augment.files(base)).transpose()?;
         Ok(Self {
             sources: hash_sources(file)?,
-            clean: hash_files(&file.recipe.clean.files(base)?, base)?,
+            clean: hash_files(&file.recipe.clean.files(base), base)?,
+            sets: file.recipe.clean.set_states(base)?,
             augment: hash_files(&copies.unwrap_or_default(), base)?,
         })
     }
@@ -454,6 +466,38 @@ mod tests {
         };
         let (one, two) = (key("one"), key("two"));
         assert!(one != two && one == key("one"));
+    }
+
+    /// Evaluation sets are sources: all their paths count, those that are addresses are none in the recipe's folder, and
+    /// what danlu does not look at beforehand has its `version`.
+    #[test]
+    fn the_state_of_evaluation_sets_counts_as_that_of_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |set: &str| {
+            let extra = format!("[[clean.decontaminate.sets]]\nname = \"exam\"\n{set}\n");
+            Graph::of(&recipe(dir.path(), &extra)).map(|graph| graph.node(Stage::Clean).unwrap().key.clone())
+        };
+        let local = || key("paths = [\"exam/1.jsonl\", \"exam/2.jsonl\"]");
+        assert!(local().unwrap_err().to_string().contains("exam/1.jsonl"));
+        std::fs::create_dir_all(dir.path().join("exam")).unwrap();
+        for name in ["1.jsonl", "2.jsonl"] {
+            std::fs::write(dir.path().join("exam").join(name), "{}").unwrap();
+        }
+        let before = local().unwrap();
+        assert_eq!(before, local().unwrap());
+        std::fs::write(dir.path().join("exam/2.jsonl"), "{ }").unwrap();
+        assert_ne!(before, local().unwrap(), "either file counts");
+
+        let page = "path = \"https://example.invalid/exam.jsonl\"";
+        assert_eq!(key(page).unwrap(), key(page).unwrap());
+        assert_ne!(key(page).unwrap(), key(&format!("{page}\nversion = \"2\"")).unwrap());
+        let missing = key("path = \"sqlite:exam.db\"\nquery = \"SELECT 1\"").unwrap_err();
+        assert!(missing.to_string().contains("sqlite:exam.db"), "{missing}");
+        std::fs::write(dir.path().join("exam.db"), "one").unwrap();
+        let database = || key("path = \"sqlite:exam.db\"\nquery = \"SELECT 1\"").unwrap();
+        let before = database();
+        std::fs::write(dir.path().join("exam.db"), "two").unwrap();
+        assert_ne!(before, database());
     }
 
     #[test]

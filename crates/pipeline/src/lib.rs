@@ -33,3 +33,4 @@ pub use recipe::{
 pub use runner::{RunOptions, RunOutcome, run};
 pub use shared::{Share, work};
 pub use stages::TOKENIZER_FOLDER;
+pub use view::RECIPE_PATH_FILE;

@@ -4,10 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use danlu_data::{AugmentConfig, ChatConfig, CleanConfig, DataError, MixtureConfig, SourceConfig, SplitConfig};
+use danlu_data::{
+    AugmentConfig, ChatConfig, CleanConfig, DataError, Missing, MixtureConfig, SourceConfig, SplitConfig,
+};
 use danlu_eval::EvalConfig;
 use danlu_model::ModelConfig;
-use danlu_text::TokenizerConfig;
+use danlu_text::{TokenizerConfig, language_codes, language_names};
 use danlu_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
@@ -202,11 +204,13 @@ impl RecipeFile {
         }
         let cleaning = "docs/cleaning.md has the keys of [clean] with examples";
         r.clean.check().map_err(|e| self.refused(&e, "clean", cleaning))?;
+        self.check_languages()?;
         if let Some(augment) = &r.augment {
             self.check_augment(augment)?;
         }
         if let Some(mixture) = &r.mixture {
             mixture.check()?;
+            self.check_weights(mixture)?;
         }
         // The rest of what training would refuse, before an hour of data work.
         danlu_train::plan_for(&r.train, &r.model, r.tokenizer.vocab_size, 1.0)?;
@@ -234,6 +238,49 @@ impl RecipeFile {
             Some(error) => Err(self.value("data.sources", error.to_string(), &error.hint().unwrap_or_default())),
             None => Ok(()),
         })
+    }
+
+    /// That documents may be in every language that is wanted: a name in the place of a code would drop them all.
+    fn check_languages(&self) -> Result<(), PipelineError> {
+        let r = &self.recipe;
+        if r.data.sources.iter().any(|source| source.language_field.is_some()) {
+            return Ok(()); // whatever the records say
+        }
+        let stated = r.data.sources.iter().filter_map(|source| source.language.as_deref());
+        let filled = r.clean.missing.get("language").and_then(|missing| match missing {
+            Missing::Fill(code) => code.as_str(),
+            Missing::Infer | Missing::Drop => None,
+        });
+        let mut known: Vec<&str> = language_codes().collect();
+        known.extend(stated.chain(filled));
+        let Some(unknown) = r.clean.languages.iter().find(|code| !known.contains(&code.as_str())) else {
+            return Ok(());
+        };
+        let hint = match nearest(unknown, language_names().map(|(_, name)| name)) {
+            Some(near) => {
+                let code = language_names().find(|(_, name)| *name == near).map_or("und", |(code, _)| code);
+                format!("did you mean `{code}` ({near})? known are {}", known.join(", "))
+            }
+            None => format!("known are {}", known.join(", ")),
+        };
+        Err(self.value("clean.languages", format!("no document can be in the language {unknown:?}"), &hint))
+    }
+
+    /// That the weights are those of sources, where it is sources that are weighed.
+    fn check_weights(&self, mixture: &MixtureConfig) -> Result<(), PipelineError> {
+        if mixture.by != "source" {
+            return Ok(());
+        }
+        let names = || self.recipe.data.sources.iter().map(|source| source.name.as_str());
+        let Some(unknown) = mixture.weights.keys().find(|name| !names().any(|known| known == name.as_str())) else {
+            return Ok(());
+        };
+        let known = names().collect::<Vec<_>>().join(", ");
+        let hint = match nearest(unknown, names()) {
+            Some(near) => format!("did you mean `{near}`? the sources are {known}"),
+            None => format!("the sources are {known}"),
+        };
+        Err(self.value("mixture.weights", format!("there is no source `{unknown}`"), &hint))
     }
 
     fn check_augment(&self, augment: &AugmentConfig) -> Result<(), PipelineError> {
@@ -369,6 +416,30 @@ mod tests {
             assert!(error.hint().unwrap().contains("chat = \"messages\""), "{:?}", error.hint());
         }
         load("").unwrap().check_trained().unwrap();
+    }
+
+    #[test]
+    fn languages_are_named_by_their_codes() {
+        let said = |section: &str| load(section).map_err(|e| format!("{e} ({})", e.hint().unwrap_or_default()));
+        let error = said("[clean]\nlanguages = [\"en\", \"Chinese\"]\n").unwrap_err();
+        assert!(error.contains("clean.languages: no document can be in the language \"Chinese\""), "{error}");
+        assert!(error.contains("did you mean `zh` (Chinese)?"), "{error}");
+        assert!(said("[clean]\nlanguages = [\"ZH\"]\n").unwrap_err().contains("known are"));
+        assert!(said("[clean]\nlanguages = [\"en\", \"zh\", \"und\"]\n").is_ok());
+        // What a source says of itself goes.
+        assert!(said("language = \"lzh\"\n[clean]\nlanguages = [\"lzh\"]\n").is_ok());
+        assert!(said("language_field = \"l\"\n[clean]\nlanguages = [\"Chinese\"]\n").is_ok());
+        assert!(said("[clean]\nlanguages = [\"xx\"]\n[clean.missing]\nlanguage = { fill = \"xx\" }\n").is_ok());
+    }
+
+    #[test]
+    fn weights_of_a_mixture_are_those_of_sources() {
+        let error =
+            load("[[data.sources]]\nname = \"poems\"\npath = \"b.txt\"\n[mixture.weights]\npoem = 1\n").unwrap_err();
+        assert!(error.to_string().contains("mixture.weights: there is no source `poem`"), "{error}");
+        assert!(error.hint().unwrap().starts_with("did you mean `poems`?"), "{:?}", error.hint());
+        assert!(load("[mixture.weights]\na = 1\n").is_ok());
+        assert!(load("[mixture]\nby = \"language\"\n[mixture.weights]\nen = 1\n").is_ok(), "only documents know");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::graph::Stage;
 use crate::runner::Context;
 use crate::stages::{CompressSummary, EvaluateSummary, TokenizerSummary, TrainSummary, files, summary_of};
 
+/// Where the recipe lay, in a run's own folder.
+pub const RECIPE_PATH_FILE: &str = "recipe.path";
+
 /// Lays out `runs/RUN` from the finished artifacts and returns the run's figures.
 pub(crate) fn publish(context: &Context<'_>) -> Result<Value, PipelineError> {
     let run = context.run;
@@ -26,6 +29,9 @@ pub(crate) fn publish(context: &Context<'_>) -> Result<Value, PipelineError> {
     let resolved = toml::to_string(&context.file.recipe).unwrap_or_else(|_| context.file.text.clone());
     atomic::write_bytes(&dir.join("recipe.toml"), context.file.text.as_bytes())?;
     atomic::write_bytes(&dir.join("recipe.resolved.toml"), resolved.as_bytes())?;
+    // For what is asked of the run later and needs a file that the recipe names.
+    let path = std::path::absolute(&context.file.path).unwrap_or_else(|_| context.file.path.clone());
+    atomic::write_bytes(&dir.join(RECIPE_PATH_FILE), path.to_string_lossy().as_bytes())?;
     atomic::write_bytes(&dir.join("summary.json"), format!("{summary:#}\n").as_bytes())?;
     if summary.get("report").is_some() {
         point_latest(context.workspace.root(), run);

@@ -98,14 +98,7 @@ impl LanguageModel {
             let ids = self.tokenizer.encode_literal(&render_plainly(messages)).map_err(refused)?;
             return Ok((ids, vec![PLAIN_USER.to_owned()]));
         };
-        // A noncharacter that nobody wrote marks where a forged token is broken in two.
-        let mark = ('\u{fdd0}'..='\u{fdef}')
-            .find(|c| !messages.iter().any(|message| message.content.contains(*c)))
-            .ok_or_else(|| ApiError::param("messages", "the messages hold too many noncharacters"))?;
-        let safe = |m: &Message| Message::new(m.role.clone(), self.tokenizer.mark_special(&m.content, mark));
-        let safe: Vec<Message> = messages.iter().map(safe).collect();
-        let text = template.render(&safe, true).map_err(refused)?;
-        Ok((self.tokenizer.encode_marked(&text, mark).map_err(refused)?, Vec::new()))
+        Ok((template.encode(&self.tokenizer, messages).map_err(refused)?, Vec::new()))
     }
 }
 

@@ -7,7 +7,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use crate::{Engine, SqlError};
+use crate::{Engine, Functions, SqlError};
 
 /// An SQL engine, here or on a cluster. What is asked of both must be SQL that both read alike: SELECTs over named tables
 /// with joins, groups and windows, on numbers and text; without `/` of integers, functions of a text and double quotes.
@@ -29,8 +29,20 @@ impl QueryEngine {
     /// # Errors
     /// A name of no engine, a server that does not answer, and Spark in a danlu that was built without it.
     pub fn open(name: &str, memory_bytes: usize, spill_dir: &Path, threads: usize) -> Result<Self, SqlError> {
+        Self::open_with(name, memory_bytes, spill_dir, threads, &Functions::default())
+    }
+
+    /// As [`open`](Self::open), with functions that include models; Spark has none of them.
+    pub fn open_with(
+        name: &str,
+        memory_bytes: usize,
+        spill_dir: &Path,
+        threads: usize,
+        functions: &Functions,
+    ) -> Result<Self, SqlError> {
         if name == EMBEDDED {
-            return Ok(Self::Embedded(Box::new(Engine::new(memory_bytes, spill_dir, threads)?)));
+            let engine = Engine::with_functions(memory_bytes, spill_dir, threads, functions)?;
+            return Ok(Self::Embedded(Box::new(engine)));
         }
         Self::check(name)?;
         Self::connect(name)

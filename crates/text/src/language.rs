@@ -26,6 +26,18 @@ pub fn detect_language(text: &str) -> Language {
     }
 }
 
+/// The codes that [`detect_language`] can give, "und" among them.
+pub fn language_codes() -> impl Iterator<Item = &'static str> {
+    Lang::all().iter().map(|lang| code(*lang)).chain(["und"])
+}
+
+/// The languages that [`detect_language`] knows: code and English name.
+pub fn language_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    // "Mandarin" is what whatlang says.
+    let name = |lang: Lang| if lang == Lang::Cmn { "Chinese" } else { lang.eng_name() };
+    Lang::all().iter().map(move |lang| (code(*lang), name(*lang)))
+}
+
 /// ISO 639-1 of the languages that whatlang knows.
 fn code(lang: Lang) -> &'static str {
     match lang {
@@ -104,7 +116,7 @@ fn code(lang: Lang) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::detect_language;
+    use super::{detect_language, language_codes, language_names};
 
     fn check(text: &str, code: &str) {
         let found = detect_language(text);
@@ -119,6 +131,17 @@ mod tests {
         check("Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung.", "de");
         check("", "und");
         check("12345 67890 --- !!!", "und");
+    }
+
+    #[test]
+    fn codes_are_told_apart_and_have_names() {
+        let codes: std::collections::BTreeSet<&str> = language_codes().collect();
+        assert_eq!(codes.len(), language_codes().count());
+        assert!(["en", "zh", "und"].iter().all(|code| codes.contains(code)));
+        assert!(
+            language_names().any(|known| known == ("zh", "Chinese"))
+                && language_names().any(|known| known == ("de", "German"))
+        );
     }
 
     #[test]

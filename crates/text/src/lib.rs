@@ -42,7 +42,7 @@ pub use decode::DecodeStream;
 pub use encoder_tokenizer::{EncodedText, EncoderTokenizer, TARGET_TOKENIZER_FILE, wordpiece_json};
 pub use error::TextError;
 pub use grammar::{Grammar, GrammarCompiler, GrammarState};
-pub use language::{Language, detect_language};
+pub use language::{Language, detect_language, language_codes, language_names};
 pub use measure::{
     Analysis, FunctionKind, TextFunction, WordList, c4_clean, is_stopword, text_functions, toxicity_list,
 };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use danlu_data::AugmentConfig;
+use danlu_data::{AugmentConfig, TranslatorModel};
 use danlu_eval::BackTranslator;
 use danlu_model::BeamConfig;
 
@@ -27,6 +27,8 @@ impl BackArgs {
     /// A folder that is no translator's.
     pub fn load(&self, global: &Global, config: &AugmentConfig, base: &Path) -> anyhow::Result<Option<BackTranslator>> {
         let here = self.there.clone().zip(self.back.clone());
+        let here =
+            here.map(|(there, back)| (TranslatorModel::EncoderDecoder(there), TranslatorModel::EncoderDecoder(back)));
         let named = here.or_else(|| config.translators(base)).filter(|_| config.translates());
         let Some((there, back)) = named else { return Ok(None) };
         let device = danlu_pipeline::select_device(&global.device)?;

@@ -18,7 +18,7 @@ pub enum DataCommand {
     Work(DataWorkArgs),
     /// Ask a run's documents in SQL: tables collected, train, valid, test, dropped
     ///
-    /// The functions that cleaning rules may use are there, too (`danlu data functions`):
+    /// The functions that cleaning rules may use are there, too (`danlu data functions`), with the run's [clean.models]:
     ///
     ///   danlu data sql latest "SELECT source, count(*) AS n FROM train GROUP BY source ORDER BY n DESC"
     ///   danlu data sql latest "SELECT id, dup_line_ratio(text) AS r FROM train ORDER BY r DESC LIMIT 5"
@@ -39,6 +39,13 @@ pub enum DataCommand {
     /// What the data looks like: counts, distributions, words, duplicates, what was dropped and changed; as a page
     Report(DataReportArgs),
     /// Compare a new delivery with an accepted one; exit code 1 and the reasons when it has drifted
+    ///
+    /// Exit codes: 0 when it may be taken, 1 when it has drifted, 2 when that could not be found out, because of what was
+    /// asked for or of what could not be read.
+    ///
+    /// Like is compared with like. Beside files that nobody has cleaned a run stands with its documents as it collected
+    /// them; beside another run, with those that it kept. Files are sources of their own names where one of these is known
+    /// on the other side, or where --source names them; otherwise the comparison leaves sources out.
     Watch(DataWatchArgs),
     /// Follow a document from its source file to the models that saw it
     Trace(DataTraceArgs),
@@ -48,7 +55,7 @@ pub enum DataCommand {
 
 #[derive(Args, Debug)]
 pub struct DataReportArgs {
-    /// A run id, a recipe, files of documents or of text (patterns too), or a snapshot (.json).
+    /// A run id, a recipe, files of documents or of text (patterns too), or a snapshot (.json; other JSON is documents).
     #[arg(required = true, value_name = "RUN|FILES")]
     pub input: Vec<String>,
     /// Write the page here.

@@ -9,11 +9,11 @@ pub mod train;
 pub mod watch;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use danlu_data::{ChatConfig, Document, Encoder, LossMask, ShowFilter, Shown, stated_licenses};
-use danlu_pipeline::{Graph, RecipeFile, Stage, TOKENIZER_FOLDER, parse_toml};
-use danlu_store::{Artifact, Workspace};
+use danlu_data::{ChatConfig, Document, Encoder, FUNNEL_FILE, LossMask, ShowFilter, Shown, stated_licenses};
+use danlu_pipeline::{Graph, RECIPE_PATH_FILE, Recipe, RecipeFile, Stage, TOKENIZER_FOLDER, parse_toml};
+use danlu_store::{Artifact, Manifest, Workspace};
 use danlu_text::{ChatTemplate, Tokenizer};
 
 use crate::Usage;
@@ -22,7 +22,7 @@ use crate::output::{coloured, count, line, note, print};
 
 pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
-    let documents = if args.augmented { augmented(&workspace, &args.run)? } else { cleaned(&workspace, &args.run)? };
+    let documents = if args.augmented { augmented(&workspace, &args.run)? } else { looked_at(&workspace, &args.run)? };
     let dropped = args.reason.is_some();
     let filter = ShowFilter {
         split: Some(if dropped { "dropped".into() } else { args.split.clone() }),
@@ -58,6 +58,47 @@ fn cleaned(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
         .ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
 }
 
+/// What the clean stage left for a run or a recipe, to look at: where it failed in the end, because nothing or too little was
+/// kept, what it had written until then.
+fn looked_at(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
+    if stage_artifact(workspace, run, Stage::Clean)?.is_none()
+        && let Some(failed) = failed_cleaning(workspace, run)?
+    {
+        note(&format!("{run}: its cleaning failed; this is what it had written"));
+        return Ok(failed);
+    }
+    cleaned(workspace, run)
+}
+
+fn failed_cleaning(workspace: &Workspace, run: &str) -> anyhow::Result<Option<Artifact>> {
+    let [key, collect] = [Stage::Clean, Stage::Collect].map(|stage| stage_key(workspace, run, stage));
+    let (key, collect) = (key?, collect?);
+    let store = workspace.artifacts();
+    if key.is_empty() || !store.work_in_progress(Stage::Clean.name(), &key) {
+        return Ok(None);
+    }
+    let path = store.work_dir(Stage::Clean.name(), &key)?;
+    if !path.join(FUNNEL_FILE).is_file() {
+        return Ok(None);
+    }
+    let manifest = Manifest {
+        stage: Stage::Clean.name().into(),
+        key,
+        inputs: Some(collect)
+            .filter(|key| !key.is_empty())
+            .map(|key| (Stage::Collect.name().to_owned(), key))
+            .into_iter()
+            .collect(),
+        config: serde_json::Value::Null,
+        created: String::new(),
+        seconds: 0.0,
+        danlu_version: env!("CARGO_PKG_VERSION").into(),
+        summary: serde_json::Value::Null,
+        content: String::new(),
+    };
+    Ok(Some(Artifact { path, manifest }))
+}
+
 /// What the augment stage left for a run or a recipe.
 fn augmented(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
     let hint = "its recipe needs a section [augment]; then `danlu run RECIPE --only augment` makes them";
@@ -67,27 +108,40 @@ fn augmented(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
 
 /// What a stage left for a run or a recipe, where it has.
 fn stage_artifact(workspace: &Workspace, run: &str, stage: Stage) -> anyhow::Result<Option<Artifact>> {
-    let key = if run.ends_with(".toml") {
-        let graph = Graph::of(&RecipeFile::load(Path::new(run))?)?;
-        graph.node(stage)?.key.clone()
-    } else {
-        let db = workspace.db()?;
-        let run = db.run(run)?;
-        let stages = db.stages(&run.id)?;
-        stages.into_iter().find(|s| s.stage == stage.name()).map(|s| s.key).unwrap_or_default()
-    };
+    let key = stage_key(workspace, run, stage)?;
     Ok(if key.is_empty() { None } else { workspace.artifacts().find(stage.name(), &key)? })
+}
+
+/// The key of a stage of a run or a recipe; empty where the run has not come to it.
+fn stage_key(workspace: &Workspace, run: &str, stage: Stage) -> anyhow::Result<String> {
+    if run.ends_with(".toml") {
+        let graph = Graph::of(&RecipeFile::load(Path::new(run))?)?;
+        return Ok(graph.node(stage)?.key.clone());
+    }
+    let db = workspace.db()?;
+    let run = db.run(run)?;
+    let stages = db.stages(&run.id)?;
+    Ok(stages.into_iter().find(|s| s.stage == stage.name()).map(|s| s.key).unwrap_or_default())
 }
 
 /// The licences that a run, or a recipe, states of its sources.
 fn licenses(workspace: &Workspace, run: &str) -> anyhow::Result<BTreeMap<String, String>> {
-    let recipe = if run.ends_with(".toml") {
-        RecipeFile::load(Path::new(run))?.recipe
-    } else {
-        let run = workspace.db()?.run(run)?;
-        parse_toml(&workspace.run_dir(&run.id), &run.recipe)?
-    };
-    Ok(stated_licenses(&recipe.data.sources))
+    Ok(stated_licenses(&recipe_of(workspace, run)?.0.data.sources))
+}
+
+/// The recipe of a run, or the one that is named, and the folder that its paths start from.
+fn recipe_of(workspace: &Workspace, run: &str) -> anyhow::Result<(Recipe, PathBuf)> {
+    if run.ends_with(".toml") {
+        let file = RecipeFile::load(Path::new(run))?;
+        let base = file.base().to_owned();
+        return Ok((file.recipe, base));
+    }
+    let run = workspace.db()?.run(run)?;
+    let folder = workspace.run_dir(&run.id);
+    // Not there of a run that did not end: its recipe may still lie where the command is given.
+    let path = std::fs::read_to_string(folder.join(RECIPE_PATH_FILE)).unwrap_or_default();
+    let base = Path::new(&path).parent().unwrap_or(Path::new("")).to_owned();
+    Ok((parse_toml(&folder, &run.recipe)?, base))
 }
 
 /// What turns a run's documents into tokens with and without a loss.

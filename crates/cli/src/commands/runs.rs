@@ -1,10 +1,14 @@
 //! `danlu runs`, `danlu runs RUN RUN` and `danlu show RUN`.
 
-use danlu_store::{Run, StageRecord, Workspace};
+use std::path::Path;
+
+use danlu_pipeline::{Recipe, RecipeFile, parse_toml};
+use danlu_store::{Run, RunDb, StageRecord, Workspace};
 use serde_json::{Value, json};
 
+use crate::Usage;
 use crate::args::{Global, RunsArgs, ShowArgs};
-use crate::output::{bytes, count, duration, line, table};
+use crate::output::{bytes, count, duration, line, note, table};
 
 pub fn list(global: &Global, as_json: bool) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
@@ -77,7 +81,7 @@ pub fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
     let db = workspace.db()?;
     workspace.mark_interrupted(&db)?;
-    let run = db.run(&args.run)?;
+    let run = run_of(&db, &args.run)?;
     let stages = db.stages(&run.id)?;
     if args.json {
         let mut value = serde_json::to_value(&run)?;
@@ -89,6 +93,23 @@ pub fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<()> {
     render(&run, &stages);
     line(&format!("files: {}", workspace.run_dir(&run.id).display()));
     Ok(())
+}
+
+/// A run by its id, or the newest of a recipe.
+fn run_of(db: &RunDb, named: &str) -> anyhow::Result<Run> {
+    if !named.ends_with(".toml") {
+        return Ok(db.run(named)?);
+    }
+    let path = Path::new(named);
+    let recipe = RecipeFile::load(path)?.recipe;
+    let Some(run) = db.runs()?.into_iter().find(|run| run.name == recipe.name) else {
+        let hint = format!("`danlu run {named}` makes the first");
+        return Err(Usage::new(format!("there is no run of {named} yet"), hint).into());
+    };
+    if !parse_toml::<Recipe>(path, &run.recipe).is_ok_and(|then| then == recipe) {
+        note(&format!("{named} has changed since this run"));
+    }
+    Ok(run)
 }
 
 fn render(run: &Run, stages: &[StageRecord]) {

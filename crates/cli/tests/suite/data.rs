@@ -50,11 +50,154 @@ fn a_delivery_that_drifts_fails_with_reasons() {
     let output = place.danlu(&watch);
     let told = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
+    // A file is a source that is known by its name only where somebody named it.
+    assert!(told.contains("texts that repeat") && told.contains("not judged: sources"), "{told}");
+    assert!(!told.contains("source new"), "{told}");
+    let output = place.danlu(&[&watch[..], &["--source", "new"]].concat());
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
     assert!(told.contains("- source new is new") && told.contains("- source tang-poems has vanished"), "{told}");
     place.fails(1, &[&watch[..], &["--json"]].concat());
     std::fs::write(place.path("limits.toml"), "[watch]\npsy = 1\n").unwrap();
     assert!(place.fails(2, &[&watch[..], &["--thresholds", "limits.toml"]].concat()).contains("psy"));
     place.fails(2, &["data", "watch", "new.jsonl"]);
+    // 1 says that the data has drifted, and nothing else.
+    place.fails(2, &["data", "watch", "nowhere.jsonl", "--accepted", "accepted.json"]);
+    place.fails(2, &["data", "watch", "new.jsonl", "--accepted", "nowhere.json"]);
+    place.fails(2, &["data", "watch", "new.jsonl", "--accepted", "no-such-run"]);
+}
+
+/// A recipe over files of 600 letters, of which cleaning drops two of three; `broken` records of the last cannot be read.
+fn letters(place: &Place, name: &str, broken: usize) {
+    let text = |i: usize| match i % 3 {
+        0 => format!("Dear Anna, letter {i} of many came on the {} of May and told of rain.", 1 + i % 28),
+        1 => format!("{i}"),
+        _ => format!("{i} ###### ****** ====== ------ ~~~~~~ ++++++ ////// ||||||"),
+    };
+    let lines: String = (0..600).map(|i| serde_json::json!({ "text": text(i) }).to_string() + "\n").collect();
+    std::fs::write(place.path(&format!("{name}.jsonl")), lines + &"{broken\n".repeat(broken)).unwrap();
+    let recipe = format!(
+        "name = \"{name}\"\n[[data.sources]]\nname = \"letters\"\npath = \"{name}.jsonl\"\nlanguage = \"en\"\n\
+         [split]\nvalid = 0.1\ntest = 0.1\n"
+    );
+    std::fs::write(place.path(&format!("{name}.toml")), recipe).unwrap();
+    for stage in ["collect", "clean"] {
+        place.ok(&["run", &format!("{name}.toml"), "--only", stage]);
+    }
+}
+
+/// The files that a run was made of have not drifted from it, whatever cleaning did and whatever they are called.
+#[test]
+fn files_are_compared_with_what_a_run_collected() {
+    let place = Place::new();
+    letters(&place, "may", 0);
+    std::fs::copy(place.path("may.jsonl"), place.path("june.jsonl")).unwrap();
+    let told = place.ok(&["data", "watch", "june.jsonl", "--accepted", "may.toml"]);
+    assert!(told.contains("600 documents against 600 accepted"), "{told}");
+    let told = place.ok(&["data", "watch", "may.toml", "--accepted", "june.jsonl"]);
+    assert!(told.contains("600 documents against 600 accepted"), "{told}");
+    // A report is about what was kept, and compares what was collected.
+    let report = place.json(&["data", "report", "may.toml", "--against", "june.jsonl", "--json"]);
+    assert_eq!(report["drift"]["violations"].as_array().map(Vec::len), Some(0));
+    assert_eq!(report["snapshot"]["total"]["documents"], report["funnel"]["kept"]["documents"]);
+    assert_eq!(report["drift"]["delivered"]["documents"], 600);
+    let kept = report["funnel"]["kept"]["documents"].as_u64().unwrap();
+    assert!(kept < 300, "{kept} documents are kept: cleaning does nothing here, and any comparison would do");
+    // What is longer throughout has drifted, and only that is told.
+    let long =
+        std::fs::read_to_string(place.path("may.jsonl")).unwrap().replace("\"}", " And so on, and so on, for long.\"}");
+    std::fs::write(place.path("july.jsonl"), long).unwrap();
+    let output = place.danlu(&["data", "watch", "july.jsonl", "--accepted", "may.toml"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("char_count of all moved") && !told.contains("source july"), "{told}");
+}
+
+/// Cleaning that kept nothing, or too little for all splits, can be looked at, and the error says what to do.
+#[test]
+fn a_cleaning_that_failed_can_be_looked_at() {
+    let place = Place::new();
+    let lines: String = (0..12)
+        .map(|i| {
+            format!(
+                "{{\"text\": \"Letter {i} came on a rainy day of May, and told of rain.\"}}\n{{\"text\": \"{i}\"}}\n"
+            )
+        })
+        .collect();
+    std::fs::write(place.path("letters.jsonl"), lines).unwrap();
+    let recipe = |tail: &str| {
+        let text = "name = \"few\"\n[[data.sources]]\nname = \"letters\"\npath = \"letters.jsonl\"\n";
+        std::fs::write(place.path("few.toml"), format!("{text}{tail}")).unwrap();
+    };
+    recipe("[clean]\nmin_chars = 1000\n");
+    place.ok(&["run", "few.toml", "--only", "collect"]);
+    let told = place.fails(1, &["run", "few.toml", "--only", "clean"]);
+    assert!(told.contains("all 24 documents were dropped (too_short 24)") && told.contains("--reason any"), "{told}");
+    let told = place.ok(&["data", "show", "few.toml", "--reason", "any"]);
+    assert!(told.contains("dropped by length: too_short") && told.contains("Letter 0 came"), "{told}");
+    let report = place.json(&["data", "report", "few.toml", "--json"]);
+    assert_eq!(
+        (&report["funnel"]["kept"]["documents"], report["dropped"][0]["reason"].as_str()),
+        (&0.into(), Some("too_short"))
+    );
+    let told = place.ok(&["data", "sql", "few.toml", "SELECT count(*) AS n FROM dropped"]);
+    assert!(told.contains("24"), "{told}");
+
+    recipe("[split]\nvalid = 1e-9\ntest = 1e-9\n");
+    let told = place.fails(1, &["run", "few.toml", "--only", "clean"]);
+    assert!(told.contains("split is empty: none of 12 kept documents"), "{told}");
+    assert!(place.ok(&["data", "show", "few.toml", "--split", "train"]).contains("came on a rainy day"));
+    let report = place.json(&["data", "report", "few.toml", "--json"]);
+    assert_eq!(report["snapshot"]["total"]["documents"], 12);
+    // The shares that the hint names do.
+    let shares = told.split_once("`[split] ").unwrap().1.split_once('`').unwrap().0;
+    recipe(&format!("[split]\n{}\n", shares.replace(", ", "\n")));
+    place.ok(&["run", "few.toml", "--only", "clean"]);
+}
+
+/// JSON is documents unless it is a snapshot, and a recipe names its newest run.
+#[test]
+fn what_is_named_is_found() {
+    let place = Place::new();
+    std::fs::write(place.path("list.json"), "[{\"text\": \"The first of two.\"}, {\"text\": \"The second of two.\"}]")
+        .unwrap();
+    let told = place.json(&["data", "report", "list.json", "--json"]);
+    assert_eq!(told["snapshot"]["total"]["documents"], 2);
+    assert!(place.fails(2, &["show", "tiny.toml"]).contains("no run of tiny.toml yet"));
+    place.ok(&["run", "tiny.toml", "--only", "collect"]);
+    assert_eq!(place.json(&["show", "tiny.toml", "--json"])["id"], place.json(&["show", "latest", "--json"])["id"]);
+}
+
+/// Of a source with many broken records a few are told, once, and then how many there were.
+#[test]
+fn broken_records_are_told_once_and_not_all() {
+    let place = Place::new();
+    let recipe = "name = \"broken\"\n[[data.sources]]\nname = \"letters\"\npath = \"letters.jsonl\"\n";
+    std::fs::write(place.path("broken.toml"), recipe).unwrap();
+    std::fs::write(
+        place.path("letters.jsonl"),
+        "{\"text\": \"Only this one.\"}\n".to_owned() + &"{broken\n".repeat(40),
+    )
+    .unwrap();
+    for args in [&["run", "broken.toml", "--only", "collect"][..], &["data", "report", "letters.jsonl"]] {
+        let told = crate::harness::stderr(&place.danlu(args));
+        assert_eq!(told.matches("letters.jsonl:2:").count(), 1, "{told}");
+        assert_eq!(told.matches("skipped: ").count(), 5, "{told}");
+        assert!(told.contains("40 records in all"), "{told}");
+    }
+}
+
+#[test]
+fn records_that_a_run_could_not_read_are_judged() {
+    let place = Place::new();
+    letters(&place, "may", 0);
+    letters(&place, "june", 300);
+    let output = place.danlu(&["data", "watch", "june.toml", "--accepted", "may.toml"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let reasons: Vec<&str> = told.lines().filter(|line| line.starts_with("- ")).collect();
+    assert!(matches!(reasons[..], [one] if one.contains("cannot be read: from 0.0% to 33.3%")), "{told}");
+    place.ok(&["data", "watch", "may.toml", "--accepted", "june.toml"]);
 }
 
 #[test]
@@ -120,6 +263,36 @@ fn every_function_that_is_listed_can_be_asked() {
     let sql = format!("SELECT {} FROM train LIMIT 1", calls.collect::<Vec<_>>().join(", "));
     let row = place.json(&["data", "sql", "tiny.toml", &sql, "--json"]);
     assert_eq!(row.as_object().map(|row| row.len()), Some(listed.len()), "{row}");
+}
+
+/// A query has the models and the list of the run, from wherever it is asked and by whatever the run is called.
+#[test]
+fn a_query_has_the_models_of_the_run() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("recipes")).unwrap();
+    let lines: String =
+        (0..600).map(|i| format!("{{\"text\": \"Letter {i} is full of gobbledygook and told of rain.\"}}\n")).collect();
+    std::fs::write(place.path("recipes/letters.jsonl"), lines).unwrap();
+    std::fs::write(place.path("recipes/words.txt"), "gobbledygook\n").unwrap();
+    place.ok(&["data", "train", "perplexity", "--data", "recipes/letters.jsonl", "--out", "recipes/ngram.bin"]);
+    std::fs::write(
+        place.path("recipes/letters.toml"),
+        "name = \"letters\"\n[[data.sources]]\nname = \"letters\"\npath = \"letters.jsonl\"\n\
+         [clean.models]\nperplexity = \"ngram.bin\"\ntoxicity = \"words.txt\"\n",
+    )
+    .unwrap();
+    for stage in ["collect", "clean"] {
+        place.ok(&["run", "recipes/letters.toml", "--only", stage]);
+    }
+    let sql = "SELECT min(perplexity(text)) AS p, min(toxicity_words(text)) AS t FROM train";
+    for run in ["recipes/letters.toml", "latest"] {
+        let row = place.json(&["data", "sql", run, sql, "--json"]);
+        assert!(row["p"].as_f64().is_some_and(|p| p > 1.0) && row["t"] == 1.0, "{run}: {row}");
+    }
+    // A query that asks for none of them needs none of them.
+    std::fs::remove_file(place.path("recipes/ngram.bin")).unwrap();
+    place.ok(&["data", "sql", "latest", "SELECT count(*) AS n FROM train"]);
+    place.fails(1, &["data", "sql", "latest", sql]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::render::font_files;
-use super::{AugmentConfig, Augmentation};
+use super::{AugmentConfig, Augmentation, TranslatorModel};
 use crate::DataError;
 
 impl AugmentConfig {
@@ -22,7 +22,7 @@ impl AugmentConfig {
         }
         for (key, model) in [("augment.there", &self.there), ("augment.back", &self.back)] {
             if let Some(model) = model {
-                add(key, &base.join(model), &mut files)?;
+                add(key, &base.join(model.folder()), &mut files)?;
             }
         }
         files.sort();
@@ -30,9 +30,9 @@ impl AugmentConfig {
         Ok(files)
     }
 
-    /// The folders of the two translators, where both are named.
-    pub fn translators(&self, base: &Path) -> Option<(PathBuf, PathBuf)> {
-        Some((base.join(self.there.as_ref()?), base.join(self.back.as_ref()?)))
+    /// The two translators, where both are named, with their folders taken from `base`.
+    pub fn translators(&self, base: &Path) -> Option<(TranslatorModel, TranslatorModel)> {
+        Some((self.there.as_ref()?.relative_to(base), self.back.as_ref()?.relative_to(base)))
     }
 }
 

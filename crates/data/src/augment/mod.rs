@@ -15,10 +15,12 @@ mod order;
 mod random;
 mod render;
 mod run;
+mod translator;
 mod units;
 
 pub use run::{AUGMENT_KEY, AUGMENTED_FROM_KEY, AugmentCount, AugmentSummary, Translate, augment, images_folder};
 pub(crate) use run::{IMAGES_KEY, IMAGES_SUFFIX, original_of};
+pub use translator::{SENTENCE, ToldModel, TranslatorModel};
 
 use std::path::PathBuf;
 
@@ -40,12 +42,12 @@ pub struct AugmentConfig {
     /// Decides which documents get copies, and how these differ. Not the recipe's seed, so that runs that differ in
     /// that one alone share their copies.
     pub seed: u64,
-    /// For `back_translate`: the folder of a model that translates into another language, and of one that translates
-    /// back. This room only names them; who loads them passes a [`Translate`].
+    /// For `back_translate`: a model that translates into another language, and one that translates back. This room only
+    /// names them; who loads them passes a [`Translate`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub there: Option<PathBuf>,
+    pub there: Option<TranslatorModel>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub back: Option<PathBuf>,
+    pub back: Option<TranslatorModel>,
     pub steps: Vec<Augmentation>,
 }
 
@@ -341,6 +343,11 @@ impl AugmentConfig {
             (Some(_), None) => return bad("augment.back", "is missing: there is a model that translates there".into()),
             (None, Some(_)) => return bad("augment.there", "is missing: there is a model that translates back".into()),
             _ => {}
+        }
+        for (key, model) in [("augment.there", &self.there), ("augment.back", &self.back)] {
+            if model.as_ref().is_some_and(|model| !model.takes_a_sentence()) {
+                return bad(key, format!("the prompt has no {SENTENCE}, where the sentence would stand"));
+            }
         }
         self.steps.iter().try_for_each(Augmentation::check)
     }

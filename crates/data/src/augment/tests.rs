@@ -112,6 +112,12 @@ fn the_files_that_copies_depend_on() {
     let files = config.files(dir.path()).unwrap();
     let names: Vec<_> = files.iter().map(|file| file.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["f.ttf", "m1/model.safetensors", "pictures/a.png", "pictures/deep/a.txt", "t.tsv"]);
+    let told = json!({ "model": "m1", "prompt": "English: {text}" });
+    config.back = Some(serde_json::from_value(told.clone()).unwrap());
+    assert_eq!(config.files(dir.path()).unwrap(), files, "one model for both ways is one file");
+    assert_eq!(config.translators(dir.path()).unwrap().1.folder(), dir.path().join("m1"));
+    let written = serde_json::to_value(&config).unwrap();
+    assert_eq!((&written["there"], &written["back"]), (&json!("m1"), &told));
     config.back = Some("none".into());
     let error = config.files(dir.path()).unwrap_err().to_string();
     assert!(error.starts_with("augment.back: there is no ") && error.contains("none"), "{error}");
@@ -389,6 +395,10 @@ fn bad_configurations_name_the_key() {
     check(json!({ "share": 1.5, "steps": [{ "kind": "swap" }] }), "augment.share:");
     check(json!({ "copies": 0, "steps": [{ "kind": "swap" }] }), "augment.copies:");
     check(json!({ "there": "a", "steps": [{ "kind": "back_translate" }] }), "augment.back:");
+    let told = json!({ "model": "m", "prompt": "Translate into English." });
+    check(json!({ "there": told, "back": "a", "steps": [{ "kind": "back_translate" }] }), "augment.there:");
+    let unknown = serde_json::from_value::<AugmentConfig>(json!({ "there": { "model": "m", "promt": "x" } }));
+    assert!(unknown.unwrap_err().to_string().contains("prompt"));
     check(json!({ "steps": [{ "kind": "swap", "rate": 0.0 }] }), "augment.steps.rate:");
     check(json!({ "steps": [{ "kind": "render", "size": 1.0 }] }), "augment.steps.size:");
     assert!(serde_json::from_value::<Augmentation>(json!({ "kind": "swap", "rte": 0.1 })).is_err());

@@ -6,12 +6,12 @@ use danlu_text::Transform;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::outliers::OutlierConfig;
 use super::rules;
 use crate::conversation::is_reserved;
-use crate::{DataError, DecontaminateConfig, DedupConfig, Document, source_files};
+use crate::{DataError, DecontaminateConfig, DedupConfig, Document, source_state};
 
 /// What to keep, and what to change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -197,8 +197,9 @@ impl CleanConfig {
         {
             *exchange = base.join(&*exchange).to_string_lossy().into();
         }
-        for set in config.decontaminate.iter_mut().flat_map(|decontaminate| &mut decontaminate.sets) {
-            set.path = base.join(&set.path).to_string_lossy().into();
+        if let Some(decontaminate) = &mut config.decontaminate {
+            // Not the sets' paths themselves: what reads sources knows which of them are addresses.
+            decontaminate.base = base.join(&decontaminate.base);
         }
         config
     }
@@ -211,17 +212,19 @@ impl CleanConfig {
         Self { dedup, decontaminate: None, ..self.clone() }
     }
 
-    /// The files that the result depends on besides the documents, relative paths taken from `base`.
+    /// The files that the result depends on besides the documents and the evaluation sets, relative paths taken from `base`.
+    pub fn files(&self, base: &Path) -> Vec<PathBuf> {
+        self.relative_to(base).paths_mut().map(|path| path.clone()).collect()
+    }
+
+    /// The state of each evaluation set, in their order, as [`source_state`] tells it of a source.
     ///
     /// # Errors
-    /// Evaluation sets without files.
-    pub fn files(&self, base: &Path) -> Result<Vec<PathBuf>, DataError> {
-        let mut config = self.relative_to(base);
-        let mut files: Vec<PathBuf> = config.paths_mut().map(|path| path.clone()).collect();
-        for set in config.decontaminate.iter().flat_map(|decontaminate| &decontaminate.sets) {
-            files.extend(source_files(set, Path::new(""))?);
-        }
-        Ok(files)
+    /// Sets without files, and remote ones that cannot be listed.
+    pub fn set_states(&self, base: &Path) -> Result<Vec<Map<String, Value>>, DataError> {
+        let Some(decontaminate) = &self.decontaminate else { return Ok(Vec::new()) };
+        let base = base.join(&decontaminate.base);
+        decontaminate.sets.iter().map(|set| source_state(set, &base)).collect()
     }
 
     fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
@@ -283,15 +286,83 @@ impl SplitConfig {
         Err(DataError::BadConfig { key: "data.split", message })
     }
 
+    /// Which splits are to have documents.
+    pub(super) fn wanted(&self) -> [bool; 3] {
+        [true, self.valid > 0.0, self.test > 0.0]
+    }
+
     /// The split of a document, as an index into [`NAMES`](Self::NAMES).
     pub(crate) fn of(&self, document: &Document) -> usize {
-        let place = crate::document::fraction(document.id_number());
+        self.of_place(Self::place(document))
+    }
+
+    /// Where a document lies between 0 and 1, by its hash.
+    pub(super) fn place(document: &Document) -> f64 {
+        crate::document::fraction(document.id_number())
+    }
+
+    /// These shares, raised as far as it takes for documents at `places` to fill all splits that are wanted; none where
+    /// there are too few documents.
+    pub(super) fn raised_for(&self, mut places: Vec<f64>) -> Option<Self> {
+        places.sort_by(f64::total_cmp);
+        // In as few digits as will do.
+        [100.0, 1000.0, 10_000.0].into_iter().find_map(|steps| self.raised_in_steps(&places, steps))
+    }
+
+    /// As [`raised_for`](Self::raised_for), of places in order, in steps of one `steps`-th.
+    fn raised_in_steps(&self, places: &[f64], steps: f64) -> Option<Self> {
+        let above = |place: f64| ((place * steps).floor() + 1.0) / steps;
+        let mut raised = *self;
+        let first = *places.first()?;
+        if self.test > 0.0 && first >= self.test {
+            raised.test = above(first);
+        }
+        let next = *places.iter().find(|place| **place >= raised.test)?;
+        if self.valid > 0.0 && next >= raised.test + self.valid {
+            raised.valid = ((above(next) - raised.test) * steps - 1e-6).ceil() / steps;
+        }
+        let mut filled = [false; 3];
+        places.iter().for_each(|&place| filled[raised.of_place(place)] = true);
+        let works = raised.wanted().into_iter().zip(filled).all(|(wanted, filled)| filled || !wanted);
+        (works && raised.check().is_ok()).then_some(raised)
+    }
+
+    fn of_place(&self, place: f64) -> usize {
         if place < self.test {
             2
         } else if place < self.test + self.valid {
             1
         } else {
             0
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_raised_until_every_split_has_a_document() {
+        let raised = |valid: f64, test: f64, places: &[f64]| {
+            SplitConfig { valid, test }.raised_for(places.to_vec()).map(|split| (split.valid, split.test))
+        };
+        assert_eq!(raised(0.02, 0.02, &[0.5, 0.031, 0.074]), Some((0.04, 0.04)));
+        assert_eq!(raised(0.02, 0.02, &[0.01, 0.5, 0.3]), Some((0.29, 0.02)), "the test split has what it needs");
+        assert_eq!(raised(0.0, 0.02, &[0.5, 0.3]), Some((0.0, 0.31)), "what is not wanted stays away");
+        assert_eq!(raised(0.0, 0.02, &[0.50012, 0.5002]), Some((0.0, 0.5002)), "in as many digits as it takes");
+        for too_few in [&[0.1, 0.2][..], &[0.5], &[], &[0.3, 0.3, 0.3]] {
+            assert_eq!(raised(0.02, 0.02, too_few), None, "{too_few:?}");
+        }
+        for seed in 1..50u64 {
+            let places: Vec<f64> =
+                (1..=12u64).map(|i| (i * i * seed * 2_654_435 % 999_983) as f64 / 999_983.0).collect();
+            let split = SplitConfig { valid: 0.02, test: 0.02 }.raised_for(places.clone()).unwrap();
+            assert!(
+                (0..3).all(|wanted| places.iter().any(|&place| split.of_place(place) == wanted)),
+                "{seed} {split:?}"
+            );
         }
     }
 }

@@ -35,6 +35,7 @@ pub use outliers::{OutlierConfig, OutlierGroup, OutlierMethod, OutlierSide, Outl
 pub use output::{DROPPED_FILE, DroppedDocument, FUNNEL_FILE};
 pub use parts::{Part, PartSummary, clean_part, clean_parts, split_documents};
 pub use presets::{preset_names, preset_text};
+pub use rules::sql_functions;
 
 use self::rows::EXACT_BYTES;
 use crate::storage::{remove_folder, write_json};
@@ -78,7 +79,7 @@ impl Reason {
 /// `dropped.parquet` (if kept) and `funnel.json`. The same input gives the same files, whatever the number of threads.
 ///
 /// # Errors
-/// A configuration that cannot work, such as a rule with a function that does not exist; [`DataError::EmptyCorpus`]
+/// A configuration that cannot work, such as a rule with a function that does not exist; [`DataError::NothingKept`]
 /// when nothing is kept and [`DataError::EmptySplit`] when a wanted split got no document: the files are written all
 /// the same, so that the reasons can be looked at.
 pub fn clean(
@@ -108,12 +109,17 @@ fn finish(
     }
     let work = out.join(WORK_FOLDER);
     remove_folder(&work)?; // of a process that was killed
+    // Where it is, the tables beside it are whole, whether the cleaning then failed or not.
+    match std::fs::remove_file(out.join(FUNNEL_FILE)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(DataError::io("remove", out, e)),
+        _ => {}
+    }
     let space = global::Space { out, work: &work, exact_bytes };
     let cleaned = global::run(begin, config, split, &rules, space, progress);
     let removed = remove_folder(&work);
     let funnel = cleaned?; // the first error is the one to tell
     removed?;
     write_json(&out.join(FUNNEL_FILE), &funnel)?;
-    output::check_result(&funnel, split)?;
+    output::check_result(&funnel, split, out)?;
     Ok(funnel)
 }

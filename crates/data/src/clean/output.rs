@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Count, Funnel, Reason, SplitConfig, SplitRow};
 use crate::table::Fate;
-use crate::{DataError, Document, DocumentWriter, documents_file};
+use crate::{DataError, Document, DocumentWriter, documents_file, read_documents};
 
 /// The file of dropped documents in a clean artifact.
 pub const DROPPED_FILE: &str = "dropped.parquet";
@@ -121,19 +121,34 @@ impl<'a> Output<'a> {
     }
 }
 
-pub(super) fn check_result(funnel: &Funnel, split: &SplitConfig) -> Result<(), DataError> {
+/// That what is wanted is there, of the documents that lie in `out`.
+pub(super) fn check_result(funnel: &Funnel, split: &SplitConfig, out: &Path) -> Result<(), DataError> {
     let documents = funnel.kept.documents;
     if documents == 0 {
         let reasons: Vec<String> =
             funnel.reasons().iter().map(|(reason, count)| format!("{reason} {}", count.documents)).collect();
-        let explanation = format!("all {} documents were dropped ({})", funnel.collected.documents, reasons.join(", "));
-        return Err(DataError::EmptyCorpus { explanation });
+        return Err(DataError::NothingKept { documents: funnel.collected.documents, reasons: reasons.join(", ") });
     }
-    let wanted = [true, split.valid > 0.0, split.test > 0.0];
-    for (name, wanted) in SplitConfig::NAMES.into_iter().zip(wanted) {
+    for (name, wanted) in SplitConfig::NAMES.into_iter().zip(split.wanted()) {
         if wanted && funnel.split(name).documents == 0 {
-            return Err(DataError::EmptySplit { split: name, documents });
+            return Err(DataError::EmptySplit { split: name, documents, raised: raised(split, documents, out)? });
         }
     }
     Ok(())
+}
+
+/// The shares that would have done; the documents tell, where they are few.
+fn raised(split: &SplitConfig, documents: u64, out: &Path) -> Result<Option<SplitConfig>, DataError> {
+    /// A split that is empty of more documents has a share so small that no figure is better than another.
+    const FEW: u64 = 100_000;
+    if documents > FEW {
+        return Ok(None);
+    }
+    let mut places = Vec::new();
+    for name in SplitConfig::NAMES {
+        for document in read_documents(&out.join(documents_file(name)))? {
+            places.push(SplitConfig::place(&document?));
+        }
+    }
+    Ok(split.raised_for(places))
 }

@@ -7,12 +7,12 @@ use danlu_sql::{Functions, Judged, Row, Rule, Rules, Scorer};
 use danlu_text::{Analysis, LinearClassifier, NgramModel, WordList};
 
 use super::presets::expand;
-use super::{CleanConfig, Outcome, Reason, StatisticsKept};
+use super::{CleanConfig, ModelsConfig, Outcome, Reason, StatisticsKept};
 use crate::{DataError, Document};
 
 /// Compiles the rules of presets and recipe, and the statistics that outliers are found by.
 pub(super) fn compile(config: &CleanConfig) -> Result<Rules, DataError> {
-    compile_with(config, &functions(config)?)
+    compile_with(config, &sql_functions(&config.models)?)
 }
 
 /// Compiles without opening a model.
@@ -35,18 +35,22 @@ fn compile_with(config: &CleanConfig, functions: &Functions) -> Result<Rules, Da
     Ok(Rules::compile(&rules, &statistics, functions)?)
 }
 
-fn functions(config: &CleanConfig) -> Result<Functions, DataError> {
+/// The functions that rules may call, and queries over the documents, with these models and this list among them.
+///
+/// # Errors
+/// A file that cannot be read, or that is not what it should be.
+pub fn sql_functions(models: &ModelsConfig) -> Result<Functions, DataError> {
     let mut functions = Functions::default();
-    if let Some(path) = &config.models.perplexity {
+    if let Some(path) = &models.perplexity {
         let model = NgramModel::load(path)?;
         let score = move |analysis: &Analysis<'_>| Some(model.perplexity(analysis));
         functions = functions.with_perplexity(Arc::new(score));
     }
-    if let Some(path) = &config.models.quality {
+    if let Some(path) = &models.quality {
         let model = LinearClassifier::load(path)?;
         functions = functions.with_quality(Arc::new(move |analysis: &Analysis<'_>| Some(model.score(analysis))));
     }
-    if let Some(path) = &config.models.toxicity {
+    if let Some(path) = &models.toxicity {
         let words = word_list(path)?;
         functions =
             functions.with_toxicity(Arc::new(move |analysis: &Analysis<'_>| Some(words.count(analysis) as f64)));

@@ -1,7 +1,11 @@
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use danlu_sql::QueryEngine;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::DataError;
 use crate::ngrams::NgramSize;
@@ -13,14 +17,19 @@ pub struct DedupConfig {
     /// Keep one of the documents with the same text.
     pub exact: bool,
     /// Keep one of the documents that are nearly the same, by MinHash.
+    #[serde(deserialize_with = "on_or_table")]
     pub near: Option<NearConfig>,
     /// The same by SimHash: cheaper, and blunter on short texts. An alternative to `near`.
+    #[serde(deserialize_with = "on_or_table")]
     pub simhash: Option<SimHashConfig>,
     /// Cut paragraphs that occurred before, here or in an earlier document.
+    #[serde(deserialize_with = "on_or_table")]
     pub paragraphs: Option<RepeatConfig>,
     /// Cut lines that occurred before.
+    #[serde(deserialize_with = "on_or_table")]
     pub lines: Option<RepeatConfig>,
     /// Cut any span of text that occurred before, wherever it begins and ends.
+    #[serde(deserialize_with = "on_or_table")]
     pub substring: Option<SubstringConfig>,
     /// Which of several copies stays.
     pub keep: KeepRule,
@@ -38,6 +47,35 @@ pub struct DedupConfig {
     pub against: Vec<PathBuf>,
     /// Write the signatures of the documents that stay, for later runs (`signatures.danlu`, with near duplicates on).
     pub save_signatures: bool,
+}
+
+/// `near = true` is a table in which everything is as usual, and `near = false` none.
+fn on_or_table<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    struct OnOrTable<T>(PhantomData<T>);
+
+    impl<'de, T: Default + Deserialize<'de>> Visitor<'de> for OnOrTable<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("true, false or a table")
+        }
+
+        fn visit_bool<E>(self, on: bool) -> Result<Option<T>, E> {
+            Ok(on.then(T::default))
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+
+    deserializer.deserialize_any(OnOrTable(PhantomData))
 }
 
 impl Default for DedupConfig {

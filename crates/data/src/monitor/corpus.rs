@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::files::document_files;
-use crate::{DataError, Document, SourceConfig, read_documents, read_source};
+use crate::skipped::Skipped;
+use crate::{COLLECTED_FILE, CollectSummary, DataError, Document, SourceConfig, read_documents, read_source};
 
 /// The documents that a snapshot is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,11 +16,36 @@ pub struct Corpus {
     pub text_field: String,
     /// What documents of source files are called; the file's name up to its first dot when none is given.
     pub source: Option<String>,
+    /// Of documents that a run collected: how many it read, and how many records it could not.
+    pub collected: Option<(u64, u64)>,
+    /// Whether these are documents that nobody has cleaned, as a run collected them. Their languages are found from their
+    /// texts, as those of source files are.
+    pub uncleaned: bool,
+}
+
+/// What came to light while a corpus was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CorpusRead {
+    /// Records that could not be read.
+    pub(super) problems: u64,
+    /// Whether there are source files among its files.
+    pub(super) foreign: bool,
 }
 
 impl Corpus {
     pub fn of(files: Vec<PathBuf>) -> Self {
-        Self { files, text_field: "text".into(), source: None }
+        Self { files, text_field: "text".into(), source: None, collected: None, uncleaned: false }
+    }
+
+    /// The documents in a folder that [`collect`](crate::collect) wrote, to stand beside source files.
+    pub fn of_collected(dir: &Path) -> Self {
+        Self { uncleaned: true, ..Self::of(vec![dir.join(COLLECTED_FILE)]) }
+    }
+
+    /// With what collecting the documents counted.
+    #[must_use]
+    pub fn with_collected(self, summary: &CollectSummary) -> Self {
+        Self { collected: Some((summary.total.documents, summary.problem_count)), ..self }
     }
 
     /// The kept documents in a folder that [`clean`](crate::clean) wrote.
@@ -28,17 +54,27 @@ impl Corpus {
         Self::of(kept.map(|(_, path)| path).collect())
     }
 
-    /// Hands every document to `sink`; gives the number of records that could not be read.
-    pub(super) fn read(&self, sink: &mut dyn FnMut(Document) -> Result<(), DataError>) -> Result<u64, DataError> {
-        let mut problems = 0;
+    /// Hands every document to `sink`.
+    pub(super) fn read(
+        &self,
+        sink: &mut dyn FnMut(Document) -> Result<(), DataError>,
+    ) -> Result<CorpusRead, DataError> {
+        let mut read = CorpusRead { problems: self.collected.map_or(0, |(_, problems)| problems), foreign: false };
         for file in &self.files {
             if is_documents(file)? {
-                read_documents(file)?.try_for_each(|document| sink(document?))?;
+                read_documents(file)?.try_for_each(|document| {
+                    let mut document = document?;
+                    if self.uncleaned {
+                        document.language.clear();
+                    }
+                    sink(document)
+                })?;
             } else {
-                problems += self.read_source(file, sink)?;
+                read.foreign = true;
+                read.problems += self.read_source(file, sink)?;
             }
         }
-        Ok(problems)
+        Ok(read)
     }
 
     fn read_source(
@@ -54,17 +90,18 @@ impl Corpus {
             text_field: self.text_field.clone(),
             ..Default::default()
         };
-        let mut problems = 0;
+        let (mut problems, mut skipped) = (0, Skipped::default());
         read_source(&source, file.parent().unwrap_or(Path::new("")), &mut |record| {
             match record {
                 Ok(document) => sink(document)?,
                 Err(problem) => {
-                    tracing::warn!("skipped: {problem}");
+                    skipped.tell(&problem);
                     problems += 1;
                 }
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        skipped.finish(&source.name);
         Ok(problems)
     }
 }

@@ -132,10 +132,24 @@ impl Comparison<'_> {
 
     fn shares(&mut self) {
         let (accepted, delivered) = (self.accepted, self.delivered);
-        let (psi, shifts) = self.share_of("source", accepted.by_source(), delivered.by_source());
-        (self.drift.source_psi, self.drift.sources) = (psi, shifts);
+        if self.sources_have_names() {
+            let (psi, shifts) = self.share_of("source", accepted.by_source(), delivered.by_source());
+            (self.drift.source_psi, self.drift.sources) = (psi, shifts);
+        } else {
+            let told = "sources: called after files on one side, and no name is on both (--source gives one)";
+            self.drift.not_judged.push(told.into());
+        }
         let (psi, shifts) = self.share_of("language", accepted.by_language(), delivered.by_language());
         (self.drift.language_psi, self.drift.languages) = (psi, shifts);
+    }
+
+    /// Whether a source is known by its name. Files are called as somebody likes; where no name of theirs is known, they are
+    /// not new sources.
+    fn sources_have_names(&self) -> bool {
+        let (accepted, delivered) = (self.accepted, self.delivered);
+        let known = delivered.by_source();
+        !(accepted.named_after_files || delivered.named_after_files)
+            || accepted.by_source().keys().any(|name| known.contains_key(name))
     }
 
     fn share_of(
@@ -285,9 +299,8 @@ impl Comparison<'_> {
     }
 
     fn repeats_and_problems(&mut self) {
-        let unreadable = |of: &Snapshot| of.problems as f64 / (of.problems + of.total.documents).max(1) as f64;
         self.drift.repeats = (self.accepted.repeats.share(), self.delivered.repeats.share());
-        self.drift.problems = (unreadable(self.accepted), unreadable(self.delivered));
+        self.drift.problems = (self.accepted.problem_share(), self.delivered.problem_share());
         for (threshold, what, (before, after), limit) in [
             ("repeats", "texts that repeat another document", self.drift.repeats, self.config.repeats),
             ("problems", "records that cannot be read", self.drift.problems, self.config.problems),

@@ -8,6 +8,7 @@
 //! Begin reading at `snapshot.rs`, then `drift.rs`.
 
 mod compare;
+mod contamination;
 mod corpus;
 mod distribution;
 mod drift;
@@ -23,6 +24,7 @@ mod vocabulary;
 mod watch;
 
 pub use compare::{Mark, Piece};
+pub use contamination::{ContaminationReport, HitSample, SetReport};
 pub use corpus::Corpus;
 pub use distribution::Distribution;
 pub use drift::{Drift, ShareShift, StatisticDrift, Violation, VocabularyDrift, drift};

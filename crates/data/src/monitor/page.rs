@@ -1,5 +1,6 @@
 //! The page: what the data is, what happened to it, how it is spread, and what moved.
 
+mod contamination;
 mod drift;
 mod duplicates;
 mod licenses;

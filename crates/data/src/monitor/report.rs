@@ -7,6 +7,7 @@ use danlu_store::{Artifact, Manifest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::contamination::ContaminationReport;
 use super::drift::Drift;
 use super::duplicates::DuplicateReport;
 use super::licenses::LicenseCard;
@@ -42,6 +43,9 @@ pub struct DataReport {
     pub outliers: Vec<Outliers>,
     /// What the search for duplicates found; taken out of the funnel.
     pub duplicates: Option<DuplicateReport>,
+    /// What of evaluation sets was found.
+    #[serde(default)]
+    pub contamination: Option<ContaminationReport>,
     pub drift: Option<Drift>,
 }
 
@@ -132,6 +136,7 @@ impl DataReport {
             outliers: outliers(&snapshot),
             snapshot,
             duplicates: None,
+            contamination: None,
             drift: None,
         }
     }
@@ -145,6 +150,7 @@ impl DataReport {
         self.duplicates = DuplicateReport::of(&clean.path, &mut funnel)?;
         self.funnel = Some(funnel);
         self.dropped = dropped(&clean.path, self.snapshot.config.seed)?;
+        self.contamination = ContaminationReport::of(clean, self.snapshot.config.seed)?;
         self.card.filters = clean.manifest.config.clone();
         self.card.artifacts.insert(clean.manifest.stage.clone(), clean.manifest.key.clone());
         if let Some(collect) = collect {
@@ -172,7 +178,7 @@ fn version() -> String {
     env!("CARGO_PKG_VERSION").to_owned()
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, DataError> {
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, DataError> {
     let bytes = std::fs::read(path).map_err(|e| DataError::io("read", path, e))?;
     serde_json::from_slice(&bytes).map_err(|e| DataError::io("read", path, e.into()))
 }

@@ -1,13 +1,14 @@
 //! What a set of documents looks like, in a few hundred kilobytes: one pass, bounded memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use danlu_text::Analysis;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::corpus::Corpus;
+use super::corpus::{Corpus, CorpusRead};
 use super::distribution::Distribution;
 use super::ids::{IdSample, Repeats};
 use super::licenses::Licenses;
@@ -69,8 +70,17 @@ pub struct Snapshot {
     pub config: SnapshotConfig,
     pub inputs: Vec<SnapshotInput>,
     pub total: Count,
-    /// Records of source files that could not be read.
+    /// Records that could not be read, of source files or when a run collected.
     pub problems: u64,
+    /// Of what a run made: how many documents it had collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collected: Option<u64>,
+    /// Whether the documents are as they were read, and nobody has cleaned them.
+    #[serde(default)]
+    pub raw: bool,
+    /// Whether sources are called after files, because nobody named them.
+    #[serde(default)]
+    pub named_after_files: bool,
     /// By source and language.
     pub groups: Vec<SnapshotGroup>,
     /// By language.
@@ -129,7 +139,7 @@ impl Snapshot {
         let statistics = Statistics::named(&config.statistics)?;
         let mut builder = Builder { config, statistics, all: Partial::default(), ids: IdSample::default(), seen: 0 };
         let (mut chunk, mut bytes, mut done) = (Vec::new(), 0, 0u64);
-        let problems = corpus.read(&mut |document| {
+        let read = corpus.read(&mut |document| {
             bytes += document.text.len() + 256;
             chunk.push(document);
             if bytes >= CHUNK_BYTES {
@@ -145,7 +155,23 @@ impl Snapshot {
             let explanation = format!("{} files hold no readable document", corpus.files.len());
             return Err(DataError::EmptyCorpus { explanation });
         }
-        builder.finish(inputs(&corpus.files)?, problems)
+        builder.finish(corpus, read)
+    }
+
+    /// Whether a file begins as [`write`](Self::write) begins one, or as one does whose keys were put in order. Other JSON holds
+    /// documents.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn is_in(path: &Path) -> Result<bool, DataError> {
+        let mut beginning = Vec::new();
+        let file = std::fs::File::open(path).map_err(|e| DataError::io("read", path, e))?;
+        file.take(64).read_to_end(&mut beginning).map_err(|e| DataError::io("read", path, e))?;
+        let text = String::from_utf8_lossy(&beginning);
+        let first = text.trim_start_matches('\u{feff}').trim_start().strip_prefix('{').map(str::trim_start);
+        Ok(first.is_some_and(|key| {
+            key.starts_with("\"version\"") || key.starts_with("\"collected\"") || key.starts_with("\"config\"")
+        }))
     }
 
     /// Reads a snapshot that [`write`](Self::write) wrote.
@@ -179,6 +205,12 @@ impl Snapshot {
             }
         }
         all
+    }
+
+    /// The share of records that could not be read.
+    pub fn problem_share(&self) -> f64 {
+        let read = self.collected.unwrap_or(self.total.documents);
+        self.problems as f64 / (self.problems + read).max(1) as f64
     }
 
     pub fn by_source(&self) -> BTreeMap<&str, Count> {
@@ -232,7 +264,8 @@ impl Builder<'_> {
         self.seen += chunk.len() as u64;
     }
 
-    fn finish(self, inputs: Vec<SnapshotInput>, problems: u64) -> Result<Snapshot, DataError> {
+    fn finish(self, corpus: &Corpus, read: CorpusRead) -> Result<Snapshot, DataError> {
+        let inputs = inputs(&corpus.files)?;
         let Partial { groups, words, time, licenses, samples } = self.all;
         check_carried(&self.statistics, &groups)?;
         let names = self.statistics.names();
@@ -254,7 +287,10 @@ impl Builder<'_> {
                 documents: all.documents + group.count.documents,
                 bytes: all.bytes + group.count.bytes,
             }),
-            problems,
+            problems: read.problems,
+            collected: corpus.collected.map(|(documents, _)| documents),
+            raw: read.foreign || corpus.uncleaned,
+            named_after_files: read.foreign && corpus.source.is_none(),
             groups,
             vocabularies: words.into_iter().map(vocabulary).collect(),
             repeats: self.ids.finish(),

@@ -6,7 +6,6 @@ use danlu_report::number::{bytes, grouped};
 
 use super::{Made, with_progress};
 use crate::PipelineError;
-use crate::graph::Stage;
 use crate::runner::Context;
 
 pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, PipelineError> {
@@ -16,10 +15,6 @@ pub(super) fn run(context: &mut Context<'_>, work: &Path) -> Result<Made, Pipeli
     let summary = with_progress(context, |progress| {
         danlu_data::collect_without(&data.sources, file.base(), data.strict, &forgotten, work, progress)
     })?;
-    for problem in summary.problems.iter().take(5) {
-        let line = problem.line.map_or(String::new(), |line| format!(":{line}"));
-        context.observer.message(Stage::Collect, &format!("{}{line}: {}", problem.file.display(), problem.message));
-    }
     let skipped = match summary.problem_count {
         0 => String::new(),
         n => format!(", {n} records could not be read and were skipped (--strict stops at them)"),

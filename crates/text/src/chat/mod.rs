@@ -17,8 +17,8 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::TextError;
 use crate::tokenizer::CONFIG_FILE;
+use crate::{TextError, Tokenizer};
 
 /// The ChatML template that a tokenizer trained here carries.
 pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
@@ -113,6 +113,21 @@ impl ChatTemplate {
             .iter()
             .map(|message| minijinja::context! { role => message.role.as_str(), content => message.content.as_str() });
         self.rendered(messages.collect(), Jinja::from(()), add_generation_prompt)
+    }
+
+    /// The tokens of a conversation up to where the assistant's reply begins. Special tokens written in a message are ordinary
+    /// text: what somebody says cannot end their turn.
+    ///
+    /// # Errors
+    /// [`TextError::ChatTemplate`], and those of the tokenizer.
+    pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>, TextError> {
+        // A noncharacter that nobody wrote marks where a forged token is broken in two.
+        let mark = ('\u{fdd0}'..='\u{fdef}')
+            .find(|c| !messages.iter().any(|message| message.content.contains(*c)))
+            .ok_or_else(|| TextError::ChatTemplate { message: "the messages hold too many noncharacters".into() })?;
+        let safe = |m: &Message| Message::new(m.role.clone(), tokenizer.mark_special(&m.content, mark));
+        let safe: Vec<Message> = messages.iter().map(safe).collect();
+        tokenizer.encode_marked(&self.render(&safe, true)?, mark)
     }
 
     /// As [`render`](Self::render), of messages that hold more than a text (calls of tools, parts, reasoning), with the tools

@@ -1,10 +1,10 @@
 //! `danlu data report RUN|FILES`.
 
 use anyhow::Context;
-use danlu_data::{DataReport, DuplicateReport, Snapshot, drift};
+use danlu_data::{ContaminationReport, DataReport, DuplicateReport, Snapshot, drift};
 use danlu_store::{Workspace, atomic};
 
-use super::input::{Input, snapshot, thresholds};
+use super::input::{self, Input, snapshot, thresholds};
 use crate::args::{DataReportArgs, Global};
 use crate::output::{bytes, count, line, note};
 
@@ -17,8 +17,10 @@ pub fn report(global: &Global, args: &DataReportArgs) -> anyhow::Result<()> {
         report = report.with_artifacts(clean, collect.as_ref())?.with_licenses(licenses);
     }
     if let Some(against) = &args.against {
-        let accepted = snapshot(&Input::of(&workspace, std::slice::from_ref(against), &args.reading)?, &args.reading)?;
-        report.drift = Some(drift(&accepted, &report.snapshot, &thresholds(args.thresholds.as_deref())?));
+        let limits = thresholds(args.thresholds.as_deref())?;
+        let given = Input::of(&workspace, std::slice::from_ref(against), &args.reading)?;
+        let (accepted, instead) = input::accepted(&given, &input, &report.snapshot, &args.reading)?;
+        report.drift = Some(drift(&accepted, instead.as_ref().unwrap_or(&report.snapshot), &limits));
     }
     if let Some(path) = &args.snapshot {
         report.snapshot.write(path)?;
@@ -34,6 +36,9 @@ pub fn report(global: &Global, args: &DataReportArgs) -> anyhow::Result<()> {
         render(&report.snapshot);
         if let Some(duplicates) = report.duplicates.as_ref().filter(|duplicates| !duplicates.largest.is_empty()) {
             line(clusters(duplicates).trim_end());
+        }
+        if let Some(found) = &report.contamination {
+            line(contamination(found).trim_end());
         }
     }
     Ok(())
@@ -75,4 +80,13 @@ fn clusters(duplicates: &DuplicateReport) -> String {
         })
         .collect();
     crate::output::table(&["documents", "source", "kept", "text"], &rows)
+}
+
+/// What was found of the evaluation sets; the page shows some of it.
+fn contamination(found: &ContaminationReport) -> String {
+    let row = |set: &danlu_data::SetReport| {
+        vec![set.name.clone(), count(set.documents), count(set.items), count(set.too_short)]
+    };
+    let rows: Vec<Vec<String>> = found.sets.iter().map(row).collect();
+    crate::output::table(&["evaluation set", "documents hit", "items found", "items too short"], &rows)
 }

@@ -2,22 +2,24 @@
 
 use std::path::Path;
 
-use danlu_sql::QueryEngine;
+use danlu_data::ModelsConfig;
+use danlu_sql::{Functions, QueryEngine};
 use danlu_store::Workspace;
 use danlu_text::{FunctionKind, text_functions};
 use serde_json::{Value, json};
 
-use super::cleaned;
+use super::{looked_at, recipe_of};
 use crate::Usage;
 use crate::args::{DataSqlArgs, Global};
 use crate::output::{count, line, note, print, table};
 
 pub fn sql(global: &Global, args: &DataSqlArgs) -> anyhow::Result<()> {
     let workspace = Workspace::open(&global.runs_dir)?;
-    let clean = cleaned(&workspace, &args.run)?;
+    let clean = looked_at(&workspace, &args.run)?;
     let spill = tempfile::tempdir()?;
     let memory = args.memory_mb.saturating_mul(1 << 20);
-    let engine = QueryEngine::open(&args.engine, memory, spill.path(), rayon::current_num_threads())?;
+    let threads = rayon::current_num_threads();
+    let engine = QueryEngine::open_with(&args.engine, memory, spill.path(), threads, &functions_of(&workspace, args)?)?;
     let register = |name: &str, path: &Path| {
         engine.register_parquet(name, &std::path::absolute(path)?.to_string_lossy()).map_err(anyhow::Error::from)
     };
@@ -54,6 +56,19 @@ pub fn sql(global: &Global, args: &DataSqlArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The functions that the run's rules may call. One whose file is gone is told of, and missed only by who asks for it.
+fn functions_of(workspace: &Workspace, args: &DataSqlArgs) -> anyhow::Result<Functions> {
+    let (recipe, base) = recipe_of(workspace, &args.run)?;
+    let models = recipe.clean.relative_to(&base).models;
+    if models == ModelsConfig::default() || args.engine.contains("://") {
+        return Ok(Functions::default());
+    }
+    Ok(danlu_data::sql_functions(&models).unwrap_or_else(|error| {
+        note(&format!("without the files of [clean.models]: {error}; name the recipe in the place of the run"));
+        Functions::default()
+    }))
+}
+
 /// One value, on one line and not longer than a screen likes.
 fn cell(value: Option<&Value>) -> String {
     const WIDEST: usize = 60;
@@ -81,7 +96,9 @@ pub fn functions(as_json: bool) -> anyhow::Result<()> {
         }
     }
     if !as_json {
-        line("perplexity(text), quality(text)\n    Of models in [clean.models]; `danlu data train` makes them.");
+        line(
+            "perplexity(text), quality(text)\n    Of models in [clean.models], in `danlu data sql` those of the run; `danlu data train` makes them.",
+        );
     }
     Ok(())
 }

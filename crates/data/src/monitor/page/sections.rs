@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use danlu_report::{Block, Funnel, FunnelStep, Sample, Section, T, number};
 
 use super::names::{language, left, reason, right, same, step, t, table};
-use super::{drift, duplicates, headline, licenses, spread};
+use super::{contamination, drift, duplicates, headline, licenses, spread};
 use crate::Count;
 use crate::monitor::report::{DataReport, DroppedSample, SourceCard};
 use crate::monitor::snapshot::Snapshot;
@@ -22,6 +22,7 @@ pub(super) fn all(report: &DataReport) -> Vec<Section> {
         all.push(changes(report));
     }
     all.extend(report.duplicates.as_ref().map(duplicates::section));
+    all.extend(report.contamination.as_ref().map(contamination::section));
     all.push(spread::section(&report.snapshot, &report.outliers));
     all.extend(vocabulary(&report.snapshot));
     all.push(samples(&report.snapshot));
