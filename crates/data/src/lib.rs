@@ -77,9 +77,9 @@ pub use monitor::{
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
 pub use provenance::{
-    ArtifactRef, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact, Selection,
-    ShardPlace, Sought, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget,
-    trace,
+    ArtifactRef, COLLECTED_FROM_KEY, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact,
+    Selection, ShardPlace, Sought, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget,
+    plan_forget, trace,
 };
 pub use shard::{
     ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,

@@ -24,6 +24,7 @@ mod jsonl;
 mod lines;
 mod locate;
 mod open;
+mod own;
 mod pages;
 mod parquet;
 mod reader;
