@@ -450,6 +450,49 @@ fn links_are_followed_once_and_never_in_circles() {
 }
 
 #[test]
+fn what_is_hidden_or_danlus_own_or_of_no_known_format_is_left_out_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = "experiments/artifacts/collect/1/d.txt";
+    for path in ["a.txt", "deep/b.txt", ".hidden.txt", ".git/c.txt", "notes.docx", "deep/other.xml", own] {
+        fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(path), path).unwrap();
+    }
+    drop(danlu_store::Workspace::open(&dir.path().join("experiments")).unwrap().db().unwrap());
+    let hidden = json!({"count": 1, "first": [".hidden.txt"]});
+    let folder = json!({"count": 1, "first": [".git"]});
+    let runs = json!({"count": 1, "first": ["experiments"]});
+    let unknown = json!({"count": 2, "first": ["deep/other.xml", "notes.docx"]});
+    let all = json!({"hidden files": hidden, "hidden folders": folder, "run folders of danlu": runs});
+    let mut and_unknown = all.clone();
+    and_unknown["files of unknown format"] = unknown;
+    for (paths, expect, left_out) in [
+        (&["."][..], &["a.txt", "deep/b.txt"][..], &and_unknown),
+        (&["**/*.txt"], &["a.txt", "deep/b.txt"], &all),
+        (&["*.txt"], &["a.txt"], &json!({"hidden files": hidden})),
+        (&["*/*.txt"], &["deep/b.txt"], &json!({"hidden folders": folder})),
+        (&["a.txt", "*.txt", "*/*.txt", "."], &["a.txt", "deep/b.txt"], &and_unknown),
+        // What is named is read.
+        (&[".hidden.txt"], &[".hidden.txt"], &json!({})),
+        (&["**/.hidden.txt"], &[".hidden.txt"], &json!({"run folders of danlu": runs})),
+        (&[".git"], &[".git/c.txt"], &json!({})),
+        (&["experiments/artifacts/*/*/*.txt"], &[own], &json!({})),
+        (&["experiments/artifacts"], &[own], &json!({})),
+    ] {
+        let out = tempfile::tempdir().unwrap();
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let config = SourceConfig { paths, ..source("") };
+        let summary = collect(&[config], dir.path(), true, out.path(), &quiet).unwrap();
+        let documents: Vec<Document> =
+            read_documents(&out.path().join(COLLECTED_FILE)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(texts(&documents), expect);
+        assert_eq!(&serde_json::to_value(&summary.sources["s"].left_out).unwrap(), left_out, "{expect:?}");
+        assert_eq!(documents[0].metadata["file"], expect[0]);
+    }
+    let none = read(dir.path(), &source("*/artifacts/*/*/*.txt"));
+    assert!(matches!(none, Err(DataError::NoFiles { .. })), "{none:?}");
+}
+
+#[test]
 fn files_may_be_empty_or_disappear() {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in [("a.txt", "a"), ("b.txt", "b"), ("c.txt", "c"), ("d.txt", "")] {

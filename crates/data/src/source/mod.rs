@@ -50,8 +50,8 @@ use crate::{DataError, Document};
 pub use chat::ChatFormat;
 pub use config::{HttpConfig, KeptFields, SourceConfig, TextSplit, stated_licenses, without_licenses};
 pub use format::Format;
-pub(crate) use locate::{Item, Listing, list};
-pub use locate::{source_files, source_state};
+pub(crate) use locate::{Item, Listing, UNKNOWN_FORMAT, list};
+pub use locate::{LeftOut, source_files, source_state};
 pub(crate) use reader::SourceReader;
 
 use format::Compression;
