@@ -790,7 +790,8 @@ fn pages_wikis_mail_feeds_and_posts_are_read() {
     let feed = "<rss version=\"2.0\"><channel><title>News</title><item><title>One</title><link>https://example.com/1</link>\
                 <description>&lt;p&gt;A short &lt;b&gt;story&lt;/b&gt;.&lt;/p&gt;</description></item></channel></rss>";
     let found = one("a.rss", feed, &|_| ());
-    assert_eq!((found.text.trim(), &found.metadata["url"]), ("A short story.", &json!("https://example.com/1")));
+    let expect = ("One\n\nA short story.", &json!("https://example.com/1"));
+    assert_eq!((found.text.trim(), &found.metadata["url"]), expect);
 
     let posts = "{\"id\":\"a1\",\"author\":\"ada\",\"body\":\"I agree.\",\"parent_id\":\"t3_x\",\"created_utc\":1714521600,\"score\":3,\"subreddit\":\"poems\"}\n\
                  {\"id\":\"a2\",\"author\":\"[deleted]\",\"body\":\"[deleted]\",\"created_utc\":1714521600}\n";

@@ -66,6 +66,9 @@ pub struct SourceConfig {
     /// Which other fields are kept: `"all"`, `"none"` or a list of names.
     #[serde(skip_serializing_if = "KeptFields::keeps_all")]
     pub metadata: KeptFields,
+    /// Where the title of a post, or of an entry of a feed, goes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub title: TitlePlace,
     /// The records are conversations of this form.
     #[serde(skip_serializing_if = "is_default")]
     pub chat: Option<ChatFormat>,
@@ -165,6 +168,7 @@ impl Default for SourceConfig {
             title_field: None,
             images_field: None,
             metadata: KeptFields::All(All::All),
+            title: TitlePlace::Text,
             chat: None,
             split: TextSplit::File,
             language: None,
@@ -239,6 +243,17 @@ pub fn stated_licenses(sources: &[SourceConfig]) -> BTreeMap<String, String> {
 /// so what was made of them, a trained model in the end, need not be made again when it is added or mended.
 pub fn without_licenses(sources: &[SourceConfig]) -> Vec<SourceConfig> {
     sources.iter().map(|source| SourceConfig { license: None, ..source.clone() }).collect()
+}
+
+/// Where a title goes. The metadata has it in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TitlePlace {
+    /// Before the text, with a blank line between: as whoever reads the post sees it.
+    #[default]
+    Text,
+    /// Into the metadata alone.
+    Metadata,
 }
 
 /// What one document of a text file is.

@@ -48,7 +48,7 @@ use serde_json::{Map, Value};
 use crate::{DataError, Document};
 
 pub use chat::ChatFormat;
-pub use config::{HttpConfig, KeptFields, SourceConfig, TextSplit, stated_licenses, without_licenses};
+pub use config::{HttpConfig, KeptFields, SourceConfig, TextSplit, TitlePlace, stated_licenses, without_licenses};
 pub use format::Format;
 pub(crate) use locate::{Item, Listing, UNKNOWN_FORMAT, list};
 pub use locate::{LeftOut, source_files, source_state};
