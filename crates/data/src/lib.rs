@@ -87,8 +87,8 @@ pub use shard::{
 };
 pub use show::{ShowFilter, Shown, show};
 pub use source::{
-    ChatFormat, Format, HttpConfig, KeptFields, LeftOut, Problem, SourceConfig, TextSplit, TitlePlace, read_source,
-    source_files, source_state, stated_licenses, without_licenses,
+    ChatFormat, Format, HttpConfig, InvalidBytes, KeptFields, LeftOut, Problem, SourceConfig, TextSplit, TitlePlace,
+    read_source, source_files, source_state, stated_licenses, without_licenses,
 };
 pub use table::{DocumentReader, DocumentWriter, TABLE_VERSION, documents_file, read_documents};
 pub use tokenizer::train_tokenizer;

@@ -14,8 +14,8 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use common::sources::{bzip2, check_texts, gzip, read, read_file, source, texts, with_window, zstd};
 use common::{CHINESE, ENGLISH, quiet};
 use danlu_data::{
-    COLLECTED_FILE, ChatFormat, CollectSummary, DataError, Document, Format, KeptFields, SourceConfig, TextSplit,
-    collect, read_documents, read_source, source_state,
+    COLLECTED_FILE, ChatFormat, CollectSummary, DataError, Document, Format, InvalidBytes, KeptFields, SourceConfig,
+    TextSplit, collect, read_documents, read_source, source_state,
 };
 use danlu_testing::skip;
 use serde_json::{Value, json};
@@ -344,8 +344,41 @@ fn encodings_are_found_or_named() {
         (texts(&documents), problems),
         (vec!["春 \u{FFFD}!"], vec!["a.txt: some bytes are not gb18030; they became U+FFFD".to_owned()])
     );
-    let (documents, problems) = read_file("a.txt", GB18030, |source| source.encoding = "utf-8".into());
+    let utf8 = |invalid: InvalidBytes| {
+        read_file("a.txt", GB18030, |source| (source.encoding, source.invalid) = ("utf-8".into(), invalid))
+    };
+    let (documents, problems) = utf8(InvalidBytes::Drop);
     assert!(documents.is_empty() && problems[0].contains("broken UTF-8 (byte 0xB4"), "{problems:?}");
+    let (documents, problems) = utf8(InvalidBytes::Replace);
+    assert!(documents[0].text.starts_with('\u{FFFD}'), "{documents:?}");
+    assert_eq!(problems, ["a.txt: some bytes are not UTF-8; they became U+FFFD"]);
+}
+
+/// A bad byte takes neither its file nor its record with it, and is told once of a file.
+#[test]
+fn bytes_that_are_no_utf8_become_replacement_characters() {
+    let told = |name: &str| format!("{name}: some bytes are not UTF-8; they became U+FFFD");
+    for (name, content, expect) in [
+        ("a.txt", "春眠\u{1}不覺曉", &["春眠\u{FFFD}不覺曉"][..]),
+        ("a.md", "# 春\u{1}", &["# 春\u{FFFD}"]),
+        (
+            "a.jsonl",
+            "{\"text\":\"one\"}\n{\"text\":\"t\u{1}o\u{1}\"}\n{\"text\":\"三\"}\n",
+            &["one", "t\u{FFFD}o\u{FFFD}", "三"],
+        ),
+        ("a.json", "[{\"text\":\"one\"},{\"text\":\"t\u{1}o\"}]", &["one", "t\u{FFFD}o"]),
+        ("a.csv", "text,n\none,\u{1}\nt\u{1}o,2\n", &["one", "t\u{FFFD}o"]),
+        ("a.tsv", "text\tn\none\t1\nt\u{1}o\t2\n", &["one", "t\u{FFFD}o"]),
+    ] {
+        let bytes: Vec<u8> = content.bytes().map(|byte| if byte == 1 { 0xFF } else { byte }).collect();
+        let (documents, problems) = read_file(name, &bytes, |_| ());
+        assert_eq!((texts(&documents), problems), (expect.to_vec(), vec![told(name)]), "{name}");
+        let (documents, problems) = read_file(name, &bytes, |source| source.invalid = InvalidBytes::Drop);
+        assert!(documents.len() < expect.len() && problems[0].contains("broken UTF-8"), "{name}: {problems:?}");
+    }
+    // What is wrong otherwise stays wrong.
+    let (documents, problems) = read_file("a.jsonl", b"{\"text\":\"\xFF\"\n{\"text\":\"b\"}\n", |_| ());
+    assert!(texts(&documents) == ["b"] && problems[0].contains("a.jsonl:1: malformed JSON"), "{problems:?}");
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub struct SourceConfig {
     /// `auto`: UTF-8, and where a file is not, what it looks like; or a name such as `gb18030`, `big5`, `latin1`.
     #[serde(skip_serializing_if = "is_auto")]
     pub encoding: String,
+    /// What becomes of bytes that are no UTF-8.
+    #[serde(skip_serializing_if = "is_default")]
+    pub invalid: InvalidBytes,
     /// The field or column that holds the text; a dotted path reaches into nested fields (`data.body`).
     pub text_field: String,
     /// Several fields that make up the text together, in this order; those that are missing or empty are left out.
@@ -157,6 +160,7 @@ impl Default for SourceConfig {
             query: None,
             format: None,
             encoding: "auto".into(),
+            invalid: InvalidBytes::Replace,
             text_field: "text".into(),
             text_fields: Vec::new(),
             text_separator: "\n\n".into(),
@@ -243,6 +247,17 @@ pub fn stated_licenses(sources: &[SourceConfig]) -> BTreeMap<String, String> {
 /// so what was made of them, a trained model in the end, need not be made again when it is added or mended.
 pub fn without_licenses(sources: &[SourceConfig]) -> Vec<SourceConfig> {
     sources.iter().map(|source| SourceConfig { license: None, ..source.clone() }).collect()
+}
+
+/// What becomes of bytes that are not of the encoding of their file, where that is UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvalidBytes {
+    /// They become U+FFFD, as in other encodings, and the file is named.
+    #[default]
+    Replace,
+    /// The record that has them is left out as a problem.
+    Drop,
 }
 
 /// Where a title goes. The metadata has it in any case.

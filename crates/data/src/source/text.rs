@@ -5,7 +5,7 @@ use serde_json::Map;
 
 use super::format::Format;
 use super::lines::Lines;
-use super::{Flow, Sink, SourceFile, TextSplit, utf8};
+use super::{Flow, Sink, SourceFile, TextSplit};
 
 /// Reads a text file: one document, or one for each paragraph.
 pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
@@ -25,7 +25,7 @@ fn whole(file: &SourceFile<'_>, reader: impl BufRead, sink: &mut Sink<'_>) -> Fl
     if bytes.len() > most {
         return sink(Err(file.problem(None, file.too_long() + "; set split = \"paragraph\"")));
     }
-    sink(match utf8(bytes) {
+    sink(match file.utf8(bytes) {
         Ok(mut text) => {
             let markdown = file.format == Format::Markdown;
             let title = if markdown { heading(&text).map(str::to_owned) } else { None };
@@ -90,7 +90,7 @@ fn paragraphs(file: &SourceFile<'_>, reader: impl BufRead, sink: &mut Sink<'_>) 
 }
 
 fn emit(file: &SourceFile<'_>, paragraph: Vec<u8>, first: u64, sink: &mut Sink<'_>) -> Flow {
-    sink(match utf8(paragraph) {
+    sink(match file.utf8(paragraph) {
         Ok(text) => Ok(file.document(text, Some(first), Map::new())),
         Err((line, message)) => Err(file.problem(Some(first + line), message)),
     })
