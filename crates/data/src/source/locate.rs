@@ -168,8 +168,10 @@ fn scheme_of(pattern: &str) -> Option<(&str, &str)> {
 /// A URL without the password in it.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
-    let Some((user, host)) = rest.split_once('@') else { return url.into() };
-    format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default())
+    // Only the authority names a user; a path may hold an `@`, too (RFC 3986, 3.2).
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let Some((user, host)) = authority.rsplit_once('@') else { return url.into() };
+    format!("{scheme}://{}@{host}{path}", user.split(':').next().unwrap_or_default())
 }
 
 /// What becomes of the files that a hub has named.
@@ -512,4 +514,25 @@ fn literal_root(pattern: &Path) -> PathBuf {
     let literal = |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     let root: PathBuf = pattern.components().take_while(literal).collect();
     if root.as_os_str().is_empty() { PathBuf::from(".") } else { root }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn a_password_is_taken_out_of_the_authority_alone() {
+        for (url, expect) in [
+            ("postgres://me:secret@db/posts", "postgres://me@db/posts"),
+            ("postgres://me@db:5432/posts", "postgres://me@db:5432/posts"),
+            ("https://me:p@ss@example.com/a", "https://me@example.com/a"),
+            ("http://127.0.0.1:8765/@user/page", "http://127.0.0.1:8765/@user/page"),
+            ("http://127.0.0.1:8765?to=a@b", "http://127.0.0.1:8765?to=a@b"),
+            ("https://example.com/a:b@c#d@e", "https://example.com/a:b@c#d@e"),
+            ("https://me:secret@example.com/@user", "https://me@example.com/@user"),
+            ("texts/a@b.txt", "texts/a@b.txt"),
+        ] {
+            assert_eq!(without_password(url), expect);
+        }
+    }
 }
