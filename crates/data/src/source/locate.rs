@@ -168,9 +168,13 @@ fn scheme_of(pattern: &str) -> Option<(&str, &str)> {
 /// A URL without the password in it.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
-    // Only the authority names a user; a path may hold an `@`, too (RFC 3986, 3.2).
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let Some((user, host)) = authority.rsplit_once('@') else { return url.into() };
+    // In a URL of the web only the authority names a user; its path may hold an `@`, too (RFC 3986, 3.2). Those of databases
+    // are read up to their first `@`, whatever a password has before it.
+    let is_web = ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web));
+    let end = if is_web { rest.find(['/', '?', '#']).unwrap_or(rest.len()) } else { rest.len() };
+    let (authority, path) = rest.split_at(end);
+    let parts = if is_web { authority.rsplit_once('@') } else { authority.split_once('@') };
+    let Some((user, host)) = parts else { return url.into() };
     format!("{scheme}://{}@{host}{path}", user.split(':').next().unwrap_or_default())
 }
 
@@ -525,6 +529,7 @@ mod tests {
         for (url, expect) in [
             ("postgres://me:secret@db/posts", "postgres://me@db/posts"),
             ("postgres://me@db:5432/posts", "postgres://me@db:5432/posts"),
+            ("postgres://me:sec/ret@db/posts", "postgres://me@db/posts"),
             ("https://me:p@ss@example.com/a", "https://me@example.com/a"),
             ("http://127.0.0.1:8765/@user/page", "http://127.0.0.1:8765/@user/page"),
             ("http://127.0.0.1:8765?to=a@b", "http://127.0.0.1:8765?to=a@b"),
