@@ -33,6 +33,43 @@ fn tables_lists_and_notes_are_read() {
         (source.format, source.split) = (Some(Format::Text), TextSplit::Paragraph);
     });
     assert_eq!(texts(&documents), ["one", "two"]);
+    // Other separators than the comma.
+    for (delimiter, content) in [(';', "id;text\n1;\"a;b\"\n2;c, d\n"), ('|', "id|text\n1|\"a;b\"\n2|c, d\n")] {
+        let (documents, problems) = read_file("a.csv", content.as_bytes(), |s| s.delimiter = Some(delimiter));
+        assert_eq!((texts(&documents), problems.len()), (vec!["a;b", "c, d"], 0));
+        assert_eq!(documents[1].metadata["id"], "2");
+    }
+}
+
+/// The text of each document with its line and title.
+fn places(documents: &[Document]) -> Vec<(&str, u64, &str)> {
+    let place = documents.iter().map(|document| {
+        let title = document.metadata.get("title").and_then(Value::as_str).unwrap_or_default();
+        (document.text.trim(), document.metadata["line"].as_u64().unwrap(), title)
+    });
+    place.collect()
+}
+
+#[test]
+fn parts_of_texts_are_documents() {
+    let split = |name: &str, content: &str, split: TextSplit, plain: bool| {
+        read_file(name, content.as_bytes(), |source| (source.split, source.plain_markdown) = (split, plain))
+    };
+    let (documents, problems) = split("a.txt", "one\r\n\n  \n# 春眠\nthree", TextSplit::Line, false);
+    assert_eq!((places(&documents), problems.len()), (vec![("one", 1, ""), ("# 春眠", 4, ""), ("three", 5, "")], 0));
+    let notes =
+        "before\n\n# *Title*\n\nA *short* [story](x).\n\n<!-- -->\n\n```\n# code\n\n*more*\n```\n\n# Other\nend\n";
+    let (documents, _) = split("a.md", notes, TextSplit::Paragraph, false);
+    let found = places(&documents);
+    assert_eq!(found[..2], [("before", 1, ""), ("# *Title*", 3, "*Title*")]);
+    assert_eq!(found[2], ("A *short* [story](x).", 5, "*Title*"));
+    assert_eq!((found.len(), found[4]), (7, ("```\n# code", 9, "*Title*")));
+    let (documents, problems) = split("a.md", notes, TextSplit::Paragraph, true);
+    let found = places(&documents);
+    assert_eq!((found.len(), problems.len()), (5, 0), "{found:?}");
+    assert_eq!(found[2], ("A short story.", 5, "*Title*"));
+    assert!(found[3].0.starts_with("# code\n") && found[3].0.ends_with("*more*"), "{found:?}");
+    assert!(found[4].0.starts_with("Other") && !found[4].0.contains('#'), "{found:?}");
 }
 
 #[test]
@@ -165,6 +202,11 @@ fn configurations_are_read_and_checked() {
         read(dir.path(), &source).unwrap_err().to_string()
     };
     assert!(bad(&|s| s.encoding = "klingon".into()).contains("\"klingon\" is no encoding"));
+    for delimiter in ['；', '"', '\n'] {
+        assert!(bad(&|s| s.delimiter = Some(delimiter)).contains("delimiter"), "{delimiter}");
+    }
+    let tabs = bad(&|s| (s.format, s.delimiter) = (Some(Format::Tsv), Some(';')));
+    assert!(tabs.contains("only CSV has one"), "{tabs}");
     assert!(bad(&|s| s.max_decompressed_ratio = f64::NAN).contains("max_decompressed_ratio"));
     assert!(bad(&|s| s.max_window_mebibytes = Some(4096)).contains("max_window_mebibytes"));
     assert!(bad(&|s| s.http.requests_per_second = 0.0).contains("http.requests_per_second"));
@@ -592,9 +634,17 @@ fn sqlite_queries_give_records() {
         json!({"id": 2, "score": 1.0, "file": "posts.db", "line": 2})
     );
     let (documents, problems) = ask("SELECT body, raw FROM posts ORDER BY id").unwrap();
+    // Bytes that are no text are told by their number, as those of Parquet.
+    assert_eq!((documents.len(), problems.len()), (4, 0), "{problems:?}");
+    assert_eq!(documents[3].metadata["raw"], json!({"bytes": 2}));
+    let broken = Some("SELECT CAST(X'61FF' AS TEXT) AS body".to_owned());
+    let broken = SourceConfig { text_field: "body".into(), query: broken, ..source("sqlite:posts.db") };
+    let (documents, problems) = read(dir.path(), &broken).unwrap();
+    assert_eq!((texts(&documents), problems.len()), (vec!["a\u{FFFD}"], 1), "{problems:?}");
+    let (documents, problems) = read(dir.path(), &SourceConfig { invalid: InvalidBytes::Drop, ..broken }).unwrap();
     assert_eq!(
         (documents.len(), problems.join("")),
-        (3, "posts.db:4: broken UTF-8 in column \"raw\" (offset 0)".into())
+        (0, "posts.db:1: broken UTF-8 in column \"body\" (offset 1)".into())
     );
     for (query, expect) in [
         ("SELECT id FROM posts", "there is no column \"body\"; the columns are id"),

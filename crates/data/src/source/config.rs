@@ -36,6 +36,9 @@ pub struct SourceConfig {
     /// What becomes of bytes that are no UTF-8.
     #[serde(skip_serializing_if = "is_default")]
     pub invalid: InvalidBytes,
+    /// What stands between two fields of a row of CSV: a character of ASCII, such as `;` or `|`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub delimiter: Option<char>,
     /// The field or column that holds the text; a dotted path reaches into nested fields (`data.body`).
     pub text_field: String,
     /// Several fields that make up the text together, in this order; those that are missing or empty are left out.
@@ -161,6 +164,7 @@ impl Default for SourceConfig {
             format: None,
             encoding: "auto".into(),
             invalid: InvalidBytes::Replace,
+            delimiter: None,
             text_field: "text".into(),
             text_fields: Vec::new(),
             text_separator: "\n\n".into(),
@@ -215,6 +219,15 @@ impl SourceConfig {
         }
         super::encoding::Encoding::named(&self.encoding)
             .or_else(|message| bad("encoding", message).map(|()| super::encoding::Encoding::Auto))?;
+        if let Some(delimiter) = self.delimiter.filter(|c| !c.is_ascii() || matches!(c, '"' | '\n' | '\r')) {
+            return bad(
+                "delimiter",
+                format!("{delimiter:?} is not a character of ASCII that may stand between fields"),
+            );
+        }
+        if self.delimiter.is_some() && self.format.is_some_and(|format| format != Format::Csv) {
+            return bad("delimiter", "only CSV has one; set format = \"csv\"".into());
+        }
         if self.max_decompressed_ratio.is_nan() || self.max_decompressed_ratio < 1.0 {
             return bad("max_decompressed_ratio", format!("{} is below 1", self.max_decompressed_ratio));
         }
@@ -280,6 +293,8 @@ pub enum TextSplit {
     File,
     /// Each run of lines between blank lines.
     Paragraph,
+    /// Each line that is not blank.
+    Line,
 }
 
 /// Which fields of a record go into the metadata, besides those that a `*_field` key names.

@@ -6,6 +6,12 @@ use super::fields::Fields;
 use super::{Flow, Problem, Sink, SourceFile};
 use crate::Document;
 
+/// What stands between the fields of a source's CSV.
+pub(super) fn separator(file: &SourceFile<'_>) -> Separator {
+    let byte = file.source.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
+    byte.map_or(Separator::Comma, Separator::Byte)
+}
+
 /// Reads CSV with a header line, or tab-separated values: each row is a record.
 pub(super) fn read(file: &SourceFile<'_>, separator: Separator, sink: &mut Sink<'_>) -> Flow {
     let mut rows = CsvReader::new(file.open_text()?, separator, file.max_record_bytes());

@@ -121,7 +121,7 @@ fn read_file(file: &SourceFile<'_>, item: &Item, sink: &mut Sink<'_>) -> Flow {
         Format::Text | Format::Markdown => text::read(file, sink),
         Format::Jsonl => jsonl::read(file, sink),
         Format::Json => json::read(file, sink),
-        Format::Csv => csv::read(file, Separator::Comma, sink),
+        Format::Csv => csv::read(file, csv::separator(file), sink),
         Format::Tsv => csv::read(file, Separator::Tab, sink),
         Format::Parquet => parquet::read(file, sink),
         Format::Arrow => arrow::read(file, sink),
