@@ -73,8 +73,10 @@ impl Stage {
     /// Raised when a change of code makes earlier results of this stage stale.
     fn format(self) -> u32 {
         match self {
+            // 2: documents are Parquet tables. 3: titles of posts, tables of danlu, bytes that are no UTF-8, hidden files.
+            Self::Collect => 3,
             // 2: documents are Parquet tables.
-            Self::Collect | Self::Clean => 2,
+            Self::Clean => 2,
             // 2: shards mark what is learnt.
             Self::Tokenizer => 2,
             _ => 1,
