@@ -104,7 +104,7 @@ pub fn json(bytes: &[u8]) {
 }
 
 pub fn csv(bytes: &[u8]) {
-    for separator in [Separator::Comma, Separator::Tab] {
+    for separator in [Separator::Comma, Separator::Byte(b';'), Separator::Tab] {
         for row in CsvReader::new(bytes, separator, MAX_BYTES).flatten() {
             assert!(row.len() <= MAX_BYTES && row.fields().map(<[u8]>::len).sum::<usize>() == row.len());
         }

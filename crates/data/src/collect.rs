@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Finished, Journal};
 use crate::part::{OpenPart, Place};
 use crate::skipped::Skipped;
-use crate::source::{Item, Listing, SourceReader, list};
+use crate::source::{Item, Listing, SourceReader, UNKNOWN_FORMAT, list};
 use crate::storage::write_json;
 use crate::{
-    Count, DataError, Document, DocumentWriter, Problem, Progress, ProgressFn, SourceConfig, Tombstones, read_documents,
+    Count, DataError, Document, DocumentWriter, LeftOut, Problem, Progress, ProgressFn, SourceConfig, Tombstones,
+    read_documents,
 };
 
 /// The file of collected documents in a collect artifact.
@@ -54,6 +55,9 @@ pub struct SourceSummary {
     /// What the files hold that is neither a document nor a problem, such as redirects, and how many of each.
     #[serde(default)]
     pub passed_over: BTreeMap<String, u64>,
+    /// What folders and patterns hold that was not read, by the reason: hidden files, files of unknown format, ...
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, LeftOut>,
 }
 
 /// Reads all sources, in order, into [`COLLECTED_FILE`] and `summary.json` in the folder `out`.
@@ -142,8 +146,21 @@ impl Collector<'_> {
         let items = &listing.items;
         let mut reader = SourceReader::new(source, self.base, self.read.clone());
         self.skipped = Skipped::default();
-        let mut counts =
-            SourceSummary { files: items.len() as u64, repeated_files: listing.repeated, ..Default::default() };
+        let mut counts = SourceSummary {
+            files: items.len() as u64,
+            repeated_files: listing.repeated,
+            left_out: listing.left_out.clone(),
+            ..Default::default()
+        };
+        for (why, left_out) in &counts.left_out {
+            let (name, count) = (&source.name, left_out.count);
+            // The others are hidden or known not to be meant.
+            if why == UNKNOWN_FORMAT {
+                tracing::warn!("source {name:?}: {count} {why} are not read: {left_out}");
+            } else {
+                tracing::info!("source {name:?}: {count} {why} are not read: {left_out}");
+            }
+        }
         for problem in &listing.problems {
             if self.strict {
                 return Err(problem.clone().into());

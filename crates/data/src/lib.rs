@@ -80,9 +80,9 @@ pub use monitor::{
 pub use permutation::Permutation;
 pub use progress::{Progress, ProgressFn};
 pub use provenance::{
-    ArtifactRef, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact, Selection,
-    ShardPlace, Sought, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget, plan_forget,
-    trace,
+    ArtifactRef, COLLECTED_FROM_KEY, Condition, ForgetPlan, Forgotten, ForgottenFile, ModelRef, Place, PlannedArtifact,
+    Selection, ShardPlace, Sought, TOMBSTONES_FILE, Tombstone, Tombstones, Trace, TraceFate, forget, pending_forget,
+    plan_forget, trace,
 };
 pub use shard::{
     ChatConfig, Encoded, Encoder, LossMask, Role, Shard, ShardCount, ShardDocument, ShardSummary, TokenSlice,
@@ -90,8 +90,8 @@ pub use shard::{
 };
 pub use show::{ShowFilter, Shown, show};
 pub use source::{
-    ChatFormat, Format, HttpConfig, KeptFields, Problem, SourceConfig, TextSplit, read_source, source_files,
-    source_state, stated_licenses, without_licenses,
+    ChatFormat, Format, HttpConfig, InvalidBytes, KeptFields, LeftOut, Problem, SourceConfig, TextSplit, TitlePlace,
+    read_source, source_files, source_state, stated_licenses, without_licenses,
 };
 pub use table::{DocumentReader, DocumentWriter, TABLE_VERSION, documents_file, read_documents};
 pub use tokenizer::train_tokenizer;

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use common::quiet;
 use common::sources::{bzip2, gzip, read, read_file, source, texts, zstd};
-use danlu_data::{COLLECTED_FILE, Document, Format, SourceConfig, collect, read_documents, read_source};
+use danlu_data::{COLLECTED_FILE, Document, Format, SourceConfig, TitlePlace, collect, read_documents, read_source};
 use serde_json::{Value, json};
 
 const BOOK: &[u8] = include_bytes!("../../../fuzz/seeds/epub/book");
@@ -63,7 +63,7 @@ fn dumps_of_hacker_news_and_stack_exchange_are_read() {
                  {\"id\":3,\"type\":\"comment\",\"deleted\":true}\n{\"id\":4,\"type\":\"job\",\"title\":\"x\"}\n{\"id\":5,\"type\":\"story\"}\n";
     let (documents, passed_over) =
         collected("items.zst", &zstd(items.as_bytes()), |source| source.format = Some(Format::HackerNews));
-    assert_eq!(texts(&documents), ["", "I agree.\n\nTruly."]);
+    assert_eq!(texts(&documents), ["Spring", "I agree.\n\nTruly."]);
     assert_eq!(
         metadata(&documents[0]),
         json!({"kind": "post", "id": "1", "title": "Spring", "url": "https://example.com/", "author": "ada",
@@ -81,7 +81,7 @@ fn dumps_of_hacker_news_and_stack_exchange_are_read() {
         <row Id=\"6\" PostTypeId=\"5\" Body=\"a tag\" />\n</posts>\n";
     // The name is enough.
     let (documents, passed_over) = collected("Posts.xml.bz2", &bzip2(posts.as_bytes()), |_| ());
-    assert_eq!(texts(&documents), ["Why <b>?", "So."]);
+    assert_eq!(texts(&documents), ["How?\n\nWhy <b>?", "So."]);
     assert_eq!(
         metadata(&documents[0]),
         json!({"kind": "post", "id": "4", "title": "How?", "score": 5, "topics": ["rust", "text"], "file": "Posts.xml.bz2", "line": 3})
@@ -91,6 +91,33 @@ fn dumps_of_hacker_news_and_stack_exchange_are_read() {
     let comments = "<comments>\n<row Id=\"1\" PostId=\"4\" Text=\"It's so.\" UserId=\"9\" />\n</comments>\n";
     let (documents, _) = collected("Comments.xml", comments.as_bytes(), |_| ());
     assert_eq!((documents[0].text.as_str(), &documents[0].metadata["parent"]), ("It's so.", &json!("4")));
+}
+
+#[test]
+fn titles_of_posts_stand_before_their_texts_unless_a_key_says_otherwise() {
+    let submission = |title: &str, text: &str| json!({"id": "a", "title": title, "selftext": text}).to_string() + "\n";
+    let lines = submission("Frühling", "春眠不覺曉")
+        + &submission(" Only a title ", "")
+        + &submission("Begins", "Begins with it.")
+        + &submission("Spring", "Springs of water.")
+        + &submission("", "None.");
+    let (documents, _) = collected("RS_2024-05", lines.as_bytes(), |_| ());
+    let expect = ["Frühling\n\n春眠不覺曉", "Only a title", "Begins with it.", "Spring\n\nSprings of water.", "None."];
+    assert_eq!(texts(&documents), expect);
+    assert_eq!(documents[0].metadata["title"], "Frühling");
+    let (documents, _) = collected("RS_2024-05", lines.as_bytes(), |source| source.title = TitlePlace::Metadata);
+    assert_eq!(texts(&documents), ["春眠不覺曉", "", "Begins with it.", "Springs of water.", "None."]);
+    assert_eq!(documents[1].metadata["title"], " Only a title ");
+    // What is left out of the metadata is in the text all the same.
+    let (documents, _) = collected("RS_2024-05", lines.as_bytes(), |source| {
+        source.metadata = serde_json::from_value(json!("none")).unwrap();
+    });
+    assert_eq!((documents[1].text.as_str(), documents[1].metadata.get("title")), ("Only a title", None));
+    let feed = "<rss><channel><item><title>One</title><description>A story.</description></item></channel></rss>";
+    for (title, expect) in [(TitlePlace::Text, "One\n\nA story."), (TitlePlace::Metadata, "A story.")] {
+        let (documents, _) = collected("a.rss", feed.as_bytes(), |source| source.title = title);
+        assert_eq!(texts(&documents), [expect]);
+    }
 }
 
 fn archived(kind: &str, content_type: &str, url: &str, block: &[u8]) -> Vec<u8> {

@@ -14,8 +14,8 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use common::sources::{bzip2, check_texts, gzip, read, read_file, source, texts, with_window, zstd};
 use common::{CHINESE, ENGLISH, quiet};
 use danlu_data::{
-    COLLECTED_FILE, ChatFormat, CollectSummary, DataError, Document, Format, KeptFields, SourceConfig, TextSplit,
-    collect, read_documents, read_source, source_state,
+    COLLECTED_FILE, ChatFormat, CollectSummary, DataError, Document, Format, InvalidBytes, KeptFields, SourceConfig,
+    TextSplit, collect, read_documents, read_source, source_state,
 };
 use danlu_testing::skip;
 use serde_json::{Value, json};
@@ -33,6 +33,43 @@ fn tables_lists_and_notes_are_read() {
         (source.format, source.split) = (Some(Format::Text), TextSplit::Paragraph);
     });
     assert_eq!(texts(&documents), ["one", "two"]);
+    // Other separators than the comma.
+    for (delimiter, content) in [(';', "id;text\n1;\"a;b\"\n2;c, d\n"), ('|', "id|text\n1|\"a;b\"\n2|c, d\n")] {
+        let (documents, problems) = read_file("a.csv", content.as_bytes(), |s| s.delimiter = Some(delimiter));
+        assert_eq!((texts(&documents), problems.len()), (vec!["a;b", "c, d"], 0));
+        assert_eq!(documents[1].metadata["id"], "2");
+    }
+}
+
+/// The text of each document with its line and title.
+fn places(documents: &[Document]) -> Vec<(&str, u64, &str)> {
+    let place = documents.iter().map(|document| {
+        let title = document.metadata.get("title").and_then(Value::as_str).unwrap_or_default();
+        (document.text.trim(), document.metadata["line"].as_u64().unwrap(), title)
+    });
+    place.collect()
+}
+
+#[test]
+fn parts_of_texts_are_documents() {
+    let split = |name: &str, content: &str, split: TextSplit, plain: bool| {
+        read_file(name, content.as_bytes(), |source| (source.split, source.plain_markdown) = (split, plain))
+    };
+    let (documents, problems) = split("a.txt", "one\r\n\n  \n# 春眠\nthree", TextSplit::Line, false);
+    assert_eq!((places(&documents), problems.len()), (vec![("one", 1, ""), ("# 春眠", 4, ""), ("three", 5, "")], 0));
+    let notes =
+        "before\n\n# *Title*\n\nA *short* [story](x).\n\n<!-- -->\n\n```\n# code\n\n*more*\n```\n\n# Other\nend\n";
+    let (documents, _) = split("a.md", notes, TextSplit::Paragraph, false);
+    let found = places(&documents);
+    assert_eq!(found[..2], [("before", 1, ""), ("# *Title*", 3, "*Title*")]);
+    assert_eq!(found[2], ("A *short* [story](x).", 5, "*Title*"));
+    assert_eq!((found.len(), found[4]), (7, ("```\n# code", 9, "*Title*")));
+    let (documents, problems) = split("a.md", notes, TextSplit::Paragraph, true);
+    let found = places(&documents);
+    assert_eq!((found.len(), problems.len()), (5, 0), "{found:?}");
+    assert_eq!(found[2], ("A short story.", 5, "*Title*"));
+    assert!(found[3].0.starts_with("# code\n") && found[3].0.ends_with("*more*"), "{found:?}");
+    assert!(found[4].0.starts_with("Other") && !found[4].0.contains('#'), "{found:?}");
 }
 
 #[test]
@@ -165,6 +202,11 @@ fn configurations_are_read_and_checked() {
         read(dir.path(), &source).unwrap_err().to_string()
     };
     assert!(bad(&|s| s.encoding = "klingon".into()).contains("\"klingon\" is no encoding"));
+    for delimiter in ['；', '"', '\n'] {
+        assert!(bad(&|s| s.delimiter = Some(delimiter)).contains("delimiter"), "{delimiter}");
+    }
+    let tabs = bad(&|s| (s.format, s.delimiter) = (Some(Format::Tsv), Some(';')));
+    assert!(tabs.contains("only CSV has one"), "{tabs}");
     assert!(bad(&|s| s.max_decompressed_ratio = f64::NAN).contains("max_decompressed_ratio"));
     assert!(bad(&|s| s.max_window_mebibytes = Some(4096)).contains("max_window_mebibytes"));
     assert!(bad(&|s| s.http.requests_per_second = 0.0).contains("http.requests_per_second"));
@@ -344,8 +386,41 @@ fn encodings_are_found_or_named() {
         (texts(&documents), problems),
         (vec!["春 \u{FFFD}!"], vec!["a.txt: some bytes are not gb18030; they became U+FFFD".to_owned()])
     );
-    let (documents, problems) = read_file("a.txt", GB18030, |source| source.encoding = "utf-8".into());
+    let utf8 = |invalid: InvalidBytes| {
+        read_file("a.txt", GB18030, |source| (source.encoding, source.invalid) = ("utf-8".into(), invalid))
+    };
+    let (documents, problems) = utf8(InvalidBytes::Drop);
     assert!(documents.is_empty() && problems[0].contains("broken UTF-8 (byte 0xB4"), "{problems:?}");
+    let (documents, problems) = utf8(InvalidBytes::Replace);
+    assert!(documents[0].text.starts_with('\u{FFFD}'), "{documents:?}");
+    assert_eq!(problems, ["a.txt: some bytes are not UTF-8; they became U+FFFD"]);
+}
+
+/// A bad byte takes neither its file nor its record with it, and is told once of a file.
+#[test]
+fn bytes_that_are_no_utf8_become_replacement_characters() {
+    let told = |name: &str| format!("{name}: some bytes are not UTF-8; they became U+FFFD");
+    for (name, content, expect) in [
+        ("a.txt", "春眠\u{1}不覺曉", &["春眠\u{FFFD}不覺曉"][..]),
+        ("a.md", "# 春\u{1}", &["# 春\u{FFFD}"]),
+        (
+            "a.jsonl",
+            "{\"text\":\"one\"}\n{\"text\":\"t\u{1}o\u{1}\"}\n{\"text\":\"三\"}\n",
+            &["one", "t\u{FFFD}o\u{FFFD}", "三"],
+        ),
+        ("a.json", "[{\"text\":\"one\"},{\"text\":\"t\u{1}o\"}]", &["one", "t\u{FFFD}o"]),
+        ("a.csv", "text,n\none,\u{1}\nt\u{1}o,2\n", &["one", "t\u{FFFD}o"]),
+        ("a.tsv", "text\tn\none\t1\nt\u{1}o\t2\n", &["one", "t\u{FFFD}o"]),
+    ] {
+        let bytes: Vec<u8> = content.bytes().map(|byte| if byte == 1 { 0xFF } else { byte }).collect();
+        let (documents, problems) = read_file(name, &bytes, |_| ());
+        assert_eq!((texts(&documents), problems), (expect.to_vec(), vec![told(name)]), "{name}");
+        let (documents, problems) = read_file(name, &bytes, |source| source.invalid = InvalidBytes::Drop);
+        assert!(documents.len() < expect.len() && problems[0].contains("broken UTF-8"), "{name}: {problems:?}");
+    }
+    // What is wrong otherwise stays wrong.
+    let (documents, problems) = read_file("a.jsonl", b"{\"text\":\"\xFF\"\n{\"text\":\"b\"}\n", |_| ());
+    assert!(texts(&documents) == ["b"] && problems[0].contains("a.jsonl:1: malformed JSON"), "{problems:?}");
 }
 
 #[test]
@@ -450,6 +525,49 @@ fn links_are_followed_once_and_never_in_circles() {
 }
 
 #[test]
+fn what_is_hidden_or_danlus_own_or_of_no_known_format_is_left_out_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = "experiments/artifacts/collect/1/d.txt";
+    for path in ["a.txt", "deep/b.txt", ".hidden.txt", ".git/c.txt", "notes.docx", "deep/other.xml", own] {
+        fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(path), path).unwrap();
+    }
+    drop(danlu_store::Workspace::open(&dir.path().join("experiments")).unwrap().db().unwrap());
+    let hidden = json!({"count": 1, "first": [".hidden.txt"]});
+    let folder = json!({"count": 1, "first": [".git"]});
+    let runs = json!({"count": 1, "first": ["experiments"]});
+    let unknown = json!({"count": 2, "first": ["deep/other.xml", "notes.docx"]});
+    let all = json!({"hidden files": hidden, "hidden folders": folder, "run folders of danlu": runs});
+    let mut and_unknown = all.clone();
+    and_unknown["files of unknown format"] = unknown;
+    for (paths, expect, left_out) in [
+        (&["."][..], &["a.txt", "deep/b.txt"][..], &and_unknown),
+        (&["**/*.txt"], &["a.txt", "deep/b.txt"], &all),
+        (&["*.txt"], &["a.txt"], &json!({"hidden files": hidden})),
+        (&["*/*.txt"], &["deep/b.txt"], &json!({"hidden folders": folder})),
+        (&["a.txt", "*.txt", "*/*.txt", "."], &["a.txt", "deep/b.txt"], &and_unknown),
+        // What is named is read.
+        (&[".hidden.txt"], &[".hidden.txt"], &json!({})),
+        (&["**/.hidden.txt"], &[".hidden.txt"], &json!({"run folders of danlu": runs})),
+        (&[".git"], &[".git/c.txt"], &json!({})),
+        (&["experiments/artifacts/*/*/*.txt"], &[own], &json!({})),
+        (&["experiments/artifacts"], &[own], &json!({})),
+    ] {
+        let out = tempfile::tempdir().unwrap();
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let config = SourceConfig { paths, ..source("") };
+        let summary = collect(&[config], dir.path(), true, out.path(), &quiet).unwrap();
+        let documents: Vec<Document> =
+            read_documents(&out.path().join(COLLECTED_FILE)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(texts(&documents), expect);
+        assert_eq!(&serde_json::to_value(&summary.sources["s"].left_out).unwrap(), left_out, "{expect:?}");
+        assert_eq!(documents[0].metadata["file"], expect[0]);
+    }
+    let none = read(dir.path(), &source("*/artifacts/*/*/*.txt"));
+    assert!(matches!(none, Err(DataError::NoFiles { .. })), "{none:?}");
+}
+
+#[test]
 fn files_may_be_empty_or_disappear() {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in [("a.txt", "a"), ("b.txt", "b"), ("c.txt", "c"), ("d.txt", "")] {
@@ -516,9 +634,17 @@ fn sqlite_queries_give_records() {
         json!({"id": 2, "score": 1.0, "file": "posts.db", "line": 2})
     );
     let (documents, problems) = ask("SELECT body, raw FROM posts ORDER BY id").unwrap();
+    // Bytes that are no text are told by their number, as those of Parquet.
+    assert_eq!((documents.len(), problems.len()), (4, 0), "{problems:?}");
+    assert_eq!(documents[3].metadata["raw"], json!({"bytes": 2}));
+    let broken = Some("SELECT CAST(X'61FF' AS TEXT) AS body".to_owned());
+    let broken = SourceConfig { text_field: "body".into(), query: broken, ..source("sqlite:posts.db") };
+    let (documents, problems) = read(dir.path(), &broken).unwrap();
+    assert_eq!((texts(&documents), problems.len()), (vec!["a\u{FFFD}"], 1), "{problems:?}");
+    let (documents, problems) = read(dir.path(), &SourceConfig { invalid: InvalidBytes::Drop, ..broken }).unwrap();
     assert_eq!(
         (documents.len(), problems.join("")),
-        (3, "posts.db:4: broken UTF-8 in column \"raw\" (offset 0)".into())
+        (0, "posts.db:1: broken UTF-8 in column \"body\" (offset 1)".into())
     );
     for (query, expect) in [
         ("SELECT id FROM posts", "there is no column \"body\"; the columns are id"),
@@ -800,7 +926,8 @@ fn pages_wikis_mail_feeds_and_posts_are_read() {
     let feed = "<rss version=\"2.0\"><channel><title>News</title><item><title>One</title><link>https://example.com/1</link>\
                 <description>&lt;p&gt;A short &lt;b&gt;story&lt;/b&gt;.&lt;/p&gt;</description></item></channel></rss>";
     let found = one("a.rss", feed, &|_| ());
-    assert_eq!((found.text.trim(), &found.metadata["url"]), ("A short story.", &json!("https://example.com/1")));
+    let expect = ("One\n\nA short story.", &json!("https://example.com/1"));
+    assert_eq!((found.text.trim(), &found.metadata["url"]), expect);
 
     let posts = "{\"id\":\"a1\",\"author\":\"ada\",\"body\":\"I agree.\",\"parent_id\":\"t3_x\",\"created_utc\":1714521600,\"score\":3,\"subreddit\":\"poems\"}\n\
                  {\"id\":\"a2\",\"author\":\"[deleted]\",\"body\":\"[deleted]\",\"created_utc\":1714521600}\n";

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use common::{CHINESE, ENGLISH, quiet};
 use danlu_data::{
-    COLLECTED_FILE, CleanConfig, CollectSummary, DataError, Dedup, Document, Funnel, ShowFilter, SourceConfig,
-    SplitConfig, TextSplit, clean, collect, read_documents, read_source, show, train_tokenizer,
+    COLLECTED_FILE, CleanConfig, CollectSummary, DataError, Dedup, Document, Funnel, InvalidBytes, ShowFilter,
+    SourceConfig, SplitConfig, TextSplit, clean, collect, read_documents, read_source, show, train_tokenizer,
 };
 use danlu_text::{TextError, TokenizerConfig};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
@@ -122,7 +122,7 @@ fn other_fields_become_metadata() {
 fn paragraphs_are_documents_with_their_lines() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.txt"), b"\n\none\ntwo\n \nbro\nken \xFF\n\n\nlast").unwrap();
-    let source = SourceConfig { split: TextSplit::Paragraph, ..source("s", "a.txt") };
+    let source = SourceConfig { split: TextSplit::Paragraph, invalid: InvalidBytes::Drop, ..source("s", "a.txt") };
     let (summary, documents) = collect_in(dir.path(), &[source], false).unwrap();
     let found: Vec<_> = documents.iter().map(|d| (d.text.as_str(), d.metadata["line"].as_u64().unwrap())).collect();
     assert_eq!(found, [("one\ntwo", 3), ("last", 10)]);
@@ -132,19 +132,14 @@ fn paragraphs_are_documents_with_their_lines() {
 #[test]
 fn bad_records_are_counted_with_file_and_line() {
     check_problem("a.jsonl", b"{\"text\":\"a\"}\n{\"text\":\n{\"text\":\"b\"}\n", ":2", "malformed JSON", 2);
-    check_problem(
-        "a.jsonl",
-        b"{\"text\":\"a\"}\n{\"text\":\"\xFF\"}\n",
-        ":2",
-        "broken UTF-8 (byte 0xFF at offset 9)",
-        1,
-    );
+    // Broken bytes are told at the end of the file that has them.
+    check_problem("a.jsonl", b"{\"text\":\"a\"}\n{\"text\":\"\xFF\"}\n", "", "some bytes are not UTF-8", 2);
     check_problem("a.jsonl", b"{\"body\":\"a\",\"n\":1}\n", ":1", "no field \"text\"; the fields are body, n", 0);
     check_problem("a.jsonl", b"{\"text\":5}\n", ":1", "not a string", 0);
     check_problem("a.jsonl", b"[1]\n", ":1", "malformed JSON", 0);
-    check_problem("a.txt", b"fine\nnot \xC3\x28", ":2", "broken UTF-8 (byte 0xC3", 0);
+    check_problem("a.txt", b"fine\nnot \xC3\x28", "", "some bytes are not UTF-8", 1);
     check_problem("a.csv", b"text,n\na,1\nb\nc,3\n", ":3", "1 columns, the header 2", 2);
-    check_problem("a.csv", b"text,n\na,\xFF\nc,3\n", ":2", "broken UTF-8 in column \"n\"", 1);
+    check_problem("a.csv", b"text,n\na,\xFF\nc,3\n", "", "some bytes are not UTF-8", 2);
     check_problem("a.parquet", b"PAR1 this is not Parquet PAR1", "", "broken Parquet", 0);
     check_problem("a.parquet", b"", "", "the file is empty", 0);
     let whole = gzip(b"{\"text\":\"a\"}\n{\"text\":\"b\"}\n");

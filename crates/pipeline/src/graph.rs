@@ -68,8 +68,11 @@ impl Stage {
     /// Raised when a change of code makes earlier results of this stage stale.
     fn format(self) -> u32 {
         match self {
-            // 2: documents are Parquet tables. 3: only conversations have `messages`, and cleaning changes what they say.
-            Self::Collect | Self::Clean => 3,
+            // 2: documents are Parquet tables. 3: only conversations have `messages`; titles of posts, tables of danlu, bytes that are
+            // no UTF-8, hidden files.
+            Self::Collect => 3,
+            // 2: documents are Parquet tables. 3: cleaning changes what conversations say.
+            Self::Clean => 3,
             // 2: shards mark what is learnt.
             Self::Tokenizer => 2,
             _ => 1,

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::database::{RunDb, RunState};
@@ -8,6 +9,9 @@ use crate::{ArtifactStore, StoreError};
 
 /// The run database's file name inside the workspace.
 pub const DATABASE_FILE: &str = "danlu.db";
+
+/// What a database of SQLite begins with.
+const SQLITE: &[u8; 16] = b"SQLite format 3\0";
 
 /// The folder under which danlu keeps everything it writes: `runs/`, or what `--runs-dir` says.
 ///
@@ -29,6 +33,14 @@ impl Workspace {
         let artifacts = workspace.artifacts();
         fs::create_dir_all(artifacts.root()).at("create the folder", artifacts.root())?;
         Ok(workspace)
+    }
+
+    /// Whether a folder is a workspace, as its database and its folder of artifacts tell, whatever it is called.
+    pub fn is_at(folder: &Path) -> bool {
+        let mut begins = [0; SQLITE.len()];
+        let database = fs::File::open(folder.join(DATABASE_FILE));
+        let is_database = database.and_then(|mut file| file.read_exact(&mut begins)).is_ok() && begins == *SQLITE;
+        is_database && folder.join("artifacts").is_dir()
     }
 
     pub fn root(&self) -> &Path {
@@ -115,6 +127,18 @@ impl Workspace {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_workspace_is_known_by_what_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = dir.path().join("runs");
+        fs::create_dir_all(named.join("artifacts")).unwrap();
+        fs::write(named.join(DATABASE_FILE), "notes about a database").unwrap();
+        assert!(!Workspace::is_at(&named));
+        let other = dir.path().join("experiments");
+        drop(Workspace::open(&other).unwrap().db().unwrap());
+        assert!(Workspace::is_at(&other) && !Workspace::is_at(dir.path()));
+    }
 
     #[test]
     fn creates_its_folders_and_reopens() {

@@ -179,8 +179,8 @@ pub fn images_folder(out: &Path) -> PathBuf {
     out.with_file_name(format!("{stem}{IMAGES_SUFFIX}"))
 }
 
-/// The id of the document that a copy was made of; `None` for what is no copy. A table of danlu that was read as a source
-/// has its metadata as text, in a field of that name.
+/// The id of the document that a copy was made of; `None` for what is no copy. Where danlu's tables were read as tables like
+/// any other, the metadata is text, in a field of that name.
 pub(crate) fn original_of(document: &Document) -> Option<String> {
     let named = |metadata: &Map<String, Value>| metadata.get(AUGMENTED_FROM_KEY)?.as_str().map(str::to_owned);
     named(&document.metadata).or_else(|| {

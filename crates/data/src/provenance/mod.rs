@@ -31,6 +31,10 @@ use serde_json::Value;
 
 use crate::Document;
 
+/// The entry in a document's metadata that says where it was read first, when it came by a table that danlu wrote: a
+/// [`Place`].
+pub const COLLECTED_FROM_KEY: &str = "collected_from";
+
 /// Where a document was read: the same through all of cleaning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
@@ -43,13 +47,27 @@ pub struct Place {
 impl Place {
     /// The place that a document's metadata names, if it does.
     pub fn of(document: &Document) -> Option<Self> {
-        let text = |value: &Value| match value {
+        let file = document.metadata.get("file").and_then(Self::word)?;
+        let line = document.metadata.get("line").and_then(Self::word);
+        Some(Self { source: document.source.clone(), file, line })
+    }
+
+    /// Where a document that came by a table of danlu was read first.
+    pub fn origin_of(document: &Document) -> Option<Self> {
+        serde_json::from_value(document.metadata.get(COLLECTED_FROM_KEY)?.clone()).ok()
+    }
+
+    pub(crate) fn is_place(value: &Value) -> bool {
+        serde_json::from_value::<Self>(value.clone()).is_ok()
+    }
+
+    /// A file or line as it stands in the metadata.
+    pub(crate) fn word(value: &Value) -> Option<String> {
+        match value {
             Value::String(text) => Some(text.clone()),
             Value::Null => None,
             other => Some(other.to_string()),
-        };
-        let file = document.metadata.get("file").and_then(text)?;
-        Some(Self { source: document.source.clone(), file, line: document.metadata.get("line").and_then(text) })
+        }
     }
 
     /// An evenly distributed number, the same on every machine.

@@ -227,6 +227,32 @@ fn a_document_is_followed_from_its_file_to_the_model() {
 }
 
 #[test]
+fn a_document_that_came_by_a_table_of_danlu_is_traced_to_where_it_was_read_first() {
+    let house = House::new();
+    let table = house.cleaned().path.join(crate::documents_file("train"));
+    std::fs::copy(&table, house.dir.path().join("more.parquet")).unwrap();
+    let store = house.workspace.artifacts();
+    let work = store.work_dir("collect", "c2").unwrap();
+    let source = SourceConfig { name: "more".into(), path: "more.parquet".into(), ..Default::default() };
+    collect_without(&[source], house.dir.path(), true, &Tombstones::default(), &work, &quiet).unwrap();
+    house.publish("collect", "c2", &[], json!({}), |_| {});
+    let collected = house.artifact("collect", "c2").path.join(COLLECTED_FILE);
+    let work = store.work_dir("clean", "k2").unwrap();
+    let config = CleanConfig { min_chars: 20, ..Default::default() };
+    let funnel = clean(&collected, &config, &SplitConfig { valid: 0.1, test: 0.1 }, &work, &quiet).unwrap();
+    house.publish("clean", "k2", &[("collect", "c2")], serde_json::to_value(&funnel).unwrap(), |_| {});
+
+    let again = house.artifact("clean", "k2");
+    let mut documents = crate::read_documents(&again.path.join(crate::documents_file("train"))).unwrap();
+    let id = documents.next().unwrap().unwrap().id;
+    let traced = |cleaned: &Artifact| trace(&house.workspace, cleaned, &id).unwrap().remove(0);
+    let (first, second) = (traced(&house.cleaned()), traced(&again));
+    assert_eq!((first.origin, second.source.as_str()), (None, "more"));
+    assert_eq!(second.place.unwrap().file, "more.parquet");
+    assert!(first.place.is_some() && second.origin == first.place, "{:?}", second.origin);
+}
+
+#[test]
 fn a_dropped_document_says_where_it_ended() {
     let house = House::new();
     let id = house.id_of("第3首");

@@ -21,6 +21,9 @@ pub struct Trace {
     pub language: String,
     /// Source file and line.
     pub place: Option<Place>,
+    /// Where it was read first, when it came by a table that danlu wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Place>,
     /// The id it was collected with; another one where cleaning changed its text.
     pub collected_id: Option<String>,
     /// The id of the changed copy of it that was asked for; shards and models are those of the copy.
@@ -127,6 +130,7 @@ fn of_clean(clean: &Artifact, id: &str) -> Result<Vec<Trace>, DataError> {
 fn new(document: Document, fate: Fate) -> Trace {
     Trace {
         place: Place::of(&document),
+        origin: Place::origin_of(&document),
         id: document.id,
         source: document.source,
         language: document.language,
@@ -238,6 +242,7 @@ fn forgotten(workspace: &Workspace, id: &str) -> Result<Vec<Trace>, DataError> {
     let trace = |Tombstone { id, place, time, reason, models }| Trace {
         source: place.as_ref().map_or_else(String::new, |place| place.source.clone()),
         place,
+        origin: None,
         id,
         language: String::new(),
         collected_id: None,

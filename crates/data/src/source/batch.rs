@@ -2,6 +2,7 @@
 //! the order in which they were read.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use danlu_formats::FormatError;
 use rayon::prelude::*;
@@ -13,6 +14,22 @@ use crate::Document;
 const RECORDS: usize = 1024;
 /// ... or fewer, when they have so many bytes together. A single record may have more.
 const BYTES: usize = 16 << 20;
+
+/// The same records. Those that were handed on before are not made into documents again, but looked at: so the file is named
+/// for what is wrong with them as if it had been read at once.
+pub(super) fn watched<R>(
+    file: &SourceFile<'_>,
+    records: impl Iterator<Item = Result<R, FormatError>>,
+    look: impl Fn(&R),
+) -> impl Iterator<Item = Result<R, FormatError>> {
+    let mut before = file.bounds.skip.load(Ordering::Relaxed);
+    records.inspect(move |record| {
+        if before > 0 {
+            before -= 1;
+            record.iter().for_each(&look);
+        }
+    })
+}
 
 /// Hands the document of each record, or the problem with it, to `sink`.
 ///

@@ -33,6 +33,12 @@ pub struct SourceConfig {
     /// `auto`: UTF-8, and where a file is not, what it looks like; or a name such as `gb18030`, `big5`, `latin1`.
     #[serde(skip_serializing_if = "is_auto")]
     pub encoding: String,
+    /// What becomes of bytes that are no UTF-8.
+    #[serde(skip_serializing_if = "is_default")]
+    pub invalid: InvalidBytes,
+    /// What stands between two fields of a row of CSV: a character of ASCII, such as `;` or `|`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub delimiter: Option<char>,
     /// The field or column that holds the text; a dotted path reaches into nested fields (`data.body`).
     pub text_field: String,
     /// Several fields that make up the text together, in this order; those that are missing or empty are left out.
@@ -66,6 +72,9 @@ pub struct SourceConfig {
     /// Which other fields are kept: `"all"`, `"none"` or a list of names.
     #[serde(skip_serializing_if = "KeptFields::keeps_all")]
     pub metadata: KeptFields,
+    /// Where the title of a post, or of an entry of a feed, goes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub title: TitlePlace,
     /// The records are conversations of this form.
     #[serde(skip_serializing_if = "is_default")]
     pub chat: Option<ChatFormat>,
@@ -154,6 +163,8 @@ impl Default for SourceConfig {
             query: None,
             format: None,
             encoding: "auto".into(),
+            invalid: InvalidBytes::Replace,
+            delimiter: None,
             text_field: "text".into(),
             text_fields: Vec::new(),
             text_separator: "\n\n".into(),
@@ -165,6 +176,7 @@ impl Default for SourceConfig {
             title_field: None,
             images_field: None,
             metadata: KeptFields::All(All::All),
+            title: TitlePlace::Text,
             chat: None,
             split: TextSplit::File,
             language: None,
@@ -217,6 +229,15 @@ impl SourceConfig {
         }
         super::encoding::Encoding::named(&self.encoding)
             .or_else(|message| bad("encoding", message).map(|()| super::encoding::Encoding::Auto))?;
+        if let Some(delimiter) = self.delimiter.filter(|c| !c.is_ascii() || matches!(c, '"' | '\n' | '\r')) {
+            return bad(
+                "delimiter",
+                format!("{delimiter:?} is not a character of ASCII that may stand between fields"),
+            );
+        }
+        if self.delimiter.is_some() && self.format.is_some_and(|format| format != Format::Csv) {
+            return bad("delimiter", "only CSV has one; set format = \"csv\"".into());
+        }
         if self.max_decompressed_ratio.is_nan() || self.max_decompressed_ratio < 1.0 {
             return bad("max_decompressed_ratio", format!("{} is below 1", self.max_decompressed_ratio));
         }
@@ -251,6 +272,28 @@ pub fn without_licenses(sources: &[SourceConfig]) -> Vec<SourceConfig> {
     sources.iter().map(|source| SourceConfig { license: None, ..source.clone() }).collect()
 }
 
+/// What becomes of bytes that are not of the encoding of their file, where that is UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvalidBytes {
+    /// They become U+FFFD, as in other encodings, and the file is named.
+    #[default]
+    Replace,
+    /// The record that has them is left out as a problem.
+    Drop,
+}
+
+/// Where a title goes. The metadata has it in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TitlePlace {
+    /// Before the text, with a blank line between: as whoever reads the post sees it.
+    #[default]
+    Text,
+    /// Into the metadata alone.
+    Metadata,
+}
+
 /// What one document of a text file is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -260,6 +303,8 @@ pub enum TextSplit {
     File,
     /// Each run of lines between blank lines.
     Paragraph,
+    /// Each line that is not blank.
+    Line,
 }
 
 /// Which fields of a record go into the metadata, besides those that a `*_field` key names.

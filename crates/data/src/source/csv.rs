@@ -1,10 +1,16 @@
 use danlu_formats::records::{CsvReader, CsvRow, Separator};
 use serde_json::Value;
 
-use super::batch::in_order;
+use super::batch::{in_order, watched};
 use super::fields::Fields;
 use super::{Flow, Problem, Sink, SourceFile};
 use crate::Document;
+
+/// What stands between the fields of a source's CSV.
+pub(super) fn separator(file: &SourceFile<'_>) -> Separator {
+    let byte = file.source.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
+    byte.map_or(Separator::Comma, Separator::Byte)
+}
 
 /// Reads CSV with a header line, or tab-separated values: each row is a record.
 pub(super) fn read(file: &SourceFile<'_>, separator: Separator, sink: &mut Sink<'_>) -> Flow {
@@ -15,6 +21,11 @@ pub(super) fn read(file: &SourceFile<'_>, separator: Separator, sink: &mut Sink<
         None => Vec::new(),
     };
     file.check_columns(&header)?;
+    let rows = watched(file, rows, |row| {
+        for field in row.fields() {
+            file.mends(field);
+        }
+    });
     in_order(file, rows, CsvRow::len, |row| parse(file, &row, &header), sink)
 }
 
@@ -26,10 +37,15 @@ fn parse(file: &SourceFile<'_>, row: &CsvRow, header: &[String]) -> Result<Docum
     }
     let mut fields = Fields::new();
     for (name, field) in header.iter().zip(row.fields()) {
-        let value = std::str::from_utf8(field).map_err(|error| {
-            file.problem(line, format!("broken UTF-8 in column {name:?} (offset {})", error.valid_up_to()))
-        })?;
-        fields.insert(name.clone(), Value::from(value));
+        let value = match std::str::from_utf8(field) {
+            Ok(value) => Value::from(value),
+            Err(_) if file.mends(field) => String::from_utf8_lossy(field).into(),
+            Err(error) => {
+                let offset = error.valid_up_to();
+                return Err(file.problem(line, format!("broken UTF-8 in column {name:?} (offset {offset})")));
+            }
+        };
+        fields.insert(name.clone(), value);
     }
     file.record(fields, line)
 }

@@ -8,7 +8,7 @@ use danlu_formats::encoding::{DecodingReader, detect};
 const SAMPLE_BYTES: u64 = 64 << 10;
 /// A file is taken for another encoding only when at least so many places in the sample are not UTF-8; fewer are damage.
 const MIN_EVIDENCE: usize = 3;
-const UTF_8: &str = "UTF-8";
+pub(super) const UTF_8: &str = "UTF-8";
 
 /// What a source's `encoding` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ enum Sample {
     Within,
 }
 
-/// Reads bytes of any encoding as UTF-8. UTF-8 itself passes through as it is, with what is broken in it. Bytes that are
-/// not of the other encoding become U+FFFD, and `damage` says so.
+/// Reads bytes of any encoding as UTF-8. UTF-8 itself passes through as it is, with what is broken in it, for whoever makes
+/// records of it. Bytes that are not of another encoding become U+FFFD, and `damage` says so.
 pub(super) fn as_utf8(reader: Box<dyn Read>, encoding: Encoding<'_>, damage: &Damage) -> Box<dyn Read> {
     decoded(reader, encoding, Sample::Beginning, damage)
 }

@@ -30,7 +30,7 @@ impl SourceFile<'_> {
     }
 
     /// Takes the fields that a `*_field` key names out of the record, under the names that the metadata has for them.
-    fn mapped(&self, fields: &mut Fields) -> Result<Mapped, String> {
+    pub(super) fn mapped(&self, fields: &mut Fields) -> Result<Mapped, String> {
         let source = self.source;
         let mut mapped = Mapped::default();
         for (field, name) in [
@@ -58,6 +58,25 @@ impl SourceFile<'_> {
             };
         }
         Ok(mapped)
+    }
+
+    /// Whether a column of a table has a part in its records. Which fields a conversation has, each record says.
+    pub(super) fn uses(&self, column: &str) -> bool {
+        let source = self.source;
+        if source.chat.is_some() || source.metadata.keeps(column) {
+            return true;
+        }
+        let mapped = [
+            &source.id_field,
+            &source.time_field,
+            &source.label_field,
+            &source.url_field,
+            &source.title_field,
+            &source.images_field,
+            &source.language_field,
+        ];
+        let is_meant = |field: &String| field == column || field.split('.').next() == Some(column);
+        source.text_columns().iter().any(is_meant) || mapped.into_iter().flatten().any(is_meant)
     }
 
     fn text(&self, fields: &mut Fields) -> Result<chat::Text, String> {
@@ -90,9 +109,9 @@ impl SourceFile<'_> {
 }
 
 #[derive(Default)]
-struct Mapped {
-    metadata: Fields,
-    language: Option<String>,
+pub(super) struct Mapped {
+    pub(super) metadata: Fields,
+    pub(super) language: Option<String>,
 }
 
 /// The first few names, for messages.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::batch::in_order;
 use super::fields::Fields;
-use super::{Flow, Problem, Sink, SourceFile};
+use super::{Flow, Problem, Sink, SourceFile, TitlePlace};
 use crate::Document;
 
 impl SourceFile<'_> {
@@ -24,6 +24,18 @@ impl SourceFile<'_> {
     fn made(&self, text: String, line: Option<u64>, found: Found) -> Document {
         let kept = &self.source.metadata;
         self.document(text, line, found.0.into_iter().filter(|(name, _)| kept.keeps(name)).collect())
+    }
+
+    /// A text with its title before it, where the source has titles there and the text does not begin with it anyway.
+    fn titled(&self, title: Option<&str>, text: String) -> String {
+        let wanted = self.source.title == TitlePlace::Text;
+        let Some(title) = title.map(str::trim).filter(|title| wanted && !title.is_empty()) else { return text };
+        if text.trim().is_empty() {
+            return title.into();
+        }
+        let rest = text.trim_start().strip_prefix(title);
+        let is_there = rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+        if is_there { text } else { format!("{title}\n\n{text}") }
     }
 
     /// The encoding that the source's configuration or the server declares, for parsers that find it out by themselves
@@ -178,6 +190,7 @@ pub(super) fn feed(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
         Err(error) => return sink(Err(file.format_problem(&error))),
     };
     for (index, entry) in feed.entries.into_iter().enumerate() {
+        let text = file.titled(entry.title.as_deref(), entry.text);
         let found = Found::default()
             .with("id", entry.id)
             .with("title", entry.title)
@@ -187,7 +200,7 @@ pub(super) fn feed(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
             .with("feed", feed.title.clone())
             .with("declared_language", feed.language.clone())
             .list("categories", entry.categories);
-        if sink(Ok(file.made(entry.text, Some(index as u64 + 1), found)))?.is_break() {
+        if sink(Ok(file.made(text, Some(index as u64 + 1), found)))?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
@@ -207,6 +220,7 @@ pub(super) fn posts(file: &SourceFile<'_>, format: PostFormat, sink: &mut Sink<'
             PostKind::Answer => "answer",
             PostKind::Comment => "comment",
         };
+        let text = file.titled(post.title.as_deref(), post.text);
         let found = Found::default()
             .with("kind", Some(kind))
             .with("id", Some(post.id).filter(|id| !id.is_empty()))
@@ -217,7 +231,7 @@ pub(super) fn posts(file: &SourceFile<'_>, format: PostFormat, sink: &mut Sink<'
             .with("time", post.date)
             .with("score", post.score)
             .list("topics", post.topics);
-        Ok(file.made(post.text, Some(post.line), found))
+        Ok(file.made(text, Some(post.line), found))
     };
     let flow = in_order(file, posts.by_ref(), |post| post.text.len(), document, sink)?;
     let skipped = posts.skipped();

@@ -1,7 +1,7 @@
 use danlu_formats::records::{JsonReader, JsonRecord};
 use serde_json::Value;
 
-use super::batch::in_order;
+use super::batch::{in_order, watched};
 use super::{Flow, Problem, Sink, SourceFile};
 use crate::Document;
 
@@ -9,13 +9,16 @@ use crate::Document;
 /// other. Where it is no longer told what is a record, the file ends.
 pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     let records = JsonReader::new(file.open_text()?, file.max_record_bytes());
+    let records = watched(file, records, |record| {
+        file.mends(&record.bytes);
+    });
     in_order(file, records, |record| record.bytes.len(), |record| parse(file, &record), sink)
 }
 
 /// A document is known by its place among the records; what is malformed is found by its line.
 fn parse(file: &SourceFile<'_>, record: &JsonRecord) -> Result<Document, Problem> {
     let number = Some(record.number);
-    match record.value() {
+    match file.json(record) {
         Ok(Value::Object(fields)) => file.record(fields, number),
         Ok(_) => Err(file.problem(number, "the element is not an object")),
         Err((lines, message)) => {

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use danlu_store::hash;
+use danlu_store::{Workspace, hash};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::format::{Compression, Format, SUPPORTED};
@@ -52,6 +53,30 @@ pub(crate) enum Place {
     Object(remote::objects::Object),
 }
 
+/// Files and folders that are not read, for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub count: u64,
+    /// The first 20 of them.
+    pub first: Vec<String>,
+}
+
+/// So many of them are named.
+const NAMED: usize = 20;
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.first.join(", "))?;
+        if self.count > self.first.len() as u64 { formatter.write_str(", ...") } else { Ok(()) }
+    }
+}
+
+const HIDDEN_FILES: &str = "hidden files";
+const HIDDEN_FOLDERS: &str = "hidden folders";
+const RUN_FOLDERS: &str = "run folders of danlu";
+pub(crate) const UNKNOWN_FORMAT: &str = "files of unknown format";
+const ABOUT: &str = "files about a data set";
+
 /// What a source names.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
@@ -61,6 +86,8 @@ pub(crate) struct Listing {
     pub(crate) problems: Vec<Problem>,
     /// Files that were named more than once, by several patterns or through links; they are read once.
     pub(crate) repeated: u64,
+    /// What a folder or pattern holds that is not read, by the reason.
+    pub(crate) left_out: BTreeMap<String, LeftOut>,
 }
 
 /// Lists what a source names, the files of each of its patterns sorted by path.
@@ -69,7 +96,7 @@ pub(crate) struct Listing {
 /// A pattern that is none, that matches no file, or that matches a file of unknown format; a server that does not
 /// answer when it is asked for a listing.
 pub(crate) fn list(source: &SourceConfig, base: &Path) -> Result<Listing, DataError> {
-    let mut lister = Lister { source, base, listing: Listing::default(), seen: HashSet::new() };
+    let mut lister = Lister::new(source, base);
     for pattern in source.patterns() {
         match scheme_of(pattern) {
             Some(("sqlite", file)) => lister.sqlite(pattern, &base.join(file))?,
@@ -83,9 +110,8 @@ pub(crate) fn list(source: &SourceConfig, base: &Path) -> Result<Listing, DataEr
             }
             Some(("http" | "https", _)) => lister.web(pattern),
             Some(("hf", _)) => {
-                for file in remote::hub::list(pattern, source)? {
-                    lister.hub(file);
-                }
+                let files = remote::hub::list(pattern, source)?;
+                lister.hub_files(pattern, files)?;
             }
             Some(("s3" | "s3a" | "gs" | "az" | "azure" | "abfs" | "abfss", _)) => lister.objects(pattern)?,
             _ => lister.files(pattern)?,
@@ -142,8 +168,26 @@ fn scheme_of(pattern: &str) -> Option<(&str, &str)> {
 /// A URL without the password in it.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
-    let Some((user, host)) = rest.split_once('@') else { return url.into() };
-    format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default())
+    // In a URL of the web only the authority names a user; its path may hold an `@`, too (RFC 3986, 3.2). Those of databases
+    // are read up to their first `@`, whatever a password has before it.
+    let is_web = ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web));
+    let end = if is_web { rest.find(['/', '?', '#']).unwrap_or(rest.len()) } else { rest.len() };
+    let (authority, path) = rest.split_at(end);
+    let parts = if is_web { authority.rsplit_once('@') } else { authority.split_once('@') };
+    let Some((user, host)) = parts else { return url.into() };
+    format!("{scheme}://{}@{host}{path}", user.split(':').next().unwrap_or_default())
+}
+
+/// What becomes of the files that a hub has named.
+#[cfg(test)]
+pub(super) fn list_hub_files(
+    source: &SourceConfig,
+    pattern: &str,
+    files: Vec<remote::hub::HubFile>,
+) -> Result<Listing, DataError> {
+    let mut lister = Lister::new(source, Path::new(""));
+    lister.hub_files(pattern, files)?;
+    Ok(lister.listing)
 }
 
 struct Lister<'a> {
@@ -152,6 +196,25 @@ struct Lister<'a> {
     listing: Listing,
     /// The files and URLs listed so far, files by their canonical path.
     seen: HashSet<PathBuf>,
+    /// What was left out so far, likewise.
+    passed: HashSet<PathBuf>,
+}
+
+/// A walk through the folders below one.
+struct Walk {
+    /// Hidden files and folders are gone into: the pattern names some.
+    takes_hidden: bool,
+    /// The folders above the present one.
+    above: Vec<PathBuf>,
+    visited: HashSet<PathBuf>,
+    files: Vec<PathBuf>,
+    hidden: Vec<PathBuf>,
+}
+
+impl<'a> Lister<'a> {
+    fn new(source: &'a SourceConfig, base: &'a Path) -> Self {
+        Self { source, base, listing: Listing::default(), seen: HashSet::new(), passed: HashSet::new() }
+    }
 }
 
 impl Lister<'_> {
@@ -179,8 +242,40 @@ impl Lister<'_> {
         self.push(PathBuf::from(url), item);
     }
 
-    fn hub(&mut self, file: remote::hub::HubFile) {
-        let Some(format) = self.source.format.or_else(|| Format::of(&file.path)) else { return };
+    /// Leaves out a file or folder, which is counted once, whatever comes upon it.
+    fn leave_out(&mut self, why: &str, identity: PathBuf, shown: String) {
+        if self.passed.insert(identity) {
+            let left_out = self.listing.left_out.entry(why.into()).or_default();
+            left_out.count += 1;
+            if left_out.first.len() < NAMED {
+                left_out.first.push(shown);
+            }
+        }
+    }
+
+    fn leave_out_path(&mut self, why: &str, path: &Path) {
+        let shown = path.strip_prefix(self.base).unwrap_or(path).to_string_lossy().into_owned();
+        self.leave_out(why, identity(path), shown);
+    }
+
+    fn hub_files(&mut self, pattern: &str, files: Vec<remote::hub::HubFile>) -> Result<(), DataError> {
+        let before = self.listing.items.len() as u64 + self.listing.repeated;
+        files.into_iter().for_each(|file| self.hub(file, pattern));
+        if self.listing.items.len() as u64 + self.listing.repeated == before {
+            return Err(DataError::NoFiles { name: self.source.name.clone(), pattern: pattern.into() });
+        }
+        Ok(())
+    }
+
+    /// A file of a data set: what only says something about it is left out unless `pattern` ends with its name.
+    fn hub(&mut self, file: remote::hub::HubFile, pattern: &str) {
+        let is_named = pattern.rsplit('/').next() == file.path.rsplit('/').next();
+        if !is_named && remote::hub::is_about(&file.path) {
+            return self.leave_out(ABOUT, PathBuf::from(file.url()), file.url());
+        }
+        let Some(format) = self.source.format.or_else(|| Format::of(&file.path)) else {
+            return self.leave_out(UNKNOWN_FORMAT, PathBuf::from(file.url()), file.url());
+        };
         let (shown, bytes, state) = (file.url(), file.bytes, file.revision.clone());
         let compression = Compression::of(&file.path);
         let identity = PathBuf::from(&shown);
@@ -192,7 +287,15 @@ impl Lister<'_> {
         let found = remote::objects::list(pattern)?;
         let mut readable = 0;
         for object in found {
-            let Some(format) = self.source.format.or_else(|| Format::of(&object.url)) else { continue };
+            let name = object.url.rsplit('/').next();
+            if name.is_some_and(|name| name.starts_with('.')) && name != pattern.rsplit('/').next() {
+                self.leave_out(HIDDEN_FILES, PathBuf::from(&object.url), object.url);
+                continue;
+            }
+            let Some(format) = self.source.format.or_else(|| Format::of(&object.url)) else {
+                self.leave_out(UNKNOWN_FORMAT, PathBuf::from(&object.url), object.url);
+                continue;
+            };
             readable += 1;
             let (shown, bytes, state) = (object.url.clone(), object.bytes, object.state.clone());
             let compression = Compression::of(&shown);
@@ -249,20 +352,27 @@ impl Lister<'_> {
         if path.is_file() {
             self.file(&path)?; // taken literally, even if its name has pattern characters
         } else if path.is_dir() {
-            self.walk(&path, None)?;
+            self.walk(&path, None, false)?;
         } else {
             let compiled = glob::Pattern::new(&path.to_string_lossy()).map_err(|e| bad(e.to_string()))?;
             if pattern.contains("**") {
                 let root = literal_root(&path);
+                let takes_hidden = path
+                    .components()
+                    .skip(root.components().count())
+                    .any(|part| matches!(part, Component::Normal(name) if name.to_string_lossy().starts_with('.')));
                 if root.is_dir() {
-                    self.walk(&root, Some(&compiled))?;
+                    self.walk(&root, Some(&compiled), takes_hidden)?;
                 }
             } else {
                 let entries = glob::glob(&path.to_string_lossy()).map_err(|e| bad(e.to_string()))?;
                 let mut files = Vec::new();
                 for entry in entries {
                     match entry {
-                        Ok(file) if file.is_file() => files.push(file),
+                        Ok(file) if file.is_file() => match met_by_chance(&path, &file) {
+                            Some((why, met)) => self.leave_out_path(why, met),
+                            None => files.push(file),
+                        },
                         Ok(_) => {}
                         Err(e) => self.problem(e.path(), None, format!("cannot be listed: {}", e.error())),
                     }
@@ -305,42 +415,42 @@ impl Lister<'_> {
     }
 
     /// All files below a folder that are of a known format or, with a pattern, that match it. Links are followed; one
-    /// that leads back to a folder above it is a problem.
-    fn walk(&mut self, root: &Path, pattern: Option<&glob::Pattern>) -> Result<(), DataError> {
-        let mut files = Vec::new();
-        let mut visited = HashSet::new();
-        self.descend(root, &mut Vec::new(), &mut visited, &mut files)?;
-        files.sort();
-        let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
-        for file in files {
+    /// that leads back to a folder above it is a problem. What is hidden or danlu's own is left out.
+    fn walk(&mut self, root: &Path, pattern: Option<&glob::Pattern>, takes_hidden: bool) -> Result<(), DataError> {
+        let (above, visited) = (Vec::new(), HashSet::new());
+        let mut walk = Walk { takes_hidden, above, visited, files: Vec::new(), hidden: Vec::new() };
+        self.descend(root, &mut walk)?;
+        walk.files.sort();
+        let options = glob::MatchOptions {
+            require_literal_separator: true,
+            require_literal_leading_dot: takes_hidden,
+            ..Default::default()
+        };
+        let matches = |file: &Path| pattern.is_none_or(|pattern| pattern.matches_path_with(file, options));
+        for file in walk.hidden.iter().filter(|file| matches(file.as_path())) {
+            self.leave_out_path(HIDDEN_FILES, file);
+        }
+        for file in walk.files.iter().filter(|file| matches(file.as_path())) {
             match pattern {
-                Some(pattern) if pattern.matches_path_with(&file, options) => self.file(&file)?,
-                Some(_) => {}
-                None if self.format_of(&file).is_some() => self.file(&file)?,
-                None => {}
+                None if self.format_of(file).is_none() => self.leave_out_path(UNKNOWN_FORMAT, file),
+                _ => self.file(file)?,
             }
         }
         Ok(())
     }
 
-    fn descend(
-        &mut self,
-        folder: &Path,
-        above: &mut Vec<PathBuf>,
-        visited: &mut HashSet<PathBuf>,
-        files: &mut Vec<PathBuf>,
-    ) -> Result<(), DataError> {
+    fn descend(&mut self, folder: &Path, walk: &mut Walk) -> Result<(), DataError> {
         let real = identity(folder);
-        if above.contains(&real) {
+        if walk.above.contains(&real) {
             self.problem(folder, None, format!("a link in a circle: it leads back to {}", real.display()));
             return Ok(());
         }
-        if !visited.insert(real.clone()) {
+        if !walk.visited.insert(real.clone()) {
             return Ok(()); // reached by another link already, and its files with it
         }
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if above.is_empty() => return Err(DataError::io("read the folder", folder, error)),
+            Err(error) if walk.above.is_empty() => return Err(DataError::io("read the folder", folder, error)),
             Err(error) => {
                 self.problem(folder, None, format!("the folder cannot be read: {error}"));
                 return Ok(());
@@ -354,19 +464,26 @@ impl Lister<'_> {
             }
         }
         paths.sort();
-        above.push(real);
+        walk.above.push(real);
         for path in paths {
+            let hidden = !walk.takes_hidden && is_hidden(&path);
             match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => self.descend(&path, above, visited, files)?,
-                Ok(metadata) if metadata.is_file() => files.push(path),
+                Ok(metadata) if metadata.is_dir() && hidden => self.leave_out_path(HIDDEN_FOLDERS, &path),
+                Ok(metadata) if metadata.is_dir() && Workspace::is_at(&path) => {
+                    self.leave_out_path(RUN_FOLDERS, &path);
+                }
+                Ok(metadata) if metadata.is_dir() => self.descend(&path, walk)?,
+                Ok(metadata) if metadata.is_file() && hidden => walk.hidden.push(path),
+                Ok(metadata) if metadata.is_file() => walk.files.push(path),
                 Ok(_) => {} // a pipe, a socket, a device
+                Err(_) if hidden => {}
                 Err(error) if self.format_of(&path).is_some() => {
                     self.problem(&path, None, format!("a link that leads nowhere: {error}"));
                 }
                 Err(_) => {}
             }
         }
-        above.pop();
+        walk.above.pop();
         Ok(())
     }
 }
@@ -376,9 +493,51 @@ fn identity(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.into())
 }
 
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+/// Why a file is left out that a pattern without `**` matches, and the part of its path that is to blame: one that is hidden
+/// or a run folder of danlu, and for which the pattern has no name, but `*` or the like.
+fn met_by_chance<'a>(pattern: &Path, file: &'a Path) -> Option<(&'static str, &'a Path)> {
+    file.ancestors().zip(pattern.components().rev()).find_map(|(met, part)| {
+        let part = part.as_os_str().to_string_lossy();
+        if !part.contains(['*', '?', '[']) {
+            return None;
+        }
+        let is_file = met == file;
+        if is_hidden(met) && !part.starts_with('.') {
+            return Some((if is_file { HIDDEN_FILES } else { HIDDEN_FOLDERS }, met));
+        }
+        (!is_file && Workspace::is_at(met)).then_some((RUN_FOLDERS, met))
+    })
+}
+
 /// The folder above the first part of a pattern that has pattern characters.
 fn literal_root(pattern: &Path) -> PathBuf {
     let literal = |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     let root: PathBuf = pattern.components().take_while(literal).collect();
     if root.as_os_str().is_empty() { PathBuf::from(".") } else { root }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn a_password_is_taken_out_of_the_authority_alone() {
+        for (url, expect) in [
+            ("postgres://me:secret@db/posts", "postgres://me@db/posts"),
+            ("postgres://me@db:5432/posts", "postgres://me@db:5432/posts"),
+            ("postgres://me:sec/ret@db/posts", "postgres://me@db/posts"),
+            ("https://me:p@ss@example.com/a", "https://me@example.com/a"),
+            ("http://127.0.0.1:8765/@user/page", "http://127.0.0.1:8765/@user/page"),
+            ("http://127.0.0.1:8765?to=a@b", "http://127.0.0.1:8765?to=a@b"),
+            ("https://example.com/a:b@c#d@e", "https://example.com/a:b@c#d@e"),
+            ("https://me:secret@example.com/@user", "https://me@example.com/@user"),
+            ("texts/a@b.txt", "texts/a@b.txt"),
+        ] {
+            assert_eq!(without_password(url), expect);
+        }
+    }
 }

@@ -24,6 +24,7 @@ mod jsonl;
 mod lines;
 mod locate;
 mod open;
+mod own;
 mod pages;
 mod parquet;
 mod reader;
@@ -40,7 +41,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use danlu_formats::posts::PostFormat;
-use danlu_formats::records::Separator;
+use danlu_formats::records::{JsonRecord, Separator};
 use danlu_formats::{At, Fault, FormatError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -48,10 +49,12 @@ use serde_json::{Map, Value};
 use crate::{DataError, Document};
 
 pub use chat::ChatFormat;
-pub use config::{HttpConfig, KeptFields, SourceConfig, TextSplit, stated_licenses, without_licenses};
+pub use config::{
+    HttpConfig, InvalidBytes, KeptFields, SourceConfig, TextSplit, TitlePlace, stated_licenses, without_licenses,
+};
 pub use format::Format;
-pub(crate) use locate::{Item, Listing, list};
-pub use locate::{source_files, source_state};
+pub(crate) use locate::{Item, Listing, UNKNOWN_FORMAT, list};
+pub use locate::{LeftOut, source_files, source_state};
 pub(crate) use reader::SourceReader;
 
 use format::Compression;
@@ -119,7 +122,7 @@ fn read_file(file: &SourceFile<'_>, item: &Item, sink: &mut Sink<'_>) -> Flow {
         Format::Text | Format::Markdown => text::read(file, sink),
         Format::Jsonl => jsonl::read(file, sink),
         Format::Json => json::read(file, sink),
-        Format::Csv => csv::read(file, Separator::Comma, sink),
+        Format::Csv => csv::read(file, csv::separator(file), sink),
         Format::Tsv => csv::read(file, Separator::Tab, sink),
         Format::Parquet => parquet::read(file, sink),
         Format::Arrow => arrow::read(file, sink),
@@ -265,6 +268,37 @@ impl SourceFile<'_> {
         }
     }
 
+    /// Whether some bytes of a record are no UTF-8 and become U+FFFD; that is said of the file at its end.
+    fn mends(&self, bytes: &[u8]) -> bool {
+        let mends = self.source.invalid == InvalidBytes::Replace && std::str::from_utf8(bytes).is_err();
+        if mends {
+            self.damage.get_or_init(|| encoding::UTF_8.to_owned());
+        }
+        mends
+    }
+
+    /// The text of a record, or what is wrong with its bytes and how many lines after their beginning.
+    fn utf8(&self, bytes: Vec<u8>) -> Result<String, (u64, String)> {
+        String::from_utf8(bytes).or_else(|error| {
+            let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+            if self.mends(bytes) {
+                return Ok(String::from_utf8_lossy(bytes).into_owned());
+            }
+            let line = bytes[..at].iter().filter(|&&byte| byte == b'\n').count() as u64;
+            Err((line, format!("broken UTF-8 (byte 0x{:02X} at offset {at})", bytes[at])))
+        })
+    }
+
+    /// The value of a record of JSON, or what is wrong with it and how many lines after its beginning.
+    fn json(&self, record: &JsonRecord) -> Result<Value, (u64, String)> {
+        let value = record.value();
+        if value.is_ok() || !self.mends(&record.bytes) {
+            return value;
+        }
+        let bytes = String::from_utf8_lossy(&record.bytes).into_owned().into_bytes();
+        JsonRecord { bytes, ..*record }.value()
+    }
+
     /// # Errors
     /// A table without the column of the text.
     fn check_columns(&self, columns: &[String]) -> Result<(), DataError> {
@@ -294,13 +328,4 @@ impl SourceFile<'_> {
         document.metadata = metadata;
         document
     }
-}
-
-/// Text of `bytes`, or what is wrong with them and how many lines after their beginning.
-fn utf8(bytes: Vec<u8>) -> Result<String, (u64, String)> {
-    String::from_utf8(bytes).map_err(|error| {
-        let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
-        let line = bytes[..at].iter().filter(|&&byte| byte == b'\n').count() as u64;
-        (line, format!("broken UTF-8 (byte 0x{:02X} at offset {at})", bytes[at]))
-    })
 }

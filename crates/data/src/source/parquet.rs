@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use danlu_formats::limits::Limits;
@@ -9,14 +10,15 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::TreeBuilder;
 use parquet::record::{Field, Row};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use serde_json::Value;
 
 use super::fields::Fields;
 use super::open::{FREE_BYTES, explain_limit};
 use super::pages::{Pages, Refusal, check_metadata};
-use super::{Flow, Problem, Sink, SourceFile};
+use super::{Flow, Problem, Sink, SourceFile, own};
 use crate::Document;
-use crate::table::guarded;
+use crate::table::{guarded, is_documents};
 
 /// Rows of which lists are measured at once.
 const MEASURED_ROWS: usize = 64;
@@ -39,22 +41,41 @@ pub(super) fn read(file: &SourceFile<'_>, sink: &mut Sink<'_>) -> Flow {
     };
     let columns: Vec<String> =
         reader.metadata().file_metadata().schema().get_fields().iter().map(|field| field.name().into()).collect();
+    let is_own = match is_documents(reader.metadata().file_metadata().key_value_metadata()) {
+        Ok(is_own) => is_own && file.source.text_columns() == ["text"],
+        Err(message) => return sink(Err(file.problem(None, message))),
+    };
     file.check_columns(&columns)?;
+    let uses = |column: &str| if is_own { own::uses(column) } else { file.uses(column) };
+    let schema = match guarded(|| projected(reader.metadata().file_metadata().schema(), uses)) {
+        Ok(schema) => schema,
+        Err(message) => return sink(Err(file.problem(None, format!("broken Parquet: {message}")))),
+    };
     let limits = Limits {
         max_ratio: file.source.max_decompressed_ratio as u64,
         max_total: file.source.max_decompressed_mebibytes.map_or(u64::MAX, |mebibytes| mebibytes << 20),
         free: FREE_BYTES,
     };
     let pages = Pages::new(checked, limits);
-    let flow = Groups { file, pages, reader, number: 0, is_broken: false }.read(sink)?;
+    let flow = Groups { file, pages, reader, schema, is_own, number: 0, is_broken: false }.read(sink)?;
     file.read.fetch_add(length, Ordering::Relaxed);
     Ok(flow)
+}
+
+/// The columns that are decoded.
+fn projected(schema: &Type, uses: impl Fn(&str) -> bool) -> parquet::errors::Result<SchemaDescPtr> {
+    let fields = schema.get_fields().iter().filter(|field| uses(field.name())).cloned().collect();
+    let root = Type::group_type_builder(schema.name()).with_fields(fields).build()?;
+    Ok(Arc::new(SchemaDescriptor::new(Arc::new(root))))
 }
 
 struct Groups<'a, 'b> {
     file: &'a SourceFile<'b>,
     pages: Pages,
     reader: SerializedFileReader<File>,
+    schema: SchemaDescPtr,
+    /// It is a table of documents that danlu wrote.
+    is_own: bool,
     /// Rows read so far.
     number: u64,
     /// Nothing more of the file can be read.
@@ -106,7 +127,7 @@ impl Groups<'_, '_> {
     }
 
     fn group(&mut self, index: usize, rows_at_once: usize, sink: &mut Sink<'_>) -> Flow {
-        let schema = self.reader.metadata().file_metadata().schema_descr_ptr();
+        let schema = self.schema.clone();
         let opened = guarded(|| {
             let group = self.reader.get_row_group(index)?;
             TreeBuilder::new().with_batch_size(rows_at_once).as_iter(schema, &*group)
@@ -128,7 +149,7 @@ impl Groups<'_, '_> {
                 }
             };
             self.number += 1;
-            if sink(parse(self.file, row, self.number))?.is_break() {
+            if sink(parse(self.file, row, self.number, self.is_own))?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -177,14 +198,14 @@ fn explain(file: &SourceFile<'_>, refusal: &Refusal) -> String {
     }
 }
 
-fn parse(file: &SourceFile<'_>, row: Row, number: u64) -> Result<Document, Problem> {
+fn parse(file: &SourceFile<'_>, row: Row, number: u64, is_own: bool) -> Result<Document, Problem> {
     let mut fields = Fields::new();
     for (name, value) in row.into_columns() {
         if let Some(value) = json(value) {
             fields.insert(name, value);
         }
     }
-    file.record(fields, Some(number))
+    if is_own { own::document(file, fields, number) } else { file.record(fields, Some(number)) }
 }
 
 /// A value as JSON, `None` for null. Dates are as the parquet crate displays them; of bytes that are no text only their

@@ -251,6 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_named_for_broken_bytes_that_were_handed_on_before() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            ("a.jsonl", &b"{\"text\":\"o\xFF\"}\n{\"text\":\"two\"}\n{\"text\":\"three\"}\n"[..]),
+            ("a.json", b"[{\"text\":\"o\xFF\"},{\"text\":\"two\"},{\"text\":\"three\"}]"),
+            ("a.csv", b"text\no\xFF\ntwo\nthree\n"),
+            ("a.txt", b"o\xFF\n\ntwo\n\nthree\n"),
+        ] {
+            fs::write(dir.path().join(name), content).unwrap();
+            let source = SourceConfig {
+                name: "s".into(),
+                path: name.into(),
+                split: TextSplit::Paragraph,
+                limit: Some(100),
+                ..Default::default()
+            };
+            let all = ["o\u{FFFD}", "two", "three", "some bytes are not UTF-8; they became U+FFFD"];
+            for skip in 0..4 {
+                let (rest, _) = after(skip as u64, &source, dir.path());
+                assert_eq!(rest, all[skip..], "{name}, after {skip}");
+            }
+        }
+    }
+
+    #[test]
     fn what_was_handed_on_before_is_left_out_in_every_format() {
         let page = |n: u32| {
             format!("<page><title>{n}</title><ns>0</ns><id>{n}</id><revision><text>text {n}</text></revision></page>\n")

@@ -9,7 +9,7 @@ use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::tls::Tls;
@@ -69,6 +69,8 @@ fn sqlite_row(file: &SourceFile<'_>, row: &Row<'_>, columns: &[String], number: 
             }
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => text.into(),
+                Err(_) if matches!(row.get_ref(index), Ok(ValueRef::Blob(_))) => json!({ "bytes": bytes.len() }),
+                Err(_) if file.mends(bytes) => String::from_utf8_lossy(bytes).into(),
                 Err(error) => {
                     let offset = error.valid_up_to();
                     return Err(problem(format!("broken UTF-8 in column {name:?} (offset {offset})")));

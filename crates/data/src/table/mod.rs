@@ -9,8 +9,8 @@ mod write;
 
 pub use read::{DocumentReader, read_documents};
 pub(crate) use read::{guarded, read_statistics};
-pub(crate) use schema::Fate;
 pub use schema::TABLE_VERSION;
+pub(crate) use schema::{Fate, is_documents};
 pub use write::DocumentWriter;
 pub(crate) use write::failed as write_failed;
 

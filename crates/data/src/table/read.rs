@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::schema::{COLUMNS, FATE_COLUMNS, Fate, KIND_KEY, Kind, TABLE_VERSION, VERSION_KEY};
+use super::schema::{COLUMNS, FATE_COLUMNS, Fate, Kind, TABLE_VERSION, stated};
 use crate::storage::ReadMeter;
 use crate::{DataError, Document};
 
@@ -92,9 +92,7 @@ fn open(path: &Path) -> Result<(ParquetRecordBatchReaderBuilder<File>, Kind, u64
 
 /// What the file says of itself.
 fn kind(path: &Path, builder: &ParquetRecordBatchReaderBuilder<File>) -> Result<Kind, DataError> {
-    let keys = builder.metadata().file_metadata().key_value_metadata();
-    let key = |name: &str| keys.into_iter().flatten().find(|pair| pair.key == name)?.value.as_deref();
-    let (Some(kind), Some(version)) = (key(KIND_KEY), key(VERSION_KEY)) else {
+    let Some((kind, version)) = stated(builder.metadata().file_metadata().key_value_metadata()) else {
         let message = "a Parquet file that danlu did not write".into();
         return Err(bad(path, None, message));
     };

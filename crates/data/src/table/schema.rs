@@ -43,6 +43,27 @@ impl Kind {
     }
 }
 
+/// What the key-value metadata of a Parquet file says of danlu: which kind of table it is, and the version.
+pub(super) fn stated(keys: Option<&Vec<KeyValue>>) -> Option<(&str, &str)> {
+    let key = |name: &str| keys.into_iter().flatten().find(|pair| pair.key == name)?.value.as_deref();
+    Some((key(KIND_KEY)?, key(VERSION_KEY)?))
+}
+
+/// Whether a Parquet file with this key-value metadata is a table of documents that danlu wrote.
+///
+/// # Errors
+/// One of a version that this danlu does not know.
+pub(crate) fn is_documents(keys: Option<&Vec<KeyValue>>) -> Result<bool, String> {
+    let Some((kind, version)) = stated(keys) else { return Ok(false) };
+    if Kind::of(kind).is_none() {
+        return Ok(false);
+    }
+    match version.parse::<u32>() {
+        Ok(known) if known <= TABLE_VERSION => Ok(true),
+        _ => Err(format!("a table of danlu of version {version}; this danlu knows versions up to {TABLE_VERSION}")),
+    }
+}
+
 /// Why and where a document was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fate {

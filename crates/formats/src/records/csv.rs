@@ -9,6 +9,8 @@ use crate::{At, Fault, FormatError, reading};
 pub enum Separator {
     /// CSV (RFC 4180).
     Comma,
+    /// CSV with another byte in the comma's place.
+    Byte(u8),
     /// Tab-separated values (IANA text/tab-separated-values), which know no quotes.
     Tab,
 }
@@ -64,8 +66,14 @@ impl<R: BufRead> CsvReader<R> {
     /// A row whose fields have more than `max_bytes` is passed over as an error.
     pub fn new(input: R, separator: Separator, max_bytes: usize) -> Self {
         let mut builder = ReaderBuilder::new();
-        if separator == Separator::Tab {
-            builder.delimiter(b'\t').quoting(false);
+        match separator {
+            Separator::Comma => {}
+            Separator::Byte(byte) => {
+                builder.delimiter(byte);
+            }
+            Separator::Tab => {
+                builder.delimiter(b'\t').quoting(false);
+            }
         }
         Self { input, core: builder.build(), max_bytes, last: (FIRST_BYTES, 16), ended: false }
     }

@@ -26,6 +26,9 @@ fn render(one: &Trace) {
     let place = one.place.as_ref().map_or("an unknown place".into(), ToString::to_string);
     line(&format!("--- {}  {}  {}", one.id, one.source, one.language));
     line(&format!("read from   {place}"));
+    if let Some(origin) = &one.origin {
+        line(&format!("before that {origin}, of the source {}", origin.source));
+    }
     if let Some(id) = one.collected_id.as_ref().filter(|id| **id != one.id) {
         line(&format!("collected   as {id}; cleaning changed its text"));
     }

@@ -55,6 +55,20 @@ pub(crate) fn list(place: &str, source: &SourceConfig) -> Result<Vec<HubFile>, D
     Hub::from_environment().list(place, source)
 }
 
+/// Whether a file of a data set says something about it and holds none of its data: its card, licence and settings.
+pub(crate) fn is_about(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let upper = name.to_ascii_uppercase();
+    let stem = upper.split('.').next().unwrap_or_default();
+    let tables = ["dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"];
+    let papers = ["README", "LICENSE", "LICENCE", "CITATION", "CHANGELOG", "CONTRIBUTING"];
+    path.split('/').any(|part| part.starts_with('.'))
+        || tables.contains(&name)
+        || papers
+            .iter()
+            .any(|paper| stem.strip_prefix(*paper).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_'])))
+}
+
 impl Hub {
     fn from_environment() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

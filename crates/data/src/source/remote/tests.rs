@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::hub::Hub;
+use crate::source::locate::list_hub_files;
 use crate::source::{HttpConfig, SourceConfig};
 use crate::{COLLECTED_FILE, CollectSummary, DataError, collect, read_documents};
 
@@ -436,4 +437,34 @@ fn hub_data_sets_are_listed_fetched_and_kept() {
     assert!(missing.to_string().contains("HF_HUB_OFFLINE"), "{missing}");
     let none = hub.list("hf://datasets/o/n/nothing/*.csv", &source).unwrap_err();
     assert!(matches!(none, DataError::NoFiles { .. }), "{none}");
+
+    // What only says something about a data set is read where it is named.
+    let read = |place: &str| list_hub_files(&source, place, hub.list(place, &source).unwrap());
+    let listing = read("hf://datasets/o/n").unwrap();
+    let card = format!("hf://datasets/o/n@{COMMIT}/README.md");
+    assert_eq!(listing.items.len(), 3, "{listing:?}");
+    let left_out = &listing.left_out["files about a data set"];
+    assert_eq!((left_out.count, left_out.first.as_slice()), (1, &[card.clone()][..]));
+    let named = read("hf://datasets/o/n/README.md").unwrap();
+    assert_eq!(named.items.iter().map(|item| &item.shown).collect::<Vec<_>>(), [&card]);
+    assert!(matches!(read("hf://datasets/o/n/*.md"), Err(DataError::NoFiles { .. })));
+}
+
+#[test]
+fn files_about_a_data_set_are_known_by_their_names() {
+    let about = [
+        "README.md",
+        "data/readme.txt",
+        "README_zh.md",
+        ".gitattributes",
+        ".cache/a.json",
+        "LICENSE",
+        "LICENSE.txt",
+        "LICENSE-MIT.md",
+        "dataset_infos.json",
+        "train/state.json",
+    ];
+    assert_eq!(about.iter().filter(|path| !super::hub::is_about(path)).collect::<Vec<_>>(), [&""; 0]);
+    let data = ["data/train.jsonl", "states.json", "licenses.csv", "readmes/1.md", "info.json", "a.b/c.parquet"];
+    assert_eq!(data.iter().filter(|path| super::hub::is_about(path)).collect::<Vec<_>>(), [&""; 0]);
 }
