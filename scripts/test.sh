@@ -19,6 +19,20 @@ if ! command -v java >/dev/null 2>&1; then
     >/dev/null 2>&1 || echo "could not install it; the tests with Spark will be skipped"
 fi
 
+# What makes the environments of the tests with S3, Sail, Spark and the OpenAI client.
+if ! python3 -c "import ensurepip" >/dev/null 2>&1; then
+  echo "installing python3-venv for the tests with servers"
+  { as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq python3-venv; } \
+    >/dev/null 2>&1 || echo "could not install it; the tests with S3, Sail, Spark and the OpenAI client will be skipped"
+fi
+
+# A PostgreSQL server, which the tests of that source start themselves, and openssl for its certificate.
+if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || ! command -v openssl >/dev/null 2>&1; then
+  echo "installing postgresql for the tests of that source"
+  { as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq postgresql openssl; } \
+    >/dev/null 2>&1 || echo "could not install it; the tests with PostgreSQL will be skipped"
+fi
+
 # The official OpenAI client, in an environment of its own under target/.
 venv="${CARGO_TARGET_DIR:-target}/test-venv"
 if ! "$venv/bin/python" -c "import openai" >/dev/null 2>&1; then

@@ -1,4 +1,4 @@
-//! One SQL text gives the same rows in DataFusion, in Sail and in Spark.
+//! One SQL text gives the same rows in DataFusion and in Sail. (With a Spark cluster: danlu-data's `engines.rs`.)
 #![cfg(feature = "spark")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
