@@ -99,11 +99,18 @@ impl Session {
 
     fn decode(&self, batch: ArrowBatch, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<bool, SparkError> {
         let bad = |message: String| SparkError::BadRows { address: self.address.to_string(), message };
+        let (announced, mut rows) = (batch.row_count, 0);
         let reader = StreamReader::try_new(Cursor::new(batch.data), None).map_err(|e| bad(e.to_string()))?;
         for batch in reader {
-            if !take(batch.map_err(|e| bad(e.to_string()))?) {
+            let batch = batch.map_err(|e| bad(e.to_string()))?;
+            rows += batch.num_rows() as i64;
+            if !take(batch) {
                 return Ok(false);
             }
+        }
+        // An IPC stream may end after any of its batches; 0 is also what a server says that does not count.
+        if announced != 0 && announced != rows {
+            return Err(bad(format!("{announced} rows were announced, and {rows} came")));
         }
         Ok(true)
     }

@@ -191,7 +191,7 @@ impl Planner<'_> {
         let (mut artifacts, mut derived) = (Vec::new(), Vec::new());
         for (index, &artifact) in all.iter().enumerate() {
             let tables = counts.remove(&index).unwrap_or_default();
-            let with_shards = !shards_of(&artifact.path).is_empty();
+            let with_shards = !shards_of(&artifact.path)?.is_empty();
             // Shards made from the tables have the documents too.
             if with_shards && self.is_made_of(artifact, true) {
                 let shards = self.sought(artifact)?;
@@ -214,7 +214,7 @@ impl Planner<'_> {
     fn sought(&self, artifact: &Artifact) -> Result<BTreeMap<String, Sought>, DataError> {
         let speller = Speller::of(artifact)?;
         let mut all = BTreeMap::new();
-        for (split, _) in shards_of(&artifact.path) {
+        for (split, _) in shards_of(&artifact.path)? {
             if let Some(table) = table_of(self.lineage, artifact, &split) {
                 let sought = speller.sought(&table, &|id| self.selected.ids.contains_key(id))?;
                 all.insert(split, sought);
@@ -344,7 +344,7 @@ impl Rewriting<'_> {
         planned: &PlannedArtifact,
         artifact: &Artifact,
     ) -> Result<Vec<(String, ShardSummary)>, DataError> {
-        let shards = shards_of(&self.from);
+        let shards = shards_of(&self.from)?;
         if shards.is_empty() {
             return Ok(Vec::new());
         }

@@ -34,17 +34,22 @@ pub struct Sought {
 }
 
 /// The token shards of an artifact, by split.
-pub(super) fn shards_of(dir: &Path) -> Vec<(String, PathBuf)> {
-    let mut found: Vec<(String, PathBuf)> = std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == SHARD_EXTENSION))
-        .filter_map(|path| Some((path.file_stem()?.to_string_lossy().into_owned(), path)))
-        .collect();
+///
+/// # Errors
+/// A folder that cannot be listed: what is not seen would not be forgotten.
+pub(super) fn shards_of(dir: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
+    let failed = |e| DataError::io("list", dir, e);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == SHARD_EXTENSION)
+            && let Some(split) = path.file_stem()
+        {
+            found.push((split.to_string_lossy().into_owned(), path));
+        }
+    }
     found.sort();
-    found
+    Ok(found)
 }
 
 /// What makes tokens of documents as the shards of an artifact have them.

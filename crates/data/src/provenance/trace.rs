@@ -260,7 +260,7 @@ fn forgotten(workspace: &Workspace, id: &str) -> Result<Vec<Trace>, DataError> {
 fn shards(lineage: &Lineage, clean: &Artifact, split: &str, id: &str) -> Result<Vec<ShardPlace>, DataError> {
     let mut found = Vec::new();
     for artifact in lineage.descendants(&[clean]) {
-        let Some((_, path)) = shards_of(&artifact.path).into_iter().find(|(of, _)| of == split) else { continue };
+        let Some((_, path)) = shards_of(&artifact.path)?.into_iter().find(|(of, _)| of == split) else { continue };
         let speller = Speller::of(artifact)?;
         let shard = speller.open(&path)?;
         let is_meant = |other: &str| other == id;

@@ -49,7 +49,8 @@ fn close_one<'a>(out: &mut String, after: &'a str) -> &'a str {
         return if out.ends_with(['(', '（']) { without_brackets(out, next) } else { next };
     }
     if left.ends_with(is_separator) && next.starts_with(is_separator) {
-        return next.trim_start_matches(is_separator);
+        let next = next.trim_start_matches(is_separator);
+        return if out.ends_with(' ') { next.trim_start_matches(' ') } else { next };
     }
     if after.len() > next.len() && after[..after.len() - next.len()].contains(' ') {
         out.push(' ');

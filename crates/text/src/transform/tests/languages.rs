@@ -81,6 +81,14 @@ const GOLDENS: &[Golden] = &[
         chinese: ("春眠，不觉晓。", "春眠 不觉晓"),
     },
     Golden {
+        json: r#"{"kind": "c4_lines"}"#,
+        english: (
+            "Home | About\nThe cat sat on the mat.[1]\nEnable JavaScript to go on.\nWe use cookies here.\nTwo words.",
+            "The cat sat on the mat.",
+        ),
+        chinese: ("首页 > 诗词\n春眠不觉晓，处处闻啼鸟。\n作者：孟浩然", "春眠不觉晓，处处闻啼鸟。"),
+    },
+    Golden {
         json: r#"{"kind": "dedup_lines"}"#,
         english: ("Menu\nMenu\n\nMenu\nThe cat.\nMenu", "Menu\n\nThe cat.\nMenu"),
         chinese: ("首页\n首页\n春眠不觉晓。", "首页\n春眠不觉晓。"),
@@ -89,14 +97,6 @@ const GOLDENS: &[Golden] = &[
         json: r#"{"kind": "lowercase"}"#,
         english: ("The CAT of Ångström.", "the cat of ångström."),
         chinese: ("用ＲＵＳＴ和GPU，春", "用ｒｕｓｔ和gpu，春"),
-    },
-    Golden {
-        json: r#"{"kind": "c4_lines"}"#,
-        english: (
-            "Home | About\nThe cat sat on the mat.[1]\nEnable JavaScript to go on.\nWe use cookies here.\nTwo words.",
-            "The cat sat on the mat.",
-        ),
-        chinese: ("首页 > 诗词\n春眠不觉晓，处处闻啼鸟。\n作者：孟浩然", "春眠不觉晓，处处闻啼鸟。"),
     },
     Golden {
         json: r#"{"kind": "limit_repeats"}"#,
