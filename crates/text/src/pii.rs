@@ -263,7 +263,7 @@ fn luhn(digits: &[u8]) -> bool {
             value => value,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// A mobile or landline number of the mainland, with or without the country's code.

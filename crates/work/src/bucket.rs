@@ -195,7 +195,7 @@ impl Bucket {
     }
 
     fn error(&self, action: &'static str, name: &str, source: object_store::Error) -> WorkError {
-        WorkError::Store { action, name: name.into(), address: self.address.clone(), source }
+        WorkError::Store { action, name: name.into(), address: self.address.clone(), source: Box::new(source) }
     }
 }
 

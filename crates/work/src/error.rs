@@ -9,7 +9,7 @@ pub enum WorkError {
     #[error("{address}: this danlu was built without {scheme}:// stores")]
     NoSuchStore { address: String, scheme: String },
     #[error("cannot {action} {name} in {address}")]
-    Store { action: &'static str, name: String, address: String, source: object_store::Error },
+    Store { action: &'static str, name: String, address: String, source: Box<object_store::Error> },
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: std::path::PathBuf, source: std::io::Error },
     #[error("{address} holds no job")]
@@ -32,7 +32,7 @@ impl WorkError {
                 "give a folder, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX".into()
             }
             Self::NoSuchStore { .. } => "build danlu with `--features object-store`".into(),
-            Self::Store { source: object_store::Error::NotFound { .. }, .. } => {
+            Self::Store { source, .. } if matches!(**source, object_store::Error::NotFound { .. }) => {
                 "check the address; a bucket must exist beforehand".into()
             }
             Self::Store { .. } => {

@@ -88,7 +88,6 @@ impl EncoderDecoder {
     }
 
     /// A stack over sequences of vectors, (batch * time, hidden).
-
     fn whole(
         &self,
         stack: &Stack,

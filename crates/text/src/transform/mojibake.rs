@@ -219,7 +219,7 @@ fn gbk_as_latin(text: &str) -> Option<String> {
     for (start, end) in runs_of(text, |c| latin_byte(c).is_some_and(|byte| byte >= 0x80)) {
         let bytes: Vec<u8> = text[start..end].chars().filter_map(latin_byte).collect();
         let pairs = bytes.len() / 2;
-        let paired = bytes.len() % 2 == 0
+        let paired = bytes.len().is_multiple_of(2)
             && bytes.chunks(2).all(|pair| pair[0] >= 0x81 && pair[1] >= 0x80 && pair[0] != pair[1]);
         match GBK.decode_without_bom_handling_and_without_replacement(&bytes) {
             Some(decoded) if paired && pairs > 0 => {
