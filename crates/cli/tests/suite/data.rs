@@ -214,6 +214,7 @@ fn a_document_is_traced_and_forgotten() {
     assert!(told.contains("removed     1 documents"), "{told}");
     let traced = place.ok(&["data", "trace", "tiny.toml", id]);
     assert!(traced.contains("forgotten") && traced.contains("their wish"), "{traced}");
+    place.ok(&["data", "report", "tiny.toml"]); // reads what collecting counted, too
     assert!(place.fails(2, &["data", "forget", "tiny.toml"]).contains("--id or --where"));
     assert!(place.fails(2, &["data", "forget", "tiny.toml", "--where", "sauce=x"]).contains("source=NAME"));
     let again = place.json(&["run", "tiny.toml", "--only", "collect", "--json"]);

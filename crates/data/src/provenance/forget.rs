@@ -22,6 +22,8 @@ const JOURNAL_VERSION: u32 = 1;
 const TEXT_STAGES: [&str; 4] = ["collect", "clean", "augment", "tokenizer"];
 /// The step, and the reason, under which the funnel counts forgotten documents.
 pub(crate) const FORGOTTEN: &str = "forgotten";
+/// In the summary of an artifact, what was removed from it and when. (Its `forgotten` is what collecting left out.)
+const FORGETS: &str = "forgets";
 
 /// What forgetting will do; also the journal by which a killed one goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -415,7 +417,7 @@ fn note(summary: &mut Value, plan: &ForgetPlan, files: &[ForgottenFile]) {
         *summary = json!({ "summary": summary.take() });
     }
     let entry = json!({ "time": plan.time, "files": files });
-    match &mut summary[FORGOTTEN] {
+    match &mut summary[FORGETS] {
         Value::Array(all) => all.push(entry),
         other => *other = json!([entry]),
     }
@@ -423,7 +425,7 @@ fn note(summary: &mut Value, plan: &ForgetPlan, files: &[ForgottenFile]) {
 
 /// What an artifact says was removed by this plan; `None` where that has not been done yet.
 fn told_before(artifact: &Artifact, plan: &ForgetPlan) -> Option<Vec<ForgottenFile>> {
-    let entries = artifact.manifest.summary[FORGOTTEN].as_array()?;
+    let entries = artifact.manifest.summary[FORGETS].as_array()?;
     let entry = entries.iter().find(|entry| entry["time"] == plan.time.as_str())?;
     Some(serde_json::from_value(entry["files"].clone()).unwrap_or_default())
 }
