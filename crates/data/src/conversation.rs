@@ -12,12 +12,12 @@ use serde_json::{Map, Value};
 use crate::augment::IMAGES_KEY;
 use crate::{AUGMENT_KEY, AUGMENTED_FROM_KEY, DataError, Document, Reason};
 
-const MESSAGES: &str = "messages";
-const PROMPT: &str = "prompt";
-const CHOSEN: &str = "chosen";
-const REJECTED: &str = "rejected";
-const COMPLETION: &str = "completion";
-const LABEL: &str = "label";
+pub(crate) const MESSAGES: &str = "messages";
+pub(crate) const PROMPT: &str = "prompt";
+pub(crate) const CHOSEN: &str = "chosen";
+pub(crate) const REJECTED: &str = "rejected";
+pub(crate) const COMPLETION: &str = "completion";
+pub(crate) const LABEL: &str = "label";
 
 /// What the metadata of a conversation has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,8 +54,17 @@ pub(crate) fn next_chunk(
 
 /// Removes a folder with all that is in it, if it is there.
 pub(crate) fn remove_folder(folder: &Path) -> Result<(), DataError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DataError::io("remove", folder, e)),
+    unless_gone(folder, std::fs::remove_dir_all(folder))
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove_file(path: &Path) -> Result<(), DataError> {
+    unless_gone(path, std::fs::remove_file(path))
+}
+
+fn unless_gone(path: &Path, removed: std::io::Result<()>) -> Result<(), DataError> {
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(DataError::io("remove", path, e)),
         _ => Ok(()),
     }
 }

@@ -50,6 +50,15 @@ impl Bucket {
         Ok(Self { store, prefix, address: address.into(), runtime })
     }
 
+    /// As [`Bucket::open`]; none of a folder that is not there, which is not made.
+    ///
+    /// # Errors
+    /// Those of [`Bucket::open`].
+    pub fn find(address: &str) -> Result<Option<Self>, WorkError> {
+        let is_there = address.contains("://") || std::path::Path::new(address).exists();
+        is_there.then(|| Self::open(address)).transpose()
+    }
+
     pub fn address(&self) -> &str {
         &self.address
     }

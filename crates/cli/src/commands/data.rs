@@ -53,26 +53,27 @@ pub fn show(global: &Global, args: &DataShowArgs) -> anyhow::Result<()> {
 
 /// What the clean stage left for a run or a recipe.
 fn cleaned(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
+    stage_artifact(workspace, run, Stage::Clean)?.ok_or_else(|| not_cleaned(run))
+}
+
+fn not_cleaned(run: &str) -> anyhow::Error {
     let hint = "`danlu run RECIPE --only collect`, then `--only clean`, makes them";
-    stage_artifact(workspace, run, Stage::Clean)?
-        .ok_or_else(|| Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into())
+    Usage::new(format!("{run}: its documents have not been cleaned yet"), hint).into()
 }
 
 /// What the clean stage left for a run or a recipe, to look at: where it failed in the end, because nothing or too little was
 /// kept, what it had written until then.
 fn looked_at(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
-    if stage_artifact(workspace, run, Stage::Clean)?.is_none()
-        && let Some(failed) = failed_cleaning(workspace, run)?
-    {
-        note(&format!("{run}: its cleaning failed; this is what it had written"));
-        return Ok(failed);
+    let [clean, collect] = stage_keys(workspace, run, [Stage::Clean, Stage::Collect])?;
+    if let Some(cleaned) = finished(workspace, Stage::Clean, &clean)? {
+        return Ok(cleaned);
     }
-    cleaned(workspace, run)
+    let failed = failed_cleaning(workspace, clean, collect)?.ok_or_else(|| not_cleaned(run))?;
+    note(&format!("{run}: its cleaning failed; this is what it had written"));
+    Ok(failed)
 }
 
-fn failed_cleaning(workspace: &Workspace, run: &str) -> anyhow::Result<Option<Artifact>> {
-    let [key, collect] = [Stage::Clean, Stage::Collect].map(|stage| stage_key(workspace, run, stage));
-    let (key, collect) = (key?, collect?);
+fn failed_cleaning(workspace: &Workspace, key: String, collect: String) -> anyhow::Result<Option<Artifact>> {
     let store = workspace.artifacts();
     if key.is_empty() || !store.work_in_progress(Stage::Clean.name(), &key) {
         return Ok(None);
@@ -81,14 +82,12 @@ fn failed_cleaning(workspace: &Workspace, run: &str) -> anyhow::Result<Option<Ar
     if !path.join(FUNNEL_FILE).is_file() {
         return Ok(None);
     }
+    let mut inputs = BTreeMap::from([(Stage::Collect.name().to_owned(), collect)]);
+    inputs.retain(|_, key| !key.is_empty());
     let manifest = Manifest {
         stage: Stage::Clean.name().into(),
         key,
-        inputs: Some(collect)
-            .filter(|key| !key.is_empty())
-            .map(|key| (Stage::Collect.name().to_owned(), key))
-            .into_iter()
-            .collect(),
+        inputs,
         config: serde_json::Value::Null,
         created: String::new(),
         seconds: 0.0,
@@ -108,20 +107,29 @@ fn augmented(workspace: &Workspace, run: &str) -> anyhow::Result<Artifact> {
 
 /// What a stage left for a run or a recipe, where it has.
 fn stage_artifact(workspace: &Workspace, run: &str, stage: Stage) -> anyhow::Result<Option<Artifact>> {
-    let key = stage_key(workspace, run, stage)?;
-    Ok(if key.is_empty() { None } else { workspace.artifacts().find(stage.name(), &key)? })
+    let [key] = stage_keys(workspace, run, [stage])?;
+    finished(workspace, stage, &key)
 }
 
-/// The key of a stage of a run or a recipe; empty where the run has not come to it.
-fn stage_key(workspace: &Workspace, run: &str, stage: Stage) -> anyhow::Result<String> {
+fn finished(workspace: &Workspace, stage: Stage, key: &str) -> anyhow::Result<Option<Artifact>> {
+    Ok(if key.is_empty() { None } else { workspace.artifacts().find(stage.name(), key)? })
+}
+
+/// The keys of stages of a run or a recipe; empty where the run has not come to one. All at once: those of a recipe take a look
+/// at all its sources.
+fn stage_keys<const N: usize>(workspace: &Workspace, run: &str, stages: [Stage; N]) -> anyhow::Result<[String; N]> {
     if run.ends_with(".toml") {
         let graph = Graph::of(&RecipeFile::load(Path::new(run))?)?;
-        return Ok(graph.node(stage)?.key.clone());
+        let mut keys = [const { String::new() }; N];
+        for (key, stage) in keys.iter_mut().zip(stages) {
+            key.clone_from(&graph.node(stage)?.key);
+        }
+        return Ok(keys);
     }
     let db = workspace.db()?;
-    let run = db.run(run)?;
-    let stages = db.stages(&run.id)?;
-    Ok(stages.into_iter().find(|s| s.stage == stage.name()).map(|s| s.key).unwrap_or_default())
+    let done = db.stages(&db.run(run)?.id)?;
+    let key = |stage: Stage| done.iter().find(|s| s.stage == stage.name()).map(|s| s.key.clone());
+    Ok(stages.map(|stage| key(stage).unwrap_or_default()))
 }
 
 /// The licences that a run, or a recipe, states of its sources.

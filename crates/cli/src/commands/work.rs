@@ -1,10 +1,8 @@
 //! `danlu data work ADDRESS`.
 
-use std::path::Path;
 use std::time::Duration;
 
-use danlu_pipeline::PipelineError;
-use danlu_work::{WorkError, WorkOptions};
+use danlu_work::WorkOptions;
 
 use crate::args::DataWorkArgs;
 use crate::output::{line, note};
@@ -13,10 +11,6 @@ use crate::signals::stop_flag;
 pub fn work(args: &DataWorkArgs) -> anyhow::Result<()> {
     let stop = stop_flag("the part at work is finished first");
     let options = WorkOptions::new();
-    // To look into a folder would make it.
-    if !args.address.contains("://") && !Path::new(&args.address).exists() {
-        return Err(PipelineError::from(WorkError::NoJob { address: args.address.clone() }).into());
-    }
     note(&format!("{} works at {}", options.worker, args.address));
     let folder = match &args.folder {
         Some(folder) => folder.clone(),

@@ -38,7 +38,7 @@ pub use presets::{preset_names, preset_text};
 pub use rules::sql_functions;
 
 use self::rows::EXACT_BYTES;
-use crate::storage::{remove_folder, write_json};
+use crate::storage::{remove_file, remove_folder, write_json};
 use crate::{DataError, Document, ProgressFn};
 
 /// The folder of files that live only while the stage works.
@@ -110,10 +110,7 @@ fn finish(
     let work = out.join(WORK_FOLDER);
     remove_folder(&work)?; // of a process that was killed
     // Where it is, the tables beside it are whole, whether the cleaning then failed or not.
-    match std::fs::remove_file(out.join(FUNNEL_FILE)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(DataError::io("remove", out, e)),
-        _ => {}
-    }
+    remove_file(&out.join(FUNNEL_FILE))?;
     let space = global::Space { out, work: &work, exact_bytes };
     let cleaned = global::run(begin, config, split, &rules, space, progress);
     let removed = remove_folder(&work);

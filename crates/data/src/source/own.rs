@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::{Problem, SourceFile};
+use crate::augment::IMAGES_KEY;
+use crate::conversation::{CHOSEN, COMPLETION, LABEL, MESSAGES, PROMPT, REJECTED};
 use crate::provenance::{COLLECTED_FROM_KEY, Place};
 use crate::{AUGMENT_KEY, AUGMENTED_FROM_KEY, Document};
 
@@ -14,20 +16,20 @@ const COLUMNS: [&str; 4] = ["text", "source", "language", "metadata"];
 const FATE: [&str; 3] = ["step", "reason", "detail"];
 /// What of the metadata danlu itself reads, and which is therefore kept whatever the source's `metadata` says.
 const MEANT: [&str; 11] = [
-    "messages",
-    "prompt",
-    "chosen",
-    "rejected",
-    "completion",
-    "label",
-    "images",
+    MESSAGES,
+    PROMPT,
+    CHOSEN,
+    REJECTED,
+    COMPLETION,
+    LABEL,
+    IMAGES_KEY,
     "license",
     "licence",
     AUGMENT_KEY,
     AUGMENTED_FROM_KEY,
 ];
 /// One of these is in the metadata of every conversation.
-const CONVERSATIONS: [&str; 3] = ["messages", "chosen", "completion"];
+const CONVERSATIONS: [&str; 3] = [MESSAGES, CHOSEN, COMPLETION];
 
 /// Whether a column of such a table is read.
 pub(super) fn uses(column: &str) -> bool {

@@ -247,7 +247,8 @@ pub fn work(
     tell: &dyn Fn(&str),
 ) -> Result<WorkSummary, PipelineError> {
     let quiet = |_: danlu_data::Progress<'_>| {};
-    let bucket = Bucket::open(address)?;
+    let no_job = || WorkError::NoJob { address: address.into() };
+    let bucket = Bucket::find(address)?.ok_or_else(no_job)?;
     let (mut run, mut total, mut worked) = (RunWatch::default(), WorkSummary::default(), Vec::new());
     while !stop.load(Ordering::Relaxed) {
         // Asked before the jobs: what a run puts there, it puts there before it ends.
@@ -258,7 +259,7 @@ pub fn work(
                 worked.push(kind);
             }
             None if more => std::thread::sleep(options.poll),
-            None if worked.is_empty() => return Err(WorkError::NoJob { address: address.into() }.into()),
+            None if worked.is_empty() => return Err(no_job().into()),
             None => break,
         }
     }
